@@ -1,0 +1,176 @@
+"""Every hyper-parameter: its home, its default, its unit and its symbol in the paper.
+
+Frozen dataclasses, checked on construction. The command line reads its defaults from here, ``run.json`` is one of these
+written out, and the engine takes them whole. Sources: Text2LIVE (ECCV 2022), Eq. 2 and the supplement, sections 2 and 3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from t2l_cli.errors import RequestError
+
+Distance = Literal["spherical", "cosine"]
+DeviceName = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raise RequestError unless ``value`` is a finite number in [low, high]."""
+    if not (math.isfinite(value) and low <= value <= high):
+        bound = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+        raise RequestError(f"{name} must be {bound}, not {value:g}.")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Relative weights of Eq. 2 (supplement, section 3)."""
+
+    screen: float = 1.0  # lambda_g, L_screen
+    structure: float = 2.0  # lambda_s, L_structure (3 for clips)
+    sparsity: float = 5e-2  # lambda_r, L_reg (5e-4 for clips)
+    l1: float = 2.0  # gamma, the L1 part of L_reg
+    bootstrap: float = 10.0  # relevancy bootstrap, annealed linearly to 0
+    distance: Distance = "spherical"  # D(x, y) of the text terms
+
+    def __post_init__(self) -> None:
+        for name in ("screen", "structure", "sparsity", "l1", "bootstrap"):
+            _check(f"the {name} weight", getattr(self, name), 0.0)
+        if self.distance not in ("spherical", "cosine"):
+            raise RequestError(f"the text distance must be spherical or cosine, not {self.distance!r}.")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """MADGRAD and its schedule (supplement, section 3)."""
+
+    steps: int = 1000  # 3000 for a clip's layer
+    lr: float = 2.5e-3
+    lr_decay: float = 0.99  # factor a step (0.999 for clips)
+    lr_min: float = 1e-5
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    source_every: int = 75  # steps between visits of the un-augmented pair (I_s, T)
+
+    def __post_init__(self) -> None:
+        _check("--steps", self.steps, 1)
+        _check("the learning rate", self.lr, 1e-8, 1.0)
+        _check("the learning-rate decay", self.lr_decay, 0.5, 1.0)
+        _check("the lowest learning rate", self.lr_min, 0.0, 1.0)
+        _check("the weight decay", self.weight_decay, 0.0, 1.0)
+        _check("the momentum", self.momentum, 0.0, 0.999)
+        _check("the un-augmented pair's period", self.source_every, 1)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The internal dataset's draws (supplement, section 2.1)."""
+
+    crop: tuple[float, float] = (0.85, 1.0)  # side of the crop, part of the picture's side
+    scale: tuple[float, float] = (0.8, 1.2)  # one factor for both sides
+    flip_p: float = 0.5
+    jitter: float = 0.1  # brightness, contrast, saturation, hue
+    jitter_p: float = 0.1
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How CLIP looks at a picture: view 1 is whole, the others are crops, each is augmented (method, section 4)."""
+
+    n_views: int = 16  # 6 for clips
+    crop: tuple[float, float] = (0.6, 1.0)  # part of each side
+    flip_p: float = 0.5
+    rotate: float = 15.0  # degrees, +-
+    shift: float = 0.1  # part of each side, +-
+    affine_p: float = 0.8
+    perspective: float = 0.4  # distortion
+    perspective_p: float = 0.5
+    jitter: float = 0.1
+    jitter_p: float = 0.7
+    grey_p: float = 0.15
+    fill: float = 1.0  # outside of the picture (0 for clips)
+
+    def __post_init__(self) -> None:
+        _check("--views", self.n_views, 1, 256)
+        _check("the view crop's lower bound", self.crop[0], 0.1, 1.0)
+        _check("the view crop's upper bound", self.crop[1], self.crop[0], 1.0)
+
+
+@dataclass(frozen=True)
+class EditConfig:
+    """One edit of one picture, whole."""
+
+    prompts: tuple[str, ...]  # T; several describe one and the same edit
+    roi: str | None = None  # T_ROI; None: chosen by CLIP
+    layer_text: str | None = None  # text of the layer over the green screen; None: the prompts
+    clip: str = "ViT-B-32"
+    size: int = 512  # short side of the picture in training, px (never above the source)
+    seed: int = 0
+    tries: int = 1  # short starts from different seeds, the best is continued
+    try_steps: int = 50  # length of such a start
+    device: DeviceName = "auto"
+    precision: Precision = "auto"
+    weights: LossWeights = field(default_factory=LossWeights)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise RequestError("give a prompt: what the picture should show.")
+        for text in (*self.prompts, *filter(None, (self.roi, self.layer_text))):
+            _check_text(text)
+        _check("--size", self.size, MIN_SIDE, 4096)
+        _check("--seed", self.seed, 0, 2**63 - 1)
+        _check("--tries", self.tries, 1, 64)
+        _check("the length of a try", self.try_steps, 1)
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise RequestError(f"--precision must be auto, fp32 or bf16, not {self.precision!r}.")
+
+
+MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)
+MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, a longer text is a mistake
+
+
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise RequestError("a prompt is empty: say what the picture should show.")
+    if len(text) > MAX_PROMPT:
+        raise RequestError(f"a prompt has {len(text):,} characters; CLIP reads about 50 words, {MAX_PROMPT:,} characters are the limit.")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named bundle of the few settings that trade time for quality."""
+
+    size: int
+    steps: int
+    n_views: int
+    lr_decay: float
+    tries: int
+    try_steps: int
+
+
+PRESETS: dict[str, Preset] = {
+    "draft": Preset(size=192, steps=120, n_views=6, lr_decay=0.98, tries=1, try_steps=30),
+    "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
+    "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
+}
+
+
+def with_preset(config: EditConfig, name: str) -> EditConfig:
+    """``config`` with the preset's settings in place of its own; RequestError for an unknown name."""
+    if name not in PRESETS:
+        raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    preset = PRESETS[name]
+    return dataclasses.replace(
+        config,
+        size=preset.size,
+        tries=preset.tries,
+        try_steps=preset.try_steps,
+        optim=dataclasses.replace(config.optim, steps=preset.steps, lr_decay=preset.lr_decay),
+        views=dataclasses.replace(config.views, n_views=preset.n_views),
+    )
