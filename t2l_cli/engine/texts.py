@@ -1,0 +1,111 @@
+"""Everything that is text in one edit, embedded once; and the choice of T_ROI.
+
+Sources: supplement, section 2.2 (templates, several prompts); method, sections 3, 5 and 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from t2l_cli.engine.clip import Clip
+from t2l_cli.engine.prompts import NEUTRAL_TEXT, SCREEN_TEMPLATES, TEMPLATES, word_runs
+
+PLAIN_TEMPLATE = TEMPLATES.index("{}")
+ROI_MARGIN = 1.0  # logits (similarity x the model's logit scale), see choose_roi
+
+
+@dataclass(frozen=True)
+class StepTexts:
+    """The embeddings that one step aims at, each (D,), not normalised."""
+
+    target: Tensor  # E_txt(T)
+    source: Tensor  # E_txt(T_ROI), in the same template as the target
+    screen: Tensor  # E_txt("<layer text> over a green screen")
+
+    @property
+    def direction(self) -> Tensor:
+        """E_txt(T) - E_txt(T_ROI), of L_dir."""
+        return self.target - self.source
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """The texts of one edit and their embeddings for every template: float32, not normalised, on CLIP's device."""
+
+    prompts: tuple[str, ...]  # P texts T of the same edit
+    roi: str | None  # T_ROI; None: the neutral text stands for it
+    layer_texts: tuple[str, ...]  # L texts of the layer alone: one given by the user, or the prompts
+    target: Tensor  # (P, 14, D)
+    source: Tensor  # (14, D)
+    screen: Tensor  # (L, 2, D)
+
+    @classmethod
+    def embed(
+        cls, clip: Clip, prompts: Sequence[str], roi: str | None = None, layer_text: str | None = None
+    ) -> TextSet:
+        """Embed all that the edit needs, in one call of the text tower."""
+        layer_texts = (layer_text,) if layer_text is not None else tuple(prompts)
+        target = [template.format(prompt) for prompt in prompts for template in TEMPLATES]
+        source = [template.format(roi if roi is not None else NEUTRAL_TEXT) for template in TEMPLATES]
+        screen = [template.format(text) for text in layer_texts for template in SCREEN_TEMPLATES]
+        embedded = clip.embed_texts([*target, *source, *screen])
+        parts = torch.split(embedded, [len(target), len(source), len(screen)])
+        return cls(
+            prompts=tuple(prompts),
+            roi=roi,
+            layer_texts=layer_texts,
+            target=parts[0].view(len(prompts), len(TEMPLATES), -1),
+            source=parts[1],
+            screen=parts[2].view(len(layer_texts), len(SCREEN_TEMPLATES), -1),
+        )
+
+    def draw(self, generator: torch.Generator) -> StepTexts:
+        """One prompt, one template (shared by T and T_ROI) and one screen template, from a CPU ``generator``."""
+        sizes = (len(self.prompts), len(TEMPLATES), len(SCREEN_TEMPLATES))
+        prompt, template, screen = (int(torch.randint(size, (), generator=generator)) for size in sizes)
+        return self._pick(prompt, template, screen)
+
+    def plain(self) -> StepTexts:
+        """The first prompt as it was typed, for the un-augmented pair (I_s, T)."""
+        return self._pick(0, PLAIN_TEMPLATE, 0)
+
+    def mean(self) -> StepTexts:
+        """Means over prompts and templates of the normalised embeddings: the edit as a whole, to judge results by."""
+        target, source, screen = (F.normalize(part, dim=-1) for part in (self.target, self.source, self.screen))
+        return StepTexts(target.mean(dim=(0, 1)), source.mean(dim=0), screen.mean(dim=(0, 1)))
+
+    def _pick(self, prompt: int, template: int, screen: int) -> StepTexts:
+        layer_text = prompt if len(self.layer_texts) > 1 else 0
+        return StepTexts(self.target[prompt, template], self.source[template], self.screen[layer_text, screen])
+
+
+def in_templates(text: str) -> list[str]:
+    """``text`` in each of the templates, for what is averaged over them (such as the relevancy map)."""
+    return [template.format(text) for template in TEMPLATES]
+
+
+def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: float = ROI_MARGIN) -> str | None:
+    """T_ROI by CLIP: the word run of the prompts nearest to ``picture`` (1, 3, H, W), or None for the neutral text.
+
+    Candidates are the proper parts of the prompts (a whole prompt as T_ROI would leave no direction to edit in). Each
+    is judged by its similarity to the whole picture, averaged over the templates. It must beat the neutral text by
+    ``margin`` in the model's own logits: 1 means e times the odds under the model's softmax, for OpenAI's weights 0.01
+    in cosine. A bound in cosine would not carry over between models, whose similarities spread differently.
+    """
+    whole = {prompt.strip().casefold() for prompt in prompts}
+    runs = dict.fromkeys(run for prompt in prompts for run in word_runs(prompt))
+    candidates = [run for run in runs if run.casefold() not in whole]
+    if not candidates:
+        return None
+    texts = [filled for text in (*candidates, NEUTRAL_TEXT) for filled in in_templates(text)]
+    with torch.no_grad():
+        image = F.normalize(clip.embed_images(clip.fit(picture)), dim=-1)[0]
+        similarity = F.normalize(clip.embed_texts(texts), dim=-1) @ image
+    logits = clip.logit_scale * similarity.view(-1, len(TEMPLATES)).mean(dim=1)
+    best = int(logits[:-1].argmax())
+    return candidates[best] if float(logits[best] - logits[-1]) > margin else None

@@ -1,0 +1,160 @@
+"""What CLIP sees of a picture: the whole and random crops, augmented (method, section 4).
+
+A view is ONE projective warp (crop, flip, affine and perspective composed) and ONE linear map of colours. The
+parameters are drawn once a step and replayed on the composite, the green-screen picture and the source, so that what
+differs between their views is the edit and not the augmentation.
+
+Composed, a rotated crop shows what lies beside the crop; only what lies outside of the picture is filled.
+
+The colour jitter is a 3 x 3 matrix and an offset a view, not the usual chain through HSV: the same map for every
+picture (contrast turns about mid-grey, not about the picture's own mean), gradients without kinks at grey, and twenty
+times cheaper on the CPU (16 views of 224 x 320, forward and backward: 0.03 s against 0.57 s with kornia.enhance).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from kornia.geometry.transform import get_perspective_transform, homography_warp
+from torch import Tensor
+
+from t2l_cli.config import ViewConfig
+
+OVERSAMPLING = 1.25  # the picture is first brought to this many view sizes: the bilinear warp then does not alias
+PLAIN_CROP = 0.8  # part of each side that a plain view's corner crop shows
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+# Rows: luma, then the two chroma axes of NTSC's YIQ, in which a turn of hue is a rotation.
+YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+
+
+@dataclass(frozen=True)
+class ViewParams:
+    """The parameters of ``n`` views, independent of picture and resolution. Tensors live on the CPU."""
+
+    homography: Tensor  # (n, 3, 3) float32: view coordinates -> picture coordinates, both in [-1, 1] x [-1, 1]
+    colour: Tensor  # (n, 3, 3): RGB -> RGB
+    offset: Tensor  # (n, 3, 1): added after ``colour``
+    fill: float  # value outside of the picture
+
+    @property
+    def n_views(self) -> int:
+        """The number of views."""
+        return len(self.homography)
+
+    @classmethod
+    def draw(cls, config: ViewConfig, size: tuple[int, int], generator: torch.Generator) -> ViewParams:
+        """Random parameters for pictures of the aspect ratio of ``size`` (H, W), from a CPU ``generator``.
+
+        Every call takes the same number of draws, so that a view depends on the seed and its place only.
+        """
+        n = config.n_views
+        uniform = _Uniform(n, generator)
+        crop = _crop(uniform(2, *config.crop), uniform(2, 0.0, 1.0))
+        crop[0] = torch.eye(3)  # view 1 is whole
+        flip = torch.eye(3).repeat(n, 1, 1)
+        flip[:, 0, 0] = torch.where(uniform.chance(config.flip_p), -1.0, 1.0)
+        affine = _affine(uniform(1, -config.rotate, config.rotate)[:, 0], uniform(2, -config.shift, config.shift), size)
+        perspective = _perspective(uniform(8, 0.0, config.perspective).view(n, 4, 2))
+        affine = _where(uniform.chance(config.affine_p), affine)
+        perspective = _where(uniform.chance(config.perspective_p), perspective)
+        colour, offset = _jitter(uniform(4, -config.jitter, config.jitter) * uniform.chance(config.jitter_p)[:, None])
+        colour = _where(uniform.chance(config.grey_p), torch.tensor([LUMA] * 3).expand(n, 3, 3)) @ colour
+        return cls(crop @ flip @ affine @ perspective, colour, offset, config.fill)
+
+    @classmethod
+    def plain(cls) -> ViewParams:
+        """Five views without augmentation: the whole picture and its four corners. They judge tries and results."""
+        corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        homography = torch.cat([torch.eye(3)[None], _crop(torch.full((4, 2), PLAIN_CROP), corners)])
+        n = len(homography)
+        return cls(homography, torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 3, 1), fill=1.0)
+
+
+def make_views(pictures: Tensor, params: ViewParams, size: tuple[int, int]) -> Tensor:
+    """All views of every picture: (K, 3, H, W) in [0, 1] -> (K * n, 3, h, w), picture by picture, ``size`` = (h, w).
+
+    Differentiable with respect to the pixels. All pictures share one warp, hence one sampling grid.
+    """
+    pictures = _near(pictures, size)
+    n, k = params.n_views, len(pictures)
+    homography, colour, offset = (
+        part.to(pictures.device, pictures.dtype, non_blocking=True)
+        for part in (params.homography, params.colour, params.offset)
+    )
+    # Outside the warp reads 0, so the picture is shifted by the fill value and back. The K pictures ride as channels.
+    stack = (pictures - params.fill).reshape(1, 3 * k, *pictures.shape[-2:]).expand(n, -1, -1, -1)
+    warped = homography_warp(stack, homography, size, align_corners=False) + params.fill
+    warped = warped.view(n, k, 3, -1).transpose(0, 1).reshape(k * n, 3, -1)
+    coloured = torch.baddbmm(offset.repeat(k, 1, 1), colour.repeat(k, 1, 1), warped)
+    return coloured.clamp(0.0, 1.0).view(k * n, 3, *size)
+
+
+def _near(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """``pictures`` reduced, antialiased, to OVERSAMPLING times ``size`` where they are larger."""
+    target = [min(have, math.ceil(OVERSAMPLING * want)) for have, want in zip(pictures.shape[-2:], size, strict=True)]
+    if list(pictures.shape[-2:]) == target:
+        return pictures
+    return F.interpolate(pictures, size=target, mode="bilinear", antialias=True, align_corners=False)
+
+
+class _Uniform:
+    """Uniform draws for ``n`` views from one CPU generator."""
+
+    def __init__(self, n: int, generator: torch.Generator) -> None:
+        self.n, self.generator = n, generator
+
+    def __call__(self, columns: int, low: float, high: float) -> Tensor:
+        """(n, columns) in [low, high)."""
+        return low + (high - low) * torch.rand(self.n, columns, generator=self.generator)
+
+    def chance(self, p: float) -> Tensor:
+        """(n,) bool, true with probability ``p``."""
+        return torch.rand(self.n, generator=self.generator) < p
+
+
+def _where(condition: Tensor, matrices: Tensor) -> Tensor:
+    """``matrices`` (n, 3, 3) where ``condition`` (n,) holds, the identity elsewhere."""
+    return torch.where(condition[:, None, None], matrices, torch.eye(3))
+
+
+def _crop(side: Tensor, place: Tensor) -> Tensor:
+    """Homographies (n, 3, 3) onto crops: ``side`` (n, 2) (x, y) as part of the picture, ``place`` in [0, 1] from the
+    left or top to the right or bottom."""
+    crop = torch.diag_embed(torch.cat([side, torch.ones(len(side), 1)], dim=1))
+    crop[:, :2, 2] = (1 - side) * (2 * place - 1)
+    return crop
+
+
+def _affine(degrees: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
+    """Rotations about the centre, true to the aspect ratio of ``size`` (H, W), and shifts by parts of each side."""
+    height, width = size
+    angle = torch.deg2rad(degrees)
+    cos, sin = angle.cos(), angle.sin()
+    affine = torch.eye(3).repeat(len(degrees), 1, 1)
+    affine[:, 0, 0], affine[:, 0, 1] = cos, -sin * (height / width)
+    affine[:, 1, 0], affine[:, 1, 1] = sin * (width / height), cos
+    affine[:, :2, 2] = 2 * shift
+    return affine
+
+
+def _perspective(inward: Tensor) -> Tensor:
+    """Homographies that move the view's corners inward by ``inward`` (n, 4, 2), in half sides, onto the picture's."""
+    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]).expand(len(inward), 4, 2)
+    return get_perspective_transform(corners * (1 - inward), corners)
+
+
+def _jitter(amount: Tensor) -> tuple[Tensor, Tensor]:
+    """Brightness, contrast, saturation and hue (in turns) by ``amount`` (n, 4): (n, 3, 3) and offset (n, 3, 1)."""
+    brightness, contrast, saturation = (1 + amount[:, i, None, None] for i in range(3))
+    angle = 2 * math.pi * amount[:, 3]
+    yiq, grey = torch.tensor(YIQ), torch.tensor([LUMA] * 3)
+    turn = torch.eye(3).repeat(len(amount), 1, 1)
+    turn[:, 1, 1] = turn[:, 2, 2] = angle.cos()
+    turn[:, 1, 2], turn[:, 2, 1] = angle.sin(), -angle.sin()
+    hue = torch.linalg.inv(yiq) @ turn @ yiq
+    colour = hue @ (saturation * torch.eye(3) + (1 - saturation) * grey) * (contrast * brightness)
+    # Mid-grey is a fixed point of hue and saturation, so contrast's pivot passes through them unchanged.
+    return colour, 0.5 * (1 - contrast).expand(-1, 3, 1)
