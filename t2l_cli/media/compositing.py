@@ -1,0 +1,66 @@
+"""The edit layer in 8 bits over a photo: the one place that defines how the two become the composite.
+
+The layer is quantised first and the composite is made from the *quantised* layer, so the PNG of the layer opened over
+the photo in any editor shows the composite (up to an editor's own rounding, 1/255).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from t2l_cli.errors import RequestError
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating]
+
+_STRIP_PIXELS = 1 << 20  # pixels worked on at a time; bounds the temporary arrays to some 10 MB
+
+
+def quantise_layer(rgb: Floats, alpha: Floats) -> tuple[Bytes, Bytes]:
+    """The layer in 8 bits: ``rgb`` (H, W, 3) and ``alpha`` (H, W), floats in [0, 1], to uint8 of the same shapes.
+
+    Rounded to the nearest level. Where alpha rounds to 0 the colour is set to black: nobody sees it, and the PNG of a
+    mostly empty layer stays small.
+    """
+    if rgb.shape != (*alpha.shape, 3):
+        raise ValueError(f"rgb {rgb.shape} and alpha {alpha.shape} do not belong together")
+    colour = np.empty(rgb.shape, np.uint8)
+    cover = np.empty(alpha.shape, np.uint8)
+    for rows in _strips(alpha.shape):
+        cover[rows] = _levels(alpha[rows])
+        colour[rows] = _levels(rgb[rows]) * (cover[rows] > 0)[..., None]
+    return colour, cover
+
+
+def composite(rgb: Bytes, layer_rgb: Bytes, layer_alpha: Bytes) -> Bytes:
+    """The layer over the photo: round((a * C + (255 - a) * I) / 255) per channel (Text2LIVE, Eq. 1, in 8 bits).
+
+    ``rgb`` and ``layer_rgb`` are (H, W, 3) uint8, ``layer_alpha`` (H, W) uint8, straight alpha; the result is a new
+    (H, W, 3) uint8. Exact: alpha 0 gives the photo's own bytes and alpha 255 the layer's. RequestError where the
+    sizes differ.
+    """
+    if rgb.shape != layer_rgb.shape or rgb.shape[:2] != layer_alpha.shape:
+        height, width = layer_alpha.shape[:2]
+        raise RequestError(f"the layer is {width} x {height} pixels and the picture {rgb.shape[1]} x {rgb.shape[0]}.")
+    out = np.empty_like(rgb)
+    for rows in _strips(layer_alpha.shape):
+        cover = layer_alpha[rows].astype(np.uint16)[..., None]
+        total = cover * layer_rgb[rows]  # at most 255 * 255: the sum fits 16 bits
+        total += (255 - cover) * rgb[rows]
+        total += 127
+        out[rows] = total // 255
+    return out
+
+
+def _levels(values: Floats) -> Bytes:
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    height, width = shape[:2]
+    step = max(1, _STRIP_PIXELS // max(1, width))
+    for top in range(0, height, step):
+        yield slice(top, top + step)

@@ -1,0 +1,176 @@
+"""Pictures in: any still picture that Pillow opens becomes 8-bit RGB, with a word about every conversion.
+
+Writing is in :mod:`t2l_cli.media.output`; its functions are offered here too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import stat
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from t2l_cli.errors import RequestError
+from t2l_cli.media.colour import to_rgb
+from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.exif import portable_exif
+from t2l_cli.media.output import check_output, save_layer, save_picture
+from t2l_cli.media.paths import STDIO, reason, shown
+
+__all__ = ["Picture", "check_output", "load_layer", "load_mask", "load_picture", "save_layer", "save_picture"]
+
+MAX_PIXELS = 300_000_000  # px; a larger header is taken for a decompression bomb
+MIN_PICTURE_SIDE = 16  # px; smaller pictures hold nothing to edit
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, upright, in 8 bits."""
+
+    rgb: Bytes  # (H, W, 3)
+    alpha: Bytes | None = None  # (H, W), straight; None: the file had no transparency
+    icc: bytes | None = None  # RGB profile of the pixels; None: sRGB
+    exif: bytes | None = None  # without orientation, thumbnail and the file's own structure
+    notes: tuple[str, ...] = ()  # what was converted or left out, one phrase each
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in px."""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+
+def load_picture(path: str | Path) -> Picture:
+    """Read a picture from a file, or from stdin for '-'.
+
+    EXIF orientation is applied; every mode becomes 8-bit RGB, with the alpha channel kept beside it; of an animation
+    the first frame is taken. RGB profiles are carried over, the others are converted to sRGB. Raises RequestError, in
+    one line with the path, for anything that is not a readable picture of at least 16 x 16 and at most 300 megapixels.
+    """
+    with _opened(path) as file, _decoding(path):
+        picture = _decode(file, path)
+    width, height = picture.size
+    if min(width, height) < MIN_PICTURE_SIDE:
+        least = f"{MIN_PICTURE_SIDE} x {MIN_PICTURE_SIDE}"
+        raise RequestError(f"{shown(path)} is {width} x {height} pixels, which is too small to edit: {least} at least.")
+    return picture
+
+
+def load_layer(path: str | Path) -> tuple[Bytes, Bytes]:
+    """Read an edit layer: rgb (H, W, 3) and straight alpha (H, W), uint8. RequestError where it has no alpha."""
+    picture = load_picture(path)
+    if picture.alpha is None:
+        raise RequestError(f"{shown(path)} has no alpha channel and would hide the whole picture; give an RGBA PNG.")
+    return picture.rgb, picture.alpha
+
+
+def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
+    """Read a mask for a picture of ``size`` (width, height): (H, W) uint8, 255 where the edit may be.
+
+    The mask's brightness counts (times its alpha). It may be of another size with the same shape to within 2 %.
+    """
+    picture = load_picture(path)
+    width, height = picture.size
+    if abs(width * size[1] / (height * size[0]) - 1) > 0.02:
+        raise RequestError(
+            f"the mask {shown(path)} is {width} x {height} pixels and the picture {size[0]} x {size[1]}: "
+            "the two must have the same shape."
+        )
+    grey = Image.fromarray(picture.rgb).convert("L")
+    if picture.alpha is not None:
+        grey = Image.composite(grey, Image.new("L", grey.size), Image.fromarray(picture.alpha))
+    if grey.size != size:
+        grey = grey.resize(size, Image.Resampling.BILINEAR)
+    return np.array(grey)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    """A seekable stream of the file's bytes; RequestError where there is none."""
+    if str(path) == STDIO:
+        data = sys.stdin.buffer.read()
+        if not data:
+            raise RequestError("nothing came on the standard input: pipe a picture into it or name a file.")
+        yield io.BytesIO(data)
+        return
+    try:
+        with contextlib.ExitStack() as stack:
+            mode = Path(path).stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise RequestError(f"{shown(path)} is a folder; name a picture in it.")
+            if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+                raise RequestError(f"{shown(path)} is not a file.")
+            file: BinaryIO = stack.enter_context(Path(path).open("rb"))
+            if stat.S_ISFIFO(mode):  # a shell's <(command): Pillow needs to seek
+                file = io.BytesIO(file.read())
+            if not file.read(1):
+                raise RequestError(f"{shown(path)} is empty.")
+            file.seek(0)
+            yield file
+    except FileNotFoundError as error:
+        raise RequestError(f"there is no file {shown(path)}.") from error
+    except OSError as error:
+        raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
+    except ValueError as error:  # a zero byte in the name
+        raise RequestError(f"{shown(path)} is not a file name.") from error
+
+
+@contextlib.contextmanager
+def _decoding(path: str | Path) -> Iterator[None]:
+    """Turn whatever Pillow raises into one line, and its warnings into silence."""
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+            yield
+    except RequestError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"\((\d+) pixels\)", str(error))
+        count = f"{int(pixels[1]):,}" if pixels else "too many"
+        raise RequestError(f"{shown(path)} claims {count} pixels; the limit is {MAX_PIXELS:,}.") from error
+    except UnidentifiedImageError as error:
+        raise RequestError(f"{shown(path)} is not a picture in any format that t2l reads.") from error
+    except MemoryError as error:
+        raise RequestError(f"{shown(path)} does not fit into memory.") from error
+    except Exception as error:  # Pillow's readers raise almost anything on broken files
+        raise RequestError(f"{shown(path)} is damaged or cut short and cannot be read as a picture.") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _decode(file: BinaryIO, path: str | Path) -> Picture:
+    notes: list[str] = []
+    with Image.open(file) as image:
+        if image.format == "EPS":  # Pillow would run Ghostscript on it
+            raise RequestError(f"{shown(path)} is a PostScript drawing, not a photo; export it as PNG.")
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with its previews behind it
+            kind = "an animation" if getattr(image, "is_animated", False) and image.format != "TIFF" else "a file"
+            notes.append(f"{kind} of {frames} pictures: the first one is used")
+        depth = _bits(image)
+        exif, exif_note = portable_exif(image)
+        image.load()
+        with contextlib.suppress(Exception):  # an orientation that cannot be read is none
+            ImageOps.exif_transpose(image, in_place=True)
+        rgb, alpha, icc, colour_notes = to_rgb(image, depth)
+    return Picture(rgb, alpha, icc, exif, (*notes, *colour_notes, *exif_note))
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits a channel in the file: Pillow opens 16-bit RGB as 8-bit without a word, its decoder's name tells."""
+    for tile in getattr(image, "tile", ()):  # (codec, box, offset, args): args names the raw mode, PPM's its top level
+        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if ";16" in str(args[0]) or (tile[0].startswith("ppm") and args[-1] > 255):
+            return 16
+    return 8

@@ -1,0 +1,170 @@
+"""Pictures out: suffix to format, the checks before any work, and the writing itself."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.media.atomic import write_atomically
+from t2l_cli.media.compositing import Bytes, composite
+from t2l_cli.media.paths import STDIO, reason, shown
+
+
+@dataclass(frozen=True)
+class Format:
+    """What Pillow needs to write a suffix, and what the format can hold."""
+
+    name: str  # Pillow's name
+    options: dict[str, Any]
+    alpha: bool = True
+    tags: bool = True  # carries an ICC profile and EXIF
+    max_side: int = 2**31 - 1  # px
+
+
+_JPEG = Format("JPEG", {"quality": 95, "subsampling": 0}, alpha=False, max_side=65_500)
+_TIFF = Format("TIFF", {"compression": "tiff_adobe_deflate"})
+_PNG = Format("PNG", {"compress_level": 4})  # level 6 takes twice the time for 2 % of the size
+
+FORMATS: dict[str, Format] = {
+    ".png": _PNG,
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": Format("WEBP", {"quality": 95, "method": 4}, max_side=16_383),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".avif": Format("AVIF", {"quality": 90}, max_side=65_535),
+    ".bmp": Format("BMP", {}, alpha=False, tags=False),
+}
+"""Picture formats that can be written, by suffix."""
+
+
+def check_output(
+    path: str | Path, overwrite: bool, source: str | Path | None = None, size: tuple[int, int] | None = None
+) -> None:
+    """Raise RequestError, before any work, where :func:`save_picture` could not or should not write ``path``.
+
+    Unknown suffix, missing or unwritable folder, an existing file without ``overwrite``, the ``source`` itself
+    (another name for the same file included), a ``size`` (width, height) that the format cannot hold, and picture
+    bytes into a terminal.
+    """
+    if str(path) == STDIO:
+        if sys.stdout.isatty():
+            raise RequestError("-o - writes a PNG to the standard output, which is a terminal here: add > picture.png.")
+        return
+    path = Path(path)
+    form = format_of(path)
+    if size is not None and max(size) > form.max_side:
+        raise RequestError(f"{form.name} holds at most {form.max_side} pixels a side; use .png for {shown(path)}.")
+    try:
+        _check_place(path, overwrite, source)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
+        raise RequestError(f"cannot write {shown(path)}: {why}.") from error
+
+
+def _check_place(path: Path, overwrite: bool, source: str | Path | None) -> None:
+    folder = path.parent
+    if not folder.is_dir():
+        raise RequestError(f"the folder {shown(folder)} for {shown(path)} does not exist.")
+    if path.is_dir():
+        raise RequestError(f"{shown(path)} is a folder; name a file in it.")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    else:
+        if source is not None and str(source) != STDIO and _same_file(path, Path(source)):
+            raise RequestError(f"the output {shown(path)} is the input itself; choose another --output.")
+        if not overwrite:
+            raise RequestError(f"{shown(path)} exists; choose another --output or add --overwrite.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RequestError(f"the folder {shown(folder)} is not writable.")
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def format_of(path: str | Path) -> Format:
+    """The format that the suffix of ``path`` asks for ('-' is PNG); RequestError for an unknown one."""
+    if str(path) == STDIO:
+        return _PNG
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        known = " ".join(FORMATS)
+        what = f"the suffix {suffix} of {shown(path)} is not one" if suffix else f"{shown(path)} has no suffix"
+        raise RequestError(f"{what} that t2l can write a picture for; use one of {known}.")
+    return FORMATS[suffix]
+
+
+def save_picture(
+    path: str | Path,
+    rgb: Bytes,
+    alpha: Bytes | None = None,
+    icc: bytes | None = None,
+    exif: bytes | None = None,
+    overwrite: bool = False,
+) -> tuple[str, ...]:
+    """Write ``rgb`` (H, W, 3) and ``alpha`` (H, W), uint8, in the format of the suffix; '-' is a PNG to stdout.
+
+    Returns notes for the user: what the format could not hold. JPEG is written at quality 95, 4:4:4.
+    Raises RequestError for an unknown suffix and OutputError where nothing could be written.
+    """
+    form = format_of(path)
+    notes: list[str] = []
+    if alpha is not None and not form.alpha:
+        if alpha.min() < 255:
+            rgb = _over_white(rgb, alpha)
+            notes.append(f"{form.name} holds no transparency: {shown(path)} was flattened onto white")
+        alpha = None
+    if not form.tags and (icc or exif):
+        notes.append(f"{form.name} holds no colour profile and no EXIF: {shown(path)} is without them")
+        icc = exif = None
+    pixels = rgb if alpha is None else np.dstack([rgb, alpha])
+    _write(path, _encode(path, pixels, form, icc, exif), overwrite)
+    return tuple(notes)
+
+
+def save_layer(path: str | Path, rgb: Bytes, alpha: Bytes, overwrite: bool = False) -> None:
+    """Write the edit layer, ``rgb`` (H, W, 3) and ``alpha`` (H, W) in uint8, as an RGBA PNG of straight alpha."""
+    if format_of(path) is not _PNG:
+        raise RequestError(f"an edit layer is written as PNG; {shown(path)} has another suffix.")
+    _write(path, _encode(path, np.dstack([rgb, alpha]), _PNG, None, None), overwrite)
+
+
+def _encode(path: str | Path, pixels: Bytes, form: Format, icc: bytes | None, exif: bytes | None) -> bytes:
+    # Encoded in memory: Pillow hides the cause (full disk) when its encoders write to a file themselves.
+    buffer = io.BytesIO()
+    options = dict(form.options)
+    if form.tags and icc:
+        options["icc_profile"] = icc
+    if form.tags and exif:
+        options["exif"] = exif
+    try:
+        Image.fromarray(pixels).save(buffer, form.name, **options)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"could not encode {shown(path)} as {form.name}: {error}.") from error
+    return buffer.getvalue()
+
+
+def _write(path: str | Path, data: bytes, overwrite: bool) -> None:
+    if str(path) != STDIO:
+        write_atomically(path, data, overwrite)
+        return
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputError(f"could not write the picture to the standard output: {reason(error)}.") from error
+
+
+def _over_white(rgb: Bytes, alpha: Bytes) -> Bytes:
+    return composite(np.full_like(rgb, 255), rgb, alpha)

@@ -1,0 +1,22 @@
+"""How paths and system errors are shown in the program's one-line messages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+STDIO = "-"  # the name that stands for stdin as an input and for stdout as an output
+
+
+def shown(path: str | Path) -> str:
+    """``path`` for a message: one line, printable on every terminal."""
+    text = str(path)
+    if text == STDIO:
+        return "the standard stream"
+    # A file name may hold line breaks, control characters and undecodable bytes (lone surrogates).
+    return text if text.isprintable() else ascii(text)
+
+
+def reason(error: OSError) -> str:
+    """The system's words for ``error`` without numbers and paths, such as "No space left on device"."""
+    return error.strerror or os.strerror(error.errno or 0) if error.errno else "input/output error"
