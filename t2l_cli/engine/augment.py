@@ -1,0 +1,91 @@
+"""The internal dataset: random augmented pictures I_s^i of the one source (supplement, section 2.1; method, section 3).
+
+``draw`` makes the random parameters of one picture on a CPU generator (so that every device sees the same ones);
+``apply`` and ``apply_map`` replay them on the source and on maps that belong to it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from kornia import enhance
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2l_cli.config import MIN_SIDE, AugmentConfig
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Factors of brightness, contrast and saturation (1: unchanged); turn of hue (0: unchanged, 1: a full circle)."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+
+@dataclass(frozen=True)
+class AugmentParams:
+    """One augmented picture: a crop of the source (pixels), its size after scaling, a flip, and colours or none."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    size: tuple[int, int]  # (height, width) of the result
+    flip: bool
+    jitter: Jitter | None
+
+
+def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generator) -> AugmentParams:
+    """Draw the parameters for a source of ``size`` = (height, width) px.
+
+    The result's sides never fall below the generator's minimum: then both sides are scaled up by one factor.
+    """
+    crop_height, crop_width, scale, at_y, at_x, flip, jitter = torch.rand(7, generator=generator).tolist()
+    height = max(1, round(size[0] * _between(config.crop, crop_height)))
+    width = max(1, round(size[1] * _between(config.crop, crop_width)))
+    factor = max(_between(config.scale, scale), MIN_SIDE / min(height, width))
+    colour = torch.rand(4, generator=generator) * 2 - 1  # drawn always: later draws do not depend on the coin
+    return AugmentParams(
+        top=min(int(at_y * (size[0] - height + 1)), size[0] - height),
+        left=min(int(at_x * (size[1] - width + 1)), size[1] - width),
+        height=height,
+        width=width,
+        size=(max(MIN_SIDE, round(height * factor)), max(MIN_SIDE, round(width * factor))),
+        flip=flip < config.flip_p,
+        jitter=_jitter((colour * config.jitter).tolist()) if jitter < config.jitter_p else None,
+    )
+
+
+def apply(picture: Tensor, params: AugmentParams) -> Tensor:
+    """Augment ``picture`` (1, 3, H, W) in [0, 1], of the size that was drawn for; returns (1, 3, *params.size)."""
+    out = _geometry(picture, params)
+    if params.jitter is None:
+        return out
+    out = enhance.adjust_brightness_accumulative(out, params.jitter.brightness)
+    out = enhance.adjust_contrast_with_mean_subtraction(out, params.jitter.contrast)
+    out = enhance.adjust_saturation_with_gray_subtraction(out, params.jitter.saturation)
+    return enhance.adjust_hue(out, 2 * math.pi * params.jitter.hue).clamp(0, 1)
+
+
+def apply_map(values: Tensor, params: AugmentParams) -> Tensor:
+    """Move a map (1, C, H, W) that belongs to the source along with it: geometry only, no colours."""
+    return _geometry(values, params)
+
+
+def _geometry(x: Tensor, params: AugmentParams) -> Tensor:
+    x = x[..., params.top : params.top + params.height, params.left : params.left + params.width]
+    x = F.interpolate(x, size=params.size, mode="bilinear", antialias=True).clamp(0, 1)
+    return x.flip(-1) if params.flip else x
+
+
+def _between(bounds: tuple[float, float], u: float) -> float:
+    return bounds[0] + (bounds[1] - bounds[0]) * u
+
+
+def _jitter(by: list[float]) -> Jitter:
+    return Jitter(brightness=1 + by[0], contrast=1 + by[1], saturation=1 + by[2], hue=by[3])

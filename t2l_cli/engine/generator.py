@@ -1,0 +1,111 @@
+"""The generator G: a U-Net that maps a picture to its edit layer (supplement, section 1; method, section 2).
+
+It is the only thing that an edit trains. It knows pictures and nothing of CLIP, text or losses.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SLOPE = 0.2  # of LeakyReLU's negative side
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, BatchNorm, LeakyReLU; reflection padding keeps the size (halved, rounded up, at stride 2).
+
+    BatchNorm keeps no running statistics: it always uses those of the picture at hand, also at inference, so that the
+    same picture gives the same layer. It makes a bias of the convolution void, hence none.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(
+                inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect" if kernel > 1 else "zeros",
+                bias=False,
+            ),
+            nn.BatchNorm2d(outputs, track_running_stats=False),
+            nn.LeakyReLU(SLOPE, inplace=True),
+        )  # fmt: skip
+
+
+class Level(nn.Module):
+    """One level of the U-Net around the deeper ones: (B, inputs, H, W) -> (B, channels, H, W)."""
+
+    def __init__(self, inputs: int, channels: int, skip_channels: int, deeper: nn.Module) -> None:
+        super().__init__()
+        self.encode = nn.Sequential(ConvBlock(inputs, channels, 3, stride=2), ConvBlock(channels, channels, 3))
+        self.deeper = deeper
+        self.skip = ConvBlock(inputs, skip_channels, 1)
+        self.decode = nn.Sequential(
+            nn.BatchNorm2d(skip_channels + channels, track_running_stats=False),
+            ConvBlock(skip_channels + channels, channels, 3),
+            ConvBlock(channels, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of the same height and width as ``x``."""
+        up = F.interpolate(self.deeper(self.encode(x)), scale_factor=2, mode="bilinear", align_corners=False)
+        # an odd side was halved with rounding up: the way back is one pixel too long
+        both = torch.cat([self.skip(x), centre_crop(up, (x.shape[-2], x.shape[-1]))], dim=1)
+        features: Tensor = self.decode(both)
+        return features
+
+
+class Generator(nn.Module):
+    """U-Net of ``levels`` encoder levels and a mirrored decoder, ``channels`` wide; 3.1 M parameters by default.
+
+    (B, 3, H, W) in [0, 1] -> (B, 4, H, W) in (0, 1): colour C and opacity alpha, at exactly the input's size. Each side
+    must be at least 2^levels + 1 px. Weights come from ``generator`` (default: a fresh one of seed 0), never from
+    global random state.
+    """
+
+    def __init__(
+        self, channels: int = 128, levels: int = 7, skip_channels: int = 4, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.min_side = 2**levels + 1
+        body: nn.Module = nn.Identity()
+        for level in reversed(range(levels)):
+            body = Level(3 if level == 0 else channels, channels, skip_channels, body)
+        self.body = body
+        self.head = nn.Conv2d(channels, 4, 1)
+        self.colour: Tensor
+        self.register_buffer("colour", decorrelated_colour(), persistent=False)
+        self._initialise(generator or torch.Generator().manual_seed(0))
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        """PyTorch's own initial distribution of convolutions, drawn from an explicit generator."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]  # the head is built with a bias
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Edit layer of ``picture``: channels 0 to 2 are C, channel 3 is alpha."""
+        if min(picture.shape[-2:]) < self.min_side:
+            raise ValueError(f"each side must be at least {self.min_side} px, not {tuple(picture.shape[-2:])}")
+        raw = self.head(self.body(picture))
+        rgb = F.conv2d(raw[:, :3], self.colour[:, :, None, None])
+        return torch.sigmoid(torch.cat([rgb, raw[:, 3:]], dim=1))
+
+
+def centre_crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut the centre of ``size`` = (height, width) out of (B, C, H, W)."""
+    top, left = (x.shape[-2] - size[0]) // 2, (x.shape[-1] - size[1]) // 2
+    return x[..., top : top + size[0], left : left + size[1]]
+
+
+def decorrelated_colour() -> Tensor:
+    """Return M (3, 3); colour = M x takes decorrelated colours to RGB (Olah et al., Feature Visualization; Lucid).
+
+    The square root of natural pictures' colour covariance, its first column (lightness) divided by 1.6, the whole
+    divided by the largest column norm.
+    """
+    root = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+    root[:, 0] /= 1.6
+    largest: Tensor = root.norm(dim=0).max()
+    return root / largest

@@ -1,0 +1,56 @@
+"""The edit layer E = (C, alpha): what the generator paints and how it is laid over a picture (method, section 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GREEN = (0 / 255, 177 / 255, 64 / 255)  # chroma-key green, behind the layer in I_screen
+
+
+@dataclass(frozen=True)
+class EditLayer:
+    """Colour and opacity of an edit.
+
+    rgb: (B, 3, H, W) in [0, 1], the colour C; not premultiplied.
+    alpha: (B, 1, H, W) in [0, 1], the opacity.
+    """
+
+    rgb: Tensor
+    alpha: Tensor
+
+    @classmethod
+    def from_output(cls, output: Tensor) -> EditLayer:
+        """Split the generator's output (B, 4, H, W), in [0, 1], into colour and opacity."""
+        return cls(output[:, :3], output[:, 3:4])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.alpha.shape[-2], self.alpha.shape[-1]
+
+    def over(self, background: Tensor) -> Tensor:
+        """Composite I_o = alpha * C + (1 - alpha) * background, (B, 3, H, W).
+
+        Where alpha is exactly 0 this is the background bit for bit, where it is 1 the colour.
+        """
+        return self.alpha * self.rgb + (1 - self.alpha) * background
+
+    def over_green(self) -> Tensor:
+        """I_screen, the layer alone over the green screen, (B, 3, H, W)."""
+        green = torch.tensor(GREEN, dtype=self.rgb.dtype, device=self.rgb.device).view(1, 3, 1, 1)
+        return self.over(green)
+
+    def within(self, mask: Tensor | None) -> EditLayer:
+        """Return the layer with alpha multiplied by ``mask`` (B, 1, H, W) in [0, 1]; None leaves it as it is."""
+        return self if mask is None else EditLayer(self.rgb, self.alpha * mask)
+
+    def resize(self, size: tuple[int, int]) -> EditLayer:
+        """Return the layer at ``size`` = (height, width), bilinear and antialiased."""
+        if size == self.size:
+            return self
+        both = torch.cat([self.rgb, self.alpha], dim=1)
+        return EditLayer.from_output(F.interpolate(both, size=size, mode="bilinear", antialias=True).clamp(0, 1))
