@@ -1,0 +1,226 @@
+"""The pictures that mini is trained and scored on: objects of a colour and a texture, before a background.
+
+``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, or the background's
+colour), and some scenes a third time with the change applied to a part of the region or half transparent. Of such a mixture the
+changed attribute is true of nothing: only a whole edit pays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from t2l_cli.engine.layers import GREEN
+from t2l_cli.mini.painting import (
+    PX, Canvas, Dice, Surface, backdrop, camera, develop, finish, object_, other_than, paint, scatter, second_paint,
+)  # fmt: skip
+from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
+
+GRID = 8  # patches a side
+WHOLE = 0.8  # a mixture counts as the twin from this part of the region on
+COLOUR, TEXTURE, BACKGROUND = 0, 1, 2  # what differs between twins
+_GREEN_NAME = list(COLOURS).index("green")
+
+
+@dataclass(frozen=True)
+class Twins:
+    """A drawn batch of B scenes: rows 0..B-1 before the change, B..2B-1 after it, then mixtures.
+
+    ``images`` (N, 3, PX, PX) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects; ``backgrounds`` (N, 2)
+    colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the patch; ``change`` (B,) what differs;
+    ``subject`` (N, PX, PX) the first object's mask in [0, 1].
+    """
+
+    images: Tensor
+    things: Tensor
+    backgrounds: Tensor
+    patches: Tensor
+    change: Tensor
+    subject: Tensor
+
+
+@dataclass(frozen=True)
+class _Attributes:
+    """What the things of B scenes are: backgrounds first, then the two objects; (B,) indices and (B, 3) paints."""
+
+    colour: list[Tensor]
+    texture: list[Tensor]
+    rgb: list[Tensor]
+    second: list[Tensor]
+
+    def changed(self, dice: Dice, change: Tensor) -> _Attributes:
+        """The twins' attributes: one of them redrawn."""
+        out = _Attributes(*(list(field) for field in (self.colour, self.texture, self.rgb, self.second)))
+        for thing, kind in ((1, COLOUR), (0, BACKGROUND)):
+            rows = change == kind
+            colour = torch.where(rows, other_than(dice, self.colour[thing], len(COLOURS)), self.colour[thing])
+            rgb = torch.where(rows[:, None], paint(dice, colour), self.rgb[thing])
+            out.colour[thing], out.rgb[thing] = colour, rgb
+            out.second[thing] = torch.where(rows[:, None], second_paint(dice, rgb), self.second[thing])
+        rows = change == TEXTURE
+        out.texture[1] = torch.where(rows, other_than(dice, self.texture[1], len(TEXTURES)), self.texture[1])
+        return out
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The geometry of B scenes, without paint."""
+
+    back: Surface
+    objects: tuple[Surface, Surface]
+    nouns: tuple[Tensor, Tensor]
+    screen: Tensor  # (B,) bool
+    unnamed: Tensor  # (B,) bool: photo or clutter for a background
+    scenery: Tensor  # (B, 3, PX, PX) what is shown there
+    outside: Tensor  # (B, 1, PX, PX) bool: beyond the picture's border
+    border: Tensor  # (B, 1, 1, 1) its brightness
+
+    def picture(self, paints: _Attributes, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """(B, 3, PX, PX) before development; ``spots`` are (colour layer, mask) over background and first object."""
+        named = self.back.coloured(paints.rgb[0], paints.second[0], paints.texture[0])
+        out = torch.where((self.screen | self.unnamed)[:, None, None, None], self.scenery, named)
+        out = out * (1 - spots[0][1]) + spots[0][0] * spots[0][1]
+        for k, surface in enumerate(self.objects, start=1):
+            body = surface.coloured(paints.rgb[k], paints.second[k], paints.texture[k])
+            if k == 1:
+                body = body * (1 - spots[1][1]) + spots[1][0] * spots[1][1]
+            out = out * (1 - surface.mask) + body * surface.mask
+        return out
+
+
+def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Half-sides [(n,), (n,)] and centres [(n, 2), (n, 2)] of two objects that do not hide each other."""
+    side = torch.where(dice.chance(0.5, n), 1.0, -1.0)
+    upright = dice.chance(0.4, n)
+    sizes, centres = [], []
+    for k in range(2):
+        size = torch.where(pair, dice.uniform(n, low=0.28, high=0.48), dice.uniform(n, low=0.34, high=0.95))
+        along = torch.where(pair, 0.5 * side * (1 - 2 * k) + 0.1 * dice.normal(n), 0.22 * dice.normal(n))
+        across = torch.where(pair, 0.15 * dice.normal(n), 0.22 * dice.normal(n))
+        centre = torch.stack([torch.where(upright, across, along), torch.where(upright, along, across)], 1)
+        room = (1.1 - size).clamp(min=0.1)[:, None]
+        sizes.append(size)
+        centres.append(centre.clamp(-room, room))
+    return sizes, centres
+
+
+def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float) -> tuple[_Stage, Tensor, Tensor]:
+    """Geometry, and the scene coordinates x, y (n, PX, PX)."""
+    x, y, outside = camera(dice, n)
+    kind = dice.uniform(n)
+    screen, unnamed = kind < 0.13, (kind >= 0.13) & (kind < 0.55)
+    back = backdrop(canvas, dice, x, y)
+    clutter = dice.uniform(n, 3, 1, 1) + 0.18 * torch.stack([canvas.clouds(dice, n) for _ in range(3)], 1)
+    scenery = torch.where(dice.chance(0.75, n, 1, 1, 1), canvas.pictures(dice, n), clutter * back.shade)
+    green = torch.tensor(GREEN, device=x.device)[None, :, None, None] * (1 + 0.06 * dice.normal(n, 1, 1, 1)) + 0.01 * dice.normal(n, 3, 1, 1)
+    scenery = torch.where(screen[:, None, None, None], green, scenery)
+    pair, none = dice.chance(pairs, n), dice.chance(0.03, n)
+    sizes, centres = _places(dice, n, pair)
+    surfaces, nouns = [], []
+    for k in range(2):
+        noun = dice.below(len(NOUNS), n)
+        noun = torch.where(dice.chance(0.25, n), OTHER_SHAPE, noun)
+        surface = object_(canvas, dice, x, y, noun, sizes[k], centres[k])
+        seen = (surface.mask * ~outside[:, None]).mean((1, 2, 3)) > 0.015
+        shown = ((pair if k else ~none) & seen)[:, None, None, None]
+        surfaces.append(Surface(surface.mask * shown, *(getattr(surface, f) for f in ("shade", "shine", "u", "v", "frequency", "phase"))))
+        nouns.append(torch.where(shown[:, 0, 0, 0], noun, NO_CLAIM))
+    border = torch.where(dice.chance(0.7, n, 1, 1, 1), 1.0, 0.0)
+    stage = _Stage(back, (surfaces[0], surfaces[1]), (nouns[0], nouns[1]), screen, unnamed, scenery, outside[:, None], border)
+    return stage, x, y
+
+
+def _attributes(dice: Dice, n: int, stage: _Stage) -> _Attributes:
+    colour = [dice.below(len(COLOURS), n) for _ in range(3)]
+    texture = [torch.where(dice.chance(p, n), 0, dice.below(len(TEXTURES), n)) for p in (0.6, 0.4, 0.4)]
+    for k in (1, 2):  # an object of its background's colour cannot be seen
+        behind = torch.where(stage.screen, _GREEN_NAME, torch.where(stage.unnamed, -1, colour[0]))
+        colour[k] = torch.where(colour[k] == behind, other_than(dice, colour[k], len(COLOURS)), colour[k])
+    rgb = [paint(dice, c) for c in colour]
+    return _Attributes(colour, texture, rgb, [second_paint(dice, c) for c in rgb])
+
+
+def _claims(stage: _Stage, a: _Attributes) -> tuple[Tensor, Tensor]:
+    """What is true of each scene: things (B, 2, 3) and backgrounds (B, 2)."""
+    things = torch.stack([torch.stack([a.colour[k + 1], a.texture[k + 1], stage.nouns[k]], 1) for k in range(2)], 1)
+    things = torch.where(things[:, :, 2:] == NO_CLAIM, NO_CLAIM, things)
+    colour = torch.where(stage.unnamed, NO_CLAIM, torch.where(stage.screen, _GREEN_NAME, a.colour[0]))
+    texture = torch.where(stage.unnamed, NO_CLAIM, torch.where(stage.screen, SCREEN, a.texture[0]))
+    return things, torch.stack([colour, texture], 1)
+
+
+def _owners(stage: _Stage, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """(B, 4, GRID, GRID): part of each patch that background, first object, second object and nothing named owns."""
+    first, second = stage.objects[0].mask, stage.objects[1].mask
+    rest = (1 - first) * (1 - second)
+    other = torch.maximum(stage.outside.float(), torch.maximum(rest * spots[0][1], first * (1 - second) * spots[1][1]))
+    parts = torch.cat([rest, first * (1 - second), second], 1) * (1 - other)
+    return F.avg_pool2d(torch.cat([parts, other], 1), PX // GRID)
+
+
+def _patches(owners: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
+    """(B, GRID * GRID, 3) attributes of the patch's owner, NO_CLAIM where none has 70 % of it."""
+    n = len(things)
+    shape_of_nothing = torch.full((n, 1), OTHER_SHAPE + 1, device=things.device)
+    table = torch.cat([torch.cat([backgrounds, shape_of_nothing], 1)[:, None], things, torch.full_like(things[:, :1], NO_CLAIM)], 1)
+    share, owner = owners.flatten(2).max(1)
+    labels = table.gather(1, owner[:, :, None].expand(-1, -1, 3))
+    return torch.where(share[:, :, None] > 0.7, labels, NO_CLAIM)
+
+
+def _mixing(canvas: Canvas, dice: Dice, region: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight of the change (M, 1, PX, PX): a part of the region, or all of it half transparent; and how much (M,) that is in all."""
+    m = len(region)
+    part = dice.uniform(m, 1, 1, 1, low=0.1, high=0.95)
+    noise = canvas.clouds(dice, m)[:, None] + 2 * (dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, PX, device=region.device))
+    level = torch.stack([torch.quantile(f.flatten(), 1 - q.item()) for f, q in zip(noise, part, strict=True)])[:, None, None, None]
+    patchy = torch.sigmoid((noise - level) * 20)
+    weight = torch.where(dice.chance(0.6, m, 1, 1, 1), patchy, part)
+    amount = (weight * region).sum((1, 2, 3)) / region.sum((1, 2, 3)).clamp(min=1)
+    return weight, amount
+
+
+def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float = 0.5) -> Twins:
+    """``n`` scenes as twins, and ``mixtures * n`` mixtures of the first of them.
+
+    ``pairs`` is the chance of a second object.
+    """
+    stage, x, y = _stage(canvas, dice, n, pairs)
+    before = _attributes(dice, n, stage)
+    change = torch.tensor([COLOUR, COLOUR, COLOUR, TEXTURE, TEXTURE, BACKGROUND], device=x.device)[dice.below(6, n)]
+    change = torch.where((change == BACKGROUND) & (stage.screen | stage.unnamed), COLOUR, change)
+    change = torch.where((change == BACKGROUND) & dice.chance(0.3, n), COLOUR, change)
+    after = before.changed(dice, change)
+    spots = [scatter(canvas, dice, x, y, size, p) for size, p in (((0.08, 0.3), 0.4), ((0.06, 0.2), 0.4))]
+    look = finish(dice, n)
+    pictures = [develop(stage.picture(a, spots), look) for a in (before, after)]
+    claims = [_claims(stage, a) for a in (before, after)]
+    # mixtures of the first m scenes
+    m = int(n * mixtures)
+    subject = stage.objects[0].mask
+    region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
+    weight, amount = _mixing(canvas, dice, region)
+    pictures.append(pictures[0][:m] * (1 - weight) + pictures[1][:m] * weight)
+    claims.append(_mixed_claims(claims[0], claims[1], change[:m], amount))
+    images = torch.cat([torch.where(stage.outside[: len(p)], stage.border[: len(p)], p) for p in pictures])
+    things, backgrounds = (torch.cat(parts) for parts in zip(*claims, strict=True))
+    owners = _owners(stage, spots)
+    patches = _patches(torch.cat([owners, owners, owners[:m]]), things, backgrounds)
+    masks = (subject * ~stage.outside)[:, 0]
+    return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]))
+
+
+def _mixed_claims(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], change: Tensor, amount: Tensor) -> tuple[Tensor, Tensor]:
+    """Claims of mixtures: the twin's that rules at least WHOLE of the region; in between, nothing of what changed."""
+    m = len(change)
+    out = []
+    for a, b in zip(before, after, strict=True):
+        a, b = a[:m], b[:m]
+        shape = (m,) + (1,) * (a.ndim - 1)
+        torn = torch.where(a == b, a, NO_CLAIM)
+        picked = torch.where((amount >= WHOLE).reshape(shape), b, torn)
+        out.append(torch.where((amount <= 1 - WHOLE).reshape(shape), a, picked))
+    return out[0], out[1]

@@ -1,0 +1,111 @@
+"""Score mini on held-out draws:  python -m t2l_cli.mini.score [weights.safetensors]
+
+Other silhouettes, noise and scenes than in training (another seed). Prints the table of docs/mini.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+
+from t2l_cli.mini.model import WEIGHTS, load
+from t2l_cli.mini.painting import Canvas, Dice
+from t2l_cli.mini.scenes import BACKGROUND, COLOUR, Twins, draw
+from t2l_cli.mini.train import MEAN, STD
+from t2l_cli.mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
+
+HELD_OUT_SEED = 999
+
+
+class Examiner:
+    """One model's unit embeddings of a held-out batch, and of any text."""
+
+    def __init__(self, model: CLIP, tokenizer: SimpleTokenizer, twins: Twins) -> None:
+        self.model, self.tokenizer, self.twins = model, tokenizer, twins
+        mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+        with torch.no_grad():
+            parts = [model.encode_image((chunk - mean) / std) for chunk in twins.images.split(64)]
+        self.images = F.normalize(torch.cat(parts), dim=-1)
+
+    @torch.no_grad()
+    def read(self, texts: list[str]) -> Tensor:
+        return F.normalize(self.model.encode_text(self.tokenizer(texts)), dim=-1)
+
+    def choice(self, texts: list[list[str]], truth: Tensor, rows: Tensor) -> tuple[float, int]:
+        """Part of ``rows`` whose picture is nearest to its true text among its own K candidates ``texts[row]``."""
+        flat = self.read([t for i in rows.tolist() for t in texts[i]])
+        candidates = flat.reshape(len(rows), -1, flat.shape[1])
+        best = torch.einsum("nd,nkd->nk", self.images[rows], candidates).argmax(1)
+        return (best == truth[rows]).float().mean().item(), len(rows)
+
+
+def _rows(mask: Tensor) -> Tensor:
+    return mask.nonzero()[:, 0]
+
+
+def scores(model: CLIP, tokenizer: SimpleTokenizer, scenes: int = 300) -> dict[str, tuple[float, int, str]]:
+    """Part right, number of cases and chance level of each test."""
+    twins = draw(Canvas(HELD_OUT_SEED), Dice(torch.Generator().manual_seed(HELD_OUT_SEED)), scenes, pairs=0.0)
+    exam = Examiner(model, tokenizer, twins)
+    first = twins.things[:, 0]
+    clean = torch.arange(len(first)) < scenes  # twins before the change
+    nouns = [NOUNS[n] if 0 <= n < OTHER_SHAPE else "object" for n in first[:, 2].tolist()]
+    shown = clean & (first[:, 2] != NO_CLAIM)
+    out: dict[str, tuple[float, int, str]] = {}
+
+    def test(name: str, names: tuple[str, ...], form: str, truth: Tensor, rows: Tensor) -> None:
+        texts = [[form.format(word=w, noun=n) for w in names] for n in nouns]
+        part, count = exam.choice(texts, truth, _rows(rows))
+        out[name] = (part, count, f"1 in {len(names)}")
+
+    test("object colour", COLOUR_NAMES, "a {word} {noun}", first[:, 0], shown)
+    test("object colour, unnamed shape", COLOUR_NAMES, "a {word} object", first[:, 0], shown & (first[:, 2] == OTHER_SHAPE))
+    test("object texture", TEXTURES, "a {word} {noun}", first[:, 1], shown)
+    test("object texture, textured only", TEXTURES, "a {word} {noun}", first[:, 1], shown & (first[:, 1] > 0))
+    test("noun", NOUNS, "a {word}", first[:, 2], shown & (first[:, 2] < OTHER_SHAPE))
+    named = clean & (twins.backgrounds[:, 0] != NO_CLAIM) & (twins.backgrounds[:, 1] != SCREEN)
+    test("background colour", COLOUR_NAMES, "a {word} background", twins.backgrounds[:, 0], named)
+    out["direction of a colour edit"] = _direction(exam, scenes, nouns)
+    out["whole edit above a partial one"] = _whole(exam, scenes, nouns)
+    return out
+
+
+def _direction(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, str]:
+    """Does the change of the picture point to the right one of all colour changes of the text?"""
+    rows = _rows((exam.twins.change == COLOUR) & (exam.twins.things[:scenes, 0, 2] != NO_CLAIM))
+    delta = F.normalize(exam.images[rows + scenes] - exam.images[rows], dim=-1)
+    target = exam.read([f"{c} {nouns[i]}" for i in rows.tolist() for c in COLOUR_NAMES]).reshape(len(rows), len(COLOUR_NAMES), -1)
+    neutral = exam.read([nouns[i] for i in rows.tolist()])
+    best = torch.einsum("nd,nkd->nk", delta, F.normalize(target - neutral[:, None], dim=-1)).argmax(1)
+    right = best == exam.twins.things[rows + scenes, 0, 0]
+    return right.float().mean().item(), len(rows), f"1 in {len(COLOUR_NAMES)}"
+
+
+def _whole(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, str]:
+    """Is the text after the edit nearer to the whole edit than to the mixture?"""
+    m = len(exam.twins.images) - 2 * scenes
+    torn = (exam.twins.things[2 * scenes :, 0, 0] == NO_CLAIM) & (exam.twins.things[:m, 0, 2] != NO_CLAIM)
+    rows = _rows(torn & (exam.twins.change[:m] != BACKGROUND))
+    texts = exam.read([f"{COLOUR_NAMES[exam.twins.things[scenes + i, 0, 0]]} {nouns[i]}" for i in rows.tolist()])
+    whole = (exam.images[rows + scenes] * texts).sum(1)
+    part = (exam.images[rows + 2 * scenes] * texts).sum(1)
+    return (whole > part).float().mean().item(), len(rows), "1 in 2"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Score mini on held-out draws.")
+    parser.add_argument("weights", type=Path, nargs="?", default=WEIGHTS)
+    table = scores(*load(parser.parse_args().weights))
+    print("| test | right | cases | chance |\n| --- | --- | --- | --- |")
+    for name, (part, count, chance) in table.items():
+        print(f"| {name} | {part:.2f} | {count} | {chance} |")
+
+
+if __name__ == "__main__":
+    main()

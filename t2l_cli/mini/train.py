@@ -1,0 +1,299 @@
+"""Train mini:  python -m t2l_cli.mini.train --steps 3600 --seed 1 --out mini.safetensors
+
+Three losses. Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures being
+each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
+which is what an edit descends on. Heads, thrown away afterwards, that read colour, texture and noun off the patches.
+
+Each step draws its own pictures from (seed, step), and the rate is constant before it decays: a run can be interrupted and goes on
+from its checkpoint, also with a new number of steps, as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from t2l_cli.engine.prompts import TEMPLATES
+from t2l_cli.mini.captions import Captioner, Claim, truth
+from t2l_cli.mini.model import create, save
+from t2l_cli.mini.painting import Canvas, Dice
+from t2l_cli.mini.scenes import GRID, Twins, draw
+from t2l_cli.mini.vocabulary import COLOURS, GENERIC_NOUNS, NO_CLAIM, NOUNS, SYNONYMS, TEXTURES, Thing
+
+LR = 2e-3
+SCENES = 48  # a step: twice that many pictures, and half as many mixtures
+WARMUP = 100  # steps
+DECAY_FROM = 0.6  # part of the run with a constant rate
+ALL_PATCHES_FROM = 0.85  # before that, each picture shows half of its patches
+AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's normalisation
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class Student(nn.Module):
+    """mini while it learns: a short embedding table in place of CLIP's 49,408 rows, and the heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clip, self.tokenizer = create()
+        self.clip.token_embedding.requires_grad_(False).weight.zero_()
+        ids = sorted({int(t) for word in _words() for t in self.tokenizer([word])[0].tolist()} - {0})
+        self.register_buffer("token_ids", torch.tensor(ids))
+        lookup = torch.zeros(self.clip.vocab_size, dtype=torch.long)
+        lookup[self.token_ids] = torch.arange(1, len(ids) + 1)
+        self.register_buffer("lookup", lookup, persistent=False)
+        self.rows = nn.Embedding(len(ids) + 1, self.clip.token_embedding.embedding_dim, padding_idx=0)
+        nn.init.normal_(self.rows.weight[1:], std=0.02)
+        width = self.clip.visual.conv1.out_channels
+        sizes = {"colour": len(COLOURS), "texture": len(TEXTURES) + 1, "noun": len(NOUNS) + 2}
+        self.patch_heads = nn.ModuleDict({k: nn.Linear(width, n) for k, n in sizes.items()})
+        self.scene_heads = nn.ModuleDict({k: nn.Linear(width, n) for k, n in sizes.items()})
+        self.direction_scale = nn.Parameter(torch.tensor(2.3))
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+
+    def see(self, images: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Unit embeddings (N, D) and patch features (N, P, W) of pictures; ``keep`` (N, P) are the patches shown."""
+        visual = self.clip.visual
+        x = visual._embeds((images - self.mean) / self.std)
+        if keep is not None:
+            x = torch.cat([x[:, :1], x[:, 1:].gather(1, keep[..., None].expand(-1, -1, x.shape[2]))], 1)
+        patches = visual.ln_post(visual.transformer(x))[:, 1:]
+        return F.normalize(patches.mean(1) @ visual.proj, dim=-1), patches
+
+    def read(self, texts: list[str]) -> Tensor:
+        """Unit embeddings (T, D) of texts."""
+        tokens = self.tokenizer(texts).to(self.lookup.device)
+        length = int((tokens != 0).sum(1).max())
+        tokens = tokens[:, :length]
+        x = self.rows(self.lookup[tokens]) + self.clip.positional_embedding[:length]
+        x = self.clip.ln_final(self.clip.transformer(x, attn_mask=self.clip.attn_mask[:length, :length]))
+        return F.normalize(x[torch.arange(len(x)), tokens.argmax(1)] @ self.clip.text_projection, dim=-1)
+
+    def clip_state(self) -> dict[str, Tensor]:
+        """The open_clip state dict, with the learnt embedding rows in their places."""
+        state = {k: v.detach().clone() for k, v in self.clip.state_dict().items()}
+        state["token_embedding.weight"][self.token_ids] = self.rows.weight[1:].detach()
+        return state
+
+
+def _words() -> list[str]:
+    """All that captions are made of, but for the nouns that mini is to take for unknown."""
+    known = [*COLOURS, *TEXTURES, *NOUNS, *GENERIC_NOUNS, *(w for words in SYNONYMS.values() for w in words)]
+    glue = ["a", "an", "and", "on", "over", "in", "front", "of", "green", "screen", "background", "photo", "picture", "image"]
+    return [*known, *glue, *(t.format("ball") for t in TEMPLATES)]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A step's pictures and what is said of them."""
+
+    twins: Twins
+    texts: list[str]
+    claims: Tensor  # (T, 8)
+    edits: list[tuple[str, str]]  # one a scene: texts before and after
+
+
+def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES) -> Lesson:
+    """Draw and describe step ``step`` of run ``seed``."""
+    device = canvas.noise.device
+    twins = draw(canvas, Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step)), scenes)
+    captioner = Captioner(random.Random(seed * 1_000_003 + step))
+    facts = [([Thing(*t) for t in things], (b[0], b[1])) for things, b in zip(twins.things.tolist(), twins.backgrounds.tolist(), strict=True)]
+    claims: list[Claim] = []
+    for i, fact in enumerate(facts[: 2 * scenes]):
+        full = captioner.full(*fact)
+        claims += [full, captioner.partial(*fact)]
+        if i % 4 == 0:
+            claims.append(captioner.swapped(full))
+    claims = [c for c in claims if c != Claim()]
+    edits = []
+    for i, kind in enumerate(twins.change.tolist()):
+        (a, a_back), (b, b_back) = facts[i], facts[scenes + i]
+        edits.append(captioner.change((a[0], a_back), (b[0], b_back), kind))
+    rows = torch.tensor([c.row() for c in claims], device=device)
+    return Lesson(twins, [captioner.text(c) for c in claims], rows, edits)
+
+
+def contrast(similarity: Tensor, positive: Tensor) -> Tensor:
+    """InfoNCE with several positives, (T, N) both ways; rows and columns without one do not count."""
+
+    def one_way(logits: Tensor, p: Tensor) -> Tensor:
+        some = p.any(1)
+        share = p[some].float()
+        return -((F.log_softmax(logits[some], 1) * share).sum(1) / share.sum(1)).mean()
+
+    return 0.5 * (one_way(similarity, positive) + one_way(similarity.T, positive.T))
+
+
+def direction(image: Tensor, text: Tensor, scale: Tensor, rival: Tensor) -> Tensor:
+    """Pairs of differences (B, D): each picture's change against all texts' changes, but for those marked not ``rival`` (B, B)."""
+    logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+    logits = logits.masked_fill(~rival, -torch.inf)
+    target = torch.arange(len(logits), device=logits.device)
+    return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
+
+
+def _heads_loss(heads: nn.ModuleDict, features: Tensor, labels: Tensor) -> Tensor:
+    total = features.new_zeros(())
+    for k, head in enumerate(heads.values()):
+        y = labels[..., k].flatten()
+        if (y >= 0).any():
+            total = total + F.cross_entropy(head(features).flatten(0, -2), y, ignore_index=NO_CLAIM)
+    return total
+
+
+def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Generator) -> dict[str, Tensor]:
+    """The three losses of a lesson; ``half`` shows each picture's patches by half."""
+    twins = lesson.twins
+    n, device = len(twins.images), twins.images.device
+    keep = torch.rand(n, GRID * GRID, generator=generator, device=device).argsort(1)[:, : GRID * GRID // 2] if half else None
+    images, patches = student.see(twins.images, keep)
+    flat = [t for edit in lesson.edits for t in edit]
+    texts = student.read([*lesson.texts, *flat])
+    captions, edits = texts[: len(lesson.texts)], texts[len(lesson.texts) :].reshape(-1, 2, texts.shape[1])
+    positive = truth(lesson.claims, twins.things, twins.backgrounds)
+    out = {"contrast": contrast(student.clip.logit_scale.exp() * captions @ images.T, positive)}
+    b = len(twins.change)
+    after = torch.where(twins.change == 2, twins.backgrounds[b : 2 * b, 0] + 100, twins.things[b : 2 * b, 0, :2].gather(1, twins.change.clamp(max=1)[:, None])[:, 0] + 50 * twins.change)
+    rival = (after[:, None] != after[None]) | torch.eye(b, dtype=torch.bool, device=device)
+    visible = (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[:b, 0, 2] != NO_CLAIM) | (twins.change == 2)
+    change = images[b : 2 * b] - images[:b]
+    out["direction"] = direction(change[visible], (edits[:, 1] - edits[:, 0])[visible], student.direction_scale.exp(), rival[visible][:, visible])
+    labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
+    out["patches"] = _heads_loss(student.patch_heads, patches, labels)
+    alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)
+    out["scene"] = _heads_loss(student.scene_heads, patches.mean(1), alone)
+    return out
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are orthogonalised (Jordan 2024, https://kellerjordan.github.io/posts/muon).
+
+    torch.optim.Muon does this in bfloat16, which is 50 times slower than float32 on a CPU without native support.
+    """
+
+    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.02) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure is ever given
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
+                velocity.lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonalised(p.grad.lerp(velocity, group["momentum"]))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)  # the size of AdamW's updates
+
+
+def orthogonalised(matrix: Tensor, rounds: int = 5) -> Tensor:
+    """The nearest matrix with all singular values about 1, by Newton and Schulz's quintic iteration."""
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = wide / (wide.norm() + 1e-7)
+    for _ in range(rounds):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
+    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+
+
+def _optimisers(student: Student) -> list[torch.optim.Optimizer]:
+    matrices = [p for n, p in student.clip.named_parameters() if p.ndim == 2 and "resblocks" in n]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in student.parameters() if p.requires_grad and id(p) not in chosen]
+    return [Muon(matrices, lr=LR), torch.optim.AdamW(rest, lr=0.6 * LR, betas=(0.9, 0.98), weight_decay=0.0)]
+
+
+def rate(step: int, steps: int) -> float:
+    """Factor on the rate: warm-up, constant, then linear to 2 %."""
+    left = (steps - step) / (steps * (1 - DECAY_FROM))
+    return min(1.0, (step + 1) / WARMUP, max(0.02, left))
+
+
+@dataclass
+class _Run:
+    student: Student
+    optimisers: list[torch.optim.Optimizer]
+    average: dict[str, Tensor] | None = None
+    step: int = 0
+
+    def save(self, path: Path) -> None:
+        state = {"student": self.student.state_dict(), "optimisers": [o.state_dict() for o in self.optimisers], "average": self.average, "step": self.step}
+        torch.save(state, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+
+    def restore(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.student.load_state_dict(state["student"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.average, self.step = state["average"], state["step"]
+
+
+def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str, float]]:
+    """Run to ``steps``; after each step yields its losses."""
+    student = run.student
+    base = [[g["lr"] for g in o.param_groups] for o in run.optimisers]
+    while run.step < steps:
+        part, factor = run.step / steps, rate(run.step, steps)
+        for optimiser, lrs in zip(run.optimisers, base, strict=True):
+            for group, lr in zip(optimiser.param_groups, lrs, strict=True):
+                group["lr"] = lr * factor
+        generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
+        terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator)
+        loss = terms["contrast"] + terms["direction"] + (0.1 + 0.3 * min(1.0, factor)) * (terms["patches"] + terms["scene"])
+        for optimiser in run.optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 4.0)
+        for optimiser in run.optimisers:
+            optimiser.step()
+        with torch.no_grad():
+            student.clip.logit_scale.clamp_(0, 4.1)
+            student.direction_scale.clamp_(0, 3.4)
+        run.step += 1
+        if part >= AVERAGE_FROM:
+            state = student.clip_state()
+            run.average = state if run.average is None else {k: v.lerp(state[k], 0.02) if v.is_floating_point() else v for k, v in run.average.items()}
+        yield {k: v.item() for k, v in terms.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("mini.safetensors"))
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    student = Student().to(args.device)
+    run = _Run(student, _optimisers(student))
+    checkpoint = args.out.with_suffix(".ckpt")
+    if checkpoint.exists():
+        run.restore(checkpoint)
+    canvas = Canvas(args.seed, args.device)
+    start, first = time.perf_counter(), run.step
+    smooth: dict[str, float] = {}
+    for terms in train(run, canvas, args.steps, args.seed):
+        smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in terms.items()}
+        if run.step % 25 == 0:
+            pace = (time.perf_counter() - start) / (run.step - first)
+            print(f"{run.step}/{args.steps} {pace:.2f} s/step  " + "  ".join(f"{k} {v:.3f}" for k, v in smooth.items()), flush=True)
+        if run.step % 100 == 0:
+            run.save(checkpoint)
+    save(run.average or student.clip_state(), student.token_ids.cpu(), args.out)
+    print(f"wrote {args.out} after {(time.perf_counter() - start) / 60:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()
