@@ -212,9 +212,10 @@ class _Run:
 def training_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     """(h, w) to train at for a picture of ``size`` = (H, W): aspect ratio kept, short side at most ``short_side``.
 
-    Never above the picture, unless a side would fall below the generator's minimum of 129 px. A picture longer than
-    4 : 1 is made smaller so that its area stays within 4 * short_side^2.
+    Never above the picture, unless its short side is below the generator's minimum of 129 px. A picture longer than
+    4 : 1 is made smaller, so that its area stays within 4 * short_side^2; no side falls below the minimum.
     """
-    height, width = size
-    scale = min(1.0, short_side / min(size), math.sqrt(MAX_AREA * short_side**2 / (height * width)))
-    return max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale))
+    short, area = min(size), size[0] * size[1]
+    scale = max(min(1.0, short_side / short), MIN_SIDE / short)
+    scale = min(scale, math.sqrt(MAX_AREA * short_side**2 / area))
+    return max(MIN_SIDE, round(size[0] * scale)), max(MIN_SIDE, round(size[1] * scale))

@@ -22,29 +22,11 @@ SCREEN_TEMPLATES = ("{} over a green screen", "{} in front of a green screen")  
 NEUTRAL_TEXT = "photo"  # T_ROI where nothing better is known (method, section 7)
 
 MAX_RUN = 4  # words in a candidate for T_ROI
-_EDGES = frozenset(
-    (
-        *(
-            "a",
-            "an",
-            "the",
-            "this",
-            "that",
-            "these",
-            "those",
-            "some",
-            "my",
-            "your",
-            "his",
-            "her",
-            "its",
-            "our",
-            "their",
-        ),
-        *("of", "in", "on", "at", "with", "without", "and", "or", "for", "from", "to", "by", "as", "into", "over"),
-        *("under", "near", "like", "made", "is", "are", "very"),
-    )
-)
+_EDGE_WORDS = """
+    a an the this that these those some my your his her its our their of in on at with without and or for from to by
+    as into over under near like made is are very
+"""
+_EDGES = frozenset(_EDGE_WORDS.split())
 
 
 def fill(template: str, text: str) -> str:

@@ -61,22 +61,22 @@ class Student(nn.Module):
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
     def see(self, images: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Unit embeddings (N, D) and patch features (N, P, W) of pictures; ``keep`` (N, P) are the patches shown."""
+        """Embeddings (N, D) and patch features (N, P, W) of pictures; ``keep`` (N, P) are the patches shown."""
         visual = self.clip.visual
         x = visual._embeds((images - self.mean) / self.std)
         if keep is not None:
             x = torch.cat([x[:, :1], x[:, 1:].gather(1, keep[..., None].expand(-1, -1, x.shape[2]))], 1)
         patches = visual.ln_post(visual.transformer(x))[:, 1:]
-        return F.normalize(patches.mean(1) @ visual.proj, dim=-1), patches
+        return patches.mean(1) @ visual.proj, patches
 
     def read(self, texts: list[str]) -> Tensor:
-        """Unit embeddings (T, D) of texts."""
+        """Embeddings (T, D) of texts."""
         tokens = self.tokenizer(texts).to(self.lookup.device)
         length = int((tokens != 0).sum(1).max())
         tokens = tokens[:, :length]
         x = self.rows(self.lookup[tokens]) + self.clip.positional_embedding[:length]
         x = self.clip.ln_final(self.clip.transformer(x, attn_mask=self.clip.attn_mask[:length, :length]))
-        return F.normalize(x[torch.arange(len(x)), tokens.argmax(1)] @ self.clip.text_projection, dim=-1)
+        return x[torch.arange(len(x)), tokens.argmax(1)] @ self.clip.text_projection
 
     def clip_state(self) -> dict[str, Tensor]:
         """The open_clip state dict, with the learnt embedding rows in their places."""
@@ -161,7 +161,7 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
     texts = student.read([*lesson.texts, *flat])
     captions, edits = texts[: len(lesson.texts)], texts[len(lesson.texts) :].reshape(-1, 2, texts.shape[1])
     positive = truth(lesson.claims, twins.things, twins.backgrounds)
-    out = {"contrast": contrast(student.clip.logit_scale.exp() * captions @ images.T, positive)}
+    out = {"contrast": contrast(student.clip.logit_scale.exp() * F.normalize(captions, dim=-1) @ F.normalize(images, dim=-1).T, positive)}
     b = len(twins.change)
     after = torch.where(twins.change == 2, twins.backgrounds[b : 2 * b, 0] + 100, twins.things[b : 2 * b, 0, :2].gather(1, twins.change.clamp(max=1)[:, None])[:, 0] + 50 * twins.change)
     rival = (after[:, None] != after[None]) | torch.eye(b, dtype=torch.bool, device=device)
