@@ -1,0 +1,102 @@
+"""The U-Net: its size, the sizes it accepts, its gradient, and that nothing but the picture and the seed matters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from t2l_cli.engine.generator import ConvBlock, Generator, centre_crop, decorrelated_colour
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return Generator()
+
+
+def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_default_size_is_the_papers(generator: Generator) -> None:
+    """Counted by hand: convolutions without bias, two numbers a BatchNorm channel, the head with bias."""
+    encoder = (3 * 128 + 13 * 128 * 128) * 9 + 14 * 256
+    skips = (3 + 6 * 128) * 4 + 7 * 8
+    decoder = 7 * (132 * 2 + 132 * 128 * 9 + 256 + 128 * 128 + 256)
+    head = 128 * 4 + 4
+    count = sum(p.numel() for p in generator.parameters())
+    assert count == encoder + skips + decoder + head
+    assert round(count / 1e6, 1) == 3.1
+    convolutions = [m for m in generator.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 7 * 5 + 1
+    assert {m.padding_mode for m in convolutions if m.kernel_size == (3, 3)} == {"reflect"}
+
+
+@pytest.mark.parametrize("size", [(129, 129), (130, 300), (257, 131)])
+def test_output_has_exactly_the_inputs_size(generator: Generator, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        output = generator(picture(*size))
+    assert output.shape == (1, 4, *size)
+    assert output.isfinite().all()
+    assert output.min() >= 0
+    assert output.max() <= 1
+
+
+def test_too_small_a_picture_is_refused(generator: Generator) -> None:
+    with pytest.raises(ValueError, match="129"):
+        generator(picture(128, 200))
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    generator = Generator(channels=16)
+    (generator(picture(140, 133)) ** 2).mean().backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_inference_uses_the_pictures_own_statistics() -> None:
+    generator = Generator(channels=8)
+    with torch.no_grad():
+        training = generator(picture(129, 129))
+        generator(picture(129, 140, seed=1))  # another picture in between leaves no trace
+        inference = generator.eval()(picture(129, 129))
+    assert torch.equal(training, inference)
+
+
+def test_block_is_convolution_norm_leaky_relu() -> None:
+    block = ConvBlock(3, 5, 3, stride=2)
+    x = picture(9, 7)
+    padded = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
+    raw = nn.functional.conv2d(padded, block[0].weight, stride=2)
+    mean, variance = raw.mean(dim=(0, 2, 3), keepdim=True), raw.var(dim=(0, 2, 3), keepdim=True, unbiased=False)
+    normed = (raw - mean) / (variance + 1e-5).sqrt()
+    torch.testing.assert_close(block(x), torch.where(normed > 0, normed, 0.2 * normed))
+
+
+def test_weights_come_from_the_seed_only() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        generator = Generator(channels=8, generator=torch.Generator().manual_seed(seed))
+        return torch.cat([p.flatten() for p in generator.parameters()])
+
+    torch.manual_seed(1)
+    first = weights(7)
+    torch.manual_seed(2)
+    assert torch.equal(first, weights(7))
+    assert not torch.equal(first, weights(8))
+
+
+def test_colour_matrix() -> None:
+    """Worked out by hand: norms of the columns after dividing the first by 1.6 are 0.2887, 0.1273, 0.0616."""
+    first = torch.tensor([0.26, 0.27, 0.27]) / 1.6
+    matrix = decorrelated_colour()
+    torch.testing.assert_close(matrix[:, 0], first / first.norm())
+    torch.testing.assert_close(matrix[:, 1], torch.tensor([0.09, 0.0, -0.09]) / first.norm())
+    torch.testing.assert_close(matrix[:, 2], torch.tensor([0.02, -0.05, 0.03]) / first.norm())
+
+
+def test_centre_crop() -> None:
+    x = torch.arange(25.0).view(1, 1, 5, 5)
+    assert torch.equal(centre_crop(x, (3, 1)), x[:, :, 1:4, 2:3])
+    assert torch.equal(centre_crop(x, (5, 5)), x)

@@ -1,0 +1,167 @@
+"""One edit of one picture with a tiny CLIP and a narrow generator: sizes, seeds, tries, masks, stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import pytest
+import torch
+from torch import Tensor
+
+from t2l_cli.config import EditConfig, OptimConfig, ViewConfig
+from t2l_cli.engine import image
+from t2l_cli.engine.clip import Clip
+from t2l_cli.engine.generator import Generator
+from t2l_cli.engine.image import ImageEdit, training_size
+from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.objective import Example, Objective
+from t2l_cli.errors import DivergedError
+
+CONFIG = EditConfig(
+    prompts=("red ball",),
+    roi="ball",
+    size=129,
+    optim=OptimConfig(steps=3),
+    views=ViewConfig(n_views=2),
+)
+
+
+@pytest.fixture(autouse=True)
+def narrow_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "Generator", functools.partial(Generator, channels=8))
+
+
+@pytest.fixture(scope="module")
+def picture() -> Tensor:
+    return torch.rand(3, 150, 210, generator=torch.Generator().manual_seed(0))
+
+
+def trained(picture: Tensor, clip: Clip, config: EditConfig = CONFIG, **kwargs: Tensor) -> EditLayer:
+    edit = ImageEdit(picture, clip, config, **kwargs)
+    for _ in edit:
+        pass
+    return edit.result()
+
+
+def test_same_seed_same_bytes(picture: Tensor, tiny_clip: Clip) -> None:
+    torch.manual_seed(1)
+    first = trained(picture, tiny_clip)
+    torch.manual_seed(2)
+    second = trained(picture, tiny_clip)
+    other = trained(picture, tiny_clip, dataclasses.replace(CONFIG, seed=1))
+    assert torch.equal(first.rgb, second.rgb)
+    assert torch.equal(first.alpha, second.alpha)
+    assert not torch.equal(first.rgb, other.rgb)
+
+
+def test_result_is_valid_at_any_time_and_has_the_pictures_size(picture: Tensor, tiny_clip: Clip) -> None:
+    edit = ImageEdit(picture, tiny_clip, CONFIG)
+    seen = [edit.result()]
+    for i, step in enumerate(edit):
+        assert (step.i, step.n, step.stage) == (i, 3, "")
+        seen.append(edit.result())
+    assert edit.size == (129, 181)
+    assert edit.preview().size == edit.size
+    for layer in seen:
+        assert layer.size == (150, 210)
+        assert layer.rgb.isfinite().all()
+        assert 0 <= layer.alpha.min() <= layer.alpha.max() <= 1
+    assert not torch.equal(seen[0].alpha, seen[-1].alpha)
+
+
+def test_iterating_again_goes_on(picture: Tensor, tiny_clip: Clip) -> None:
+    edit = ImageEdit(picture, tiny_clip, CONFIG)
+    assert next(iter(edit)).i == 0
+    assert [step.i for step in edit] == [1, 2]
+
+
+def test_the_mask_bounds_the_edit(picture: Tensor, tiny_clip: Clip) -> None:
+    mask = torch.zeros(1, 150, 210)
+    mask[:, :, 100:] = 1
+    layer = trained(picture, tiny_clip, mask=mask)
+    assert not layer.alpha[..., :100].any()
+    assert layer.alpha[..., 100:].any()
+    assert torch.equal(layer.over(picture[None])[..., :100], picture[None, ..., :100])
+
+
+def test_tries_continue_the_best(picture: Tensor, tiny_clip: Clip) -> None:
+    config = dataclasses.replace(CONFIG, tries=3, try_steps=1, seed=4)
+    edit = ImageEdit(picture, tiny_clip, config)
+    steps = list(edit)
+    assert [step.i for step in steps] == list(range(edit.n_steps)) == list(range(3 + 2))
+    assert [step.stage for step in steps] == ["try 1 of 3", "try 2 of 3", "try 3 of 3", "", ""]
+    assert [t.seed for t in edit.tries] == [4, 5, 6]
+    best = max(edit.tries, key=lambda t: t.score)
+    assert edit.seed == best.seed
+    alone = trained(picture, tiny_clip, dataclasses.replace(CONFIG, seed=best.seed))
+    assert torch.equal(edit.result().rgb, alone.rgb)  # a try is the beginning of the same run
+    assert -1 <= edit.score() <= 1
+
+
+def test_a_try_that_diverges_is_passed_over(picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {0: 0.5, 1: 0.1}
+    plain = ImageEdit.losses
+    monkeypatch.setattr(ImageEdit, "score", lambda self: scores[self.seed])
+
+    def losses(self, generator, random, i):  # type: ignore[no-untyped-def]
+        if random.initial_seed() == 0:
+            raise DivergedError("no")
+        return plain(self, generator, random, i)
+
+    monkeypatch.setattr(ImageEdit, "losses", losses)
+    edit = ImageEdit(picture, tiny_clip, dataclasses.replace(CONFIG, tries=2, try_steps=1))
+    list(edit)
+    assert [t.score for t in edit.tries] == [float("-inf"), 0.1]
+    assert edit.seed == 1
+
+
+def test_the_unaugmented_pair_joins_in_its_period(
+    picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[list[Example], float]] = []
+    plain = Objective.__call__
+
+    def spy(self: Objective, examples: list[Example], bootstrap: float = 0.0):  # type: ignore[no-untyped-def]
+        seen.append((examples, bootstrap))
+        return plain(self, examples, bootstrap)
+
+    monkeypatch.setattr(Objective, "__call__", spy)
+    config = dataclasses.replace(CONFIG, optim=OptimConfig(steps=4, source_every=2))
+    edit = ImageEdit(picture, tiny_clip, config)
+    list(edit)
+    assert [len(examples) for examples, _ in seen] == [2, 1, 2, 1]
+    assert [bootstrap for _, bootstrap in seen] == [1, 0.75, 0.5, 0.25]
+    assert torch.equal(seen[2][0][1].source, edit.source)
+    assert torch.equal(seen[2][0][1].texts.target, edit.texts.plain().target)
+    assert all(e.relevancy is not None and e.relevancy.shape[-2:] == e.layer.size for e in seen[0][0])
+
+
+def test_without_a_word_for_what_is_there_the_bootstrap_is_off(
+    picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "choose_roi", lambda *args: None)
+    edit = ImageEdit(picture, tiny_clip, dataclasses.replace(CONFIG, roi=None))
+    assert (edit.roi, edit.roi_chosen) == (None, True)
+    assert "bootstrap" not in next(iter(edit)).terms
+
+
+@pytest.mark.parametrize(
+    ("size", "short", "expected"),
+    [
+        ((3000, 4000), 512, (512, 683)),
+        ((300, 400), 512, (300, 400)),  # never above the source
+        ((64, 96), 512, (129, 194)),  # but never below what the generator needs
+        ((1, 1), 512, (129, 129)),
+        ((500, 5000), 512, (324, 3238)),  # long strips by area
+        ((10, 5000), 192, (129, 8587)),
+    ],
+)
+def test_training_size(size: tuple[int, int], short: int, expected: tuple[int, int]) -> None:
+    assert training_size(size, short) == expected
+
+
+def test_a_picture_smaller_than_the_generator_needs(tiny_clip: Clip) -> None:
+    small = torch.rand(3, 40, 70, generator=torch.Generator().manual_seed(0))
+    config = dataclasses.replace(CONFIG, optim=OptimConfig(steps=1))
+    assert trained(small, tiny_clip, config).size == (40, 70)

@@ -1,0 +1,35 @@
+"""Device and precision: what a machine without an accelerator must answer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from t2l_cli.engine.runtime import resolve
+from t2l_cli.errors import RequestError
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_a_cpu_computes_in_float32(precision: str) -> None:
+    runtime = resolve("cpu", precision)
+    assert (runtime.device.type, runtime.dtype, runtime.check_every) == ("cpu", torch.float32, 1)
+
+
+def test_auto_without_accelerator_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert resolve().device.type == "cpu"
+    for device in ("cuda", "cuda:1", "mps"):
+        with pytest.raises(RequestError, match="--device cpu"):
+            resolve(device)
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:x"])
+def test_unknown_devices_are_refused(device: str) -> None:
+    with pytest.raises(RequestError, match="auto, cpu"):
+        resolve(device)
+
+
+def test_bf16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(RequestError, match="bf16"):
+        resolve("cpu", "bf16")
