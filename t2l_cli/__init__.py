@@ -1,3 +1,70 @@
-"""t2l: edit photos and clips from text, after Text2LIVE (ECCV 2022)."""
+"""t2l: edit photos and clips from text, after Text2LIVE (ECCV 2022).
+
+    picture = t2l_cli.load_picture("photo.jpg")
+    loaded = t2l_cli.load_clip("ViT-B-32")
+    edit = t2l_cli.ImageEdit(pixels, t2l_cli.Clip(loaded.model, loaded.tokenizer), t2l_cli.EditConfig(("red cup",)))
+    for step in edit: ...
+    layer = edit.result()
+
+Importing the package imports neither torch nor any picture library; a name is fetched when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from t2l_cli.config import PRESETS, EditConfig, with_preset
+    from t2l_cli.engine.clip import Clip
+    from t2l_cli.engine.image import ImageEdit
+    from t2l_cli.engine.layers import EditLayer
+    from t2l_cli.engine.optimize import Step
+    from t2l_cli.errors import T2LError
+    from t2l_cli.media.images import Picture, load_picture, save_picture
+    from t2l_cli.weights.loading import LoadedClip, load_clip
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "PRESETS": "config",
+    "EditConfig": "config",
+    "with_preset": "config",
+    "Clip": "engine.clip",
+    "ImageEdit": "engine.image",
+    "EditLayer": "engine.layers",
+    "Step": "engine.optimize",
+    "T2LError": "errors",
+    "Picture": "media.images",
+    "load_picture": "media.images",
+    "save_picture": "media.images",
+    "LoadedClip": "weights.loading",
+    "load_clip": "weights.loading",
+}
+__all__ = [
+    "PRESETS",
+    "Clip",
+    "EditConfig",
+    "EditLayer",
+    "ImageEdit",
+    "LoadedClip",
+    "Picture",
+    "Step",
+    "T2LError",
+    "load_clip",
+    "load_picture",
+    "save_picture",
+    "with_preset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,52 @@
+"""The commands of everyday work: `nox -l` lists them. They run in the environment that nox itself is installed in."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "none"  # torch is 5 GB: one environment with `pip install -e ".[dev]"` is enough
+nox.options.sessions = ["lint", "types", "tests"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types, strictly."""
+    session.run("mypy")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """The fast tests alone."""
+    session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, the installed program included."""
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write docs/reference from the program's own --help, then build the site."""
+    session.run("python", "docs/make_reference.py")
+    session.run("mkdocs", "build", "--strict")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time and memory of a step."""
+    session.run("python", "benchmarks/step.py", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """What would be published."""
+    session.run("python", "-m", "build")

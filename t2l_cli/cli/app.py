@@ -1,0 +1,71 @@
+"""The program: its commands, --version, and the last word on every failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import t2l_cli
+from t2l_cli.cli.composite import composite
+from t2l_cli.cli.edit_image import edit_image
+from t2l_cli.cli.models import models
+from t2l_cli.cli.terminal import INTERRUPTED, report, stderr_console
+
+app = typer.Typer(
+    name="t2l",
+    help="Edit photos from text, after Text2LIVE: only an edit layer is painted, the photo stays.",
+    epilog="Every option can come from an environment variable T2L_<OPTION>; the weights cache from T2L_CACHE_DIR.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("edit-image")(edit_image)
+app.command("composite")(composite)
+app.add_typer(models, name="models")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"t2l {t2l_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the installed program: run the command line and exit with its code."""
+    try:
+        code = app(standalone_mode=False, prog_name="t2l") or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output went away, as in `t2l models list | head -1`: nothing is wrong with us.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:
+        code = _usage(error) if hasattr(error, "format_message") else report(error)
+    sys.exit(code)
+
+
+def _usage(error: Exception) -> int:
+    """Report a wrong command line; ``error`` is one of click's, whose home depends on typer's version."""
+    console = stderr_console()
+    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]  # asked for by the caller
+    context = getattr(error, "ctx", None)
+    if message:
+        console.print("Error: ", style="bold red", end="")
+        console.print(message)
+    if context is not None and message:
+        console.print(f"Try '{context.command_path} -h' for help.")
+    return int(getattr(error, "exit_code", 2))

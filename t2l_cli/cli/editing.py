@@ -1,0 +1,198 @@
+"""One edit, from the parameters to files: config -> picture and CLIP -> the engine's steps -> layer over the photo.
+
+Imported by a command that has work to do: it brings the picture libraries, and torch once the picture is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from t2l_cli.cli.interrupt import Interruption
+from t2l_cli.cli.naming import default_output
+from t2l_cli.cli.pixels import bytes_of, tensor_of
+from t2l_cli.cli.progress import download, duration, track
+from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe
+from t2l_cli.cli.settings import Earlier, edit_config, read_run
+from t2l_cli.cli.terminal import INTERRUPTED, Terminal
+from t2l_cli.config import EditConfig
+from t2l_cli.errors import DivergedError, RequestError
+from t2l_cli.media.compositing import composite
+from t2l_cli.media.images import Picture, check_output, load_mask, load_picture, save_picture
+
+if TYPE_CHECKING:
+    from t2l_cli.engine.image import ImageEdit
+    from t2l_cli.engine.optimize import Step
+    from t2l_cli.weights.loading import LoadedClip
+
+
+@dataclass(frozen=True)
+class Request:
+    """One checked command line."""
+
+    source: str
+    output: Path
+    config: EditConfig
+    overwrite: bool
+    run_dir: Path | None
+    mask: str | None
+    clip_weights: Path | None
+    offline: bool
+
+
+def checked(flags: Mapping[str, Any]) -> Request:
+    """The request that the command's parameters make; RequestError where it cannot be carried out."""
+    earlier = Earlier() if flags["config"] is None else read_run(flags["config"])
+    source = flags["image"] or earlier.source
+    if source is None:
+        raise RequestError('name a photo and say what it should show: t2l edit-image photo.jpg "crochet swan".')
+    config = edit_config(tuple(flags["prompts"] or ()), flags["preset"], earlier.config, flags)
+    mask = flags["mask"] or earlier.mask
+    if source == "-" and str(mask) == "-":
+        raise RequestError("the picture and the mask cannot both come from the standard input.")
+    output = flags["output"] or default_output(source, config.prompts[0])
+    if str(output) == "-" and flags["as_json"]:
+        raise RequestError("-o - and --json both write to the standard output; choose one.")
+    check_output(output, flags["overwrite"], source)
+    if flags["run_dir"] is not None:
+        check_run_dir(flags["run_dir"], flags["overwrite"])
+    weights = flags["clip_weights"] or earlier.clip_weights
+    if weights is not None and not Path(weights).is_file():
+        raise RequestError(f"there is no file {weights} for --clip-weights.")
+    return Request(
+        source=source,
+        output=Path(output),
+        config=config,
+        overwrite=flags["overwrite"],
+        run_dir=flags["run_dir"],
+        mask=None if mask is None else str(mask),
+        clip_weights=None if weights is None else Path(weights),
+        offline=flags["offline"],
+    )
+
+
+def run(request: Request, terminal: Terminal) -> None:
+    """Carry ``request`` out; the result so far is written, too, after Ctrl-C and after a divergence."""
+    timings = Timings()
+    picture, edit, weights = _prepare(request, terminal)
+    timings.lap("start")
+    run_dir = None if request.run_dir is None else RunDir(request.run_dir)
+    with Interruption(terminal.quiet) as interruption:
+        last, failure = _optimise(edit, terminal, interruption, run_dir)
+        if last is None:
+            raise failure or KeyboardInterrupt
+        timings.lap("optimise")
+        record = describe(edit, weights, last)
+        record["ended"] = "diverged" if failure else "interrupted" if interruption.requested else "done"
+        _finish(request, terminal, picture, edit, record, run_dir, timings)
+    if failure:
+        raise failure
+    if interruption.requested:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _prepare(request: Request, terminal: Terminal) -> tuple[Picture, ImageEdit, str | None]:
+    """Read the picture and CLIP, in this order: what is quickly found wrong is said before torch is imported."""
+    picture = load_picture(request.source)
+    for note in picture.notes:
+        terminal.note(f"note: {note}")
+    check_output(request.output, request.overwrite, request.source, picture.size)
+    mask = None if request.mask is None else load_mask(request.mask, picture.size)
+    config = request.config
+    if config.clip == "mini":
+        from t2l_cli import mini
+
+        terminal.note(mini.ABOUT)
+
+    from t2l_cli.engine.clip import Clip
+    from t2l_cli.engine.image import ImageEdit
+    from t2l_cli.engine.runtime import resolve
+
+    runtime = resolve(config.device, config.precision)
+    loaded = _load_clip(request, terminal)
+    clip = Clip(loaded.model, loaded.tokenizer, runtime.device, runtime.dtype)
+    edit = ImageEdit(tensor_of(picture.rgb), clip, config, runtime, None if mask is None else tensor_of(mask))
+    _introduce(edit, terminal)
+    return picture, edit, loaded.sha256
+
+
+def _load_clip(request: Request, terminal: Terminal) -> LoadedClip:
+    from t2l_cli.weights.loading import load_clip
+
+    with download(terminal, request.config.clip) as tell:
+        return load_clip(request.config.clip, request.clip_weights, request.offline, tell)
+
+
+def _introduce(edit: ImageEdit, terminal: Terminal) -> None:
+    """Say what was chosen for the user."""
+    config = edit.config
+    height, width = edit.size
+    terminal.note(
+        f"{config.clip} on {edit.runtime.device}, training at {width} x {height}, "
+        f"{edit.n_steps} steps, {config.views.n_views} views, seed {config.seed}"
+    )
+    if edit.roi_chosen and edit.roi:
+        terminal.note(f'what is there now: "{edit.roi}" (chosen by CLIP; --roi says otherwise)')
+    elif edit.roi_chosen:
+        terminal.note("what is there now: CLIP finds none of the prompt's words in the picture; --roi names it")
+
+
+def _optimise(
+    edit: ImageEdit, terminal: Terminal, interruption: Interruption, run_dir: RunDir | None
+) -> tuple[Step | None, DivergedError | None]:
+    """Run the steps to their end, an interruption or a divergence; the last step that was done, and the divergence."""
+    last = None
+    try:
+        with contextlib.closing(track(iter(edit), terminal)) as steps:
+            for step in steps:
+                last = step
+                if run_dir is not None:
+                    run_dir.add(step, edit)
+                if interruption.requested:
+                    break
+    except DivergedError as error:
+        return last, error
+    if edit.tries:
+        scores = ", ".join(f"{one.score:.3f} (seed {one.seed})" for one in edit.tries)
+        terminal.note(f"tries by CLIP's judgement: {scores}; seed {edit.seed} was continued")
+    return last, None
+
+
+def _finish(
+    request: Request,
+    terminal: Terminal,
+    picture: Picture,
+    edit: ImageEdit,
+    record: dict[str, Any],
+    run_dir: RunDir | None,
+    timings: Timings,
+) -> None:
+    """Write the composite and, with --run-dir, all the rest; then say where."""
+    layer = bytes_of(edit.result())
+    rgb = composite(picture.rgb, *layer)
+    notes = save_picture(request.output, rgb, picture.alpha, picture.icc, picture.exif, request.overwrite)
+    timings.lap("finish")
+    record |= {
+        "source": _absolute(request.source),
+        "output": _absolute(request.output),
+        "mask": None if request.mask is None else _absolute(request.mask),
+        "clip_weights": None if request.clip_weights is None else _absolute(request.clip_weights),
+        "picture_size": list(picture.size),
+        "seconds": timings.seconds,
+    }
+    if run_dir is not None:
+        run_dir.finish(record, picture, layer, rgb, request.output.suffix)
+    for note in notes:
+        terminal.note(f"note: {note}")
+    terminal.note(f"{record['steps_done']} steps in {duration(timings.seconds['optimise'])}, seed {edit.seed}")
+    if str(request.output) != "-":
+        terminal.result([request.output], record)
+
+
+def _absolute(path: str | Path) -> str:
+    return "-" if str(path) == "-" else str(Path(path).absolute())

@@ -1,0 +1,95 @@
+"""`t2l models`: the weights of CLIP models on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from t2l_cli.cli import options as o
+from t2l_cli.cli.progress import download
+from t2l_cli.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from t2l_cli.weights.registry import ModelEntry
+
+models = typer.Typer(help="The weights cache: list, pull, path, remove.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An open_clip model, name or name:tag, such as ViT-B-32.")]
+Json = Annotated[bool, o.option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, o.option("--quiet", "-q", help="No progress and no notes.")]
+Verbose = Annotated[bool, o.option("--verbose", "-v", help="Show tracebacks and the libraries' warnings.")]
+
+
+@models.command("list")
+def list_(
+    cached: Annotated[bool, o.option("--cached", help="Only those on this machine.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the models that t2l can use; those on this machine come first."""
+    with Terminal(verbose=verbose, as_json=as_json) as terminal:
+        from t2l_cli.weights.registry import list_models
+
+        entries = sorted((e for e in list_models() if e.cached or not cached), key=lambda e: not e.cached)
+        if as_json:
+            terminal.write(json.dumps([dataclasses.asdict(entry) for entry in entries]))
+        elif sys.stdout.isatty():
+            _table(entries)
+        else:
+            terminal.write("\n".join(f"{e.name}\t{'cached' if e.cached else '-'}\t{_size(e.size)}" for e in entries))
+
+
+@models.command()
+def pull(
+    name: Name,
+    offline: o.Offline = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Download the weights of a model into the cache and print their path."""
+    with Terminal(quiet, verbose, as_json) as terminal:
+        from t2l_cli.weights import registry
+
+        with download(terminal, name) as tell:
+            path = registry.pull(name, tell, offline)
+        terminal.result([path], {"model": name})
+
+
+@models.command()
+def path(as_json: Json = False) -> None:
+    """Print the cache folder; it may be copied to another machine."""
+    with Terminal(as_json=as_json) as terminal:
+        from t2l_cli.weights.cache import cache_dir
+
+        terminal.result([cache_dir()], {})
+
+
+@models.command()
+def remove(name: Name, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Delete the weights of a model from the cache."""
+    with Terminal(quiet, verbose, as_json) as terminal:
+        from t2l_cli.weights import registry
+
+        freed = registry.remove(name)
+        terminal.note(f"{name}: {_size(freed)} freed")
+        if as_json:
+            terminal.write(json.dumps({"model": name, "freed": freed}))
+
+
+def _table(entries: list[ModelEntry]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table: Any = Table("model", "here", "size", box=None)
+    for entry in entries:
+        table.add_row(entry.name, "yes" if entry.cached else "", _size(entry.size))
+    Console(highlight=False).print(table)
+
+
+def _size(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:.1f} MB"

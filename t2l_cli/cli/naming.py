@@ -1,0 +1,67 @@
+"""Where a result goes: its name when the user gives none, and the claim on it while a run works."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from t2l_cli.errors import RequestError
+
+MAX_NAME = 120  # bytes for each of the two parts; file systems end at 255 for the whole
+
+
+def slug(text: str) -> str:
+    """``text`` as a part of a file name: its words in lower case, joined by hyphens; "edit" where it has none.
+
+    Letters and digits of every script stay; what does not fit into ``MAX_NAME`` bytes is cut at a word where possible.
+    """
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).lower())
+    whole = "-".join(words)
+    short = _cut(whole)
+    if short != whole and "-" in short and whole[len(short)] != "-":
+        short = short.rpartition("-")[0]
+    return short.strip("-") or "edit"
+
+
+def default_output(source: str | Path, prompt: str) -> Path:
+    """``photo-crochet-swan.png`` for ``photo.jpg`` and "crochet swan"; stdin is called ``picture``."""
+    stem = "picture" if str(source) == "-" else Path(source).stem
+    return Path(f"{_cut(stem)}-{slug(prompt)}.png")
+
+
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape")[:MAX_NAME].decode("utf-8", "ignore")
+
+
+@contextlib.contextmanager
+def claimed(output: Path) -> Iterator[None]:
+    """Hold ``output`` for this run; RequestError where another run of t2l on this machine is working on it.
+
+    Found out before the work, not after it. The claim is a lock in the cache folder, which the system releases with
+    the process; where no lock can be had, the writing itself still never replaces a file that came up meanwhile.
+    """
+    if str(output) == "-":
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    from t2l_cli.weights.cache import cache_dir
+
+    name = hashlib.sha256(os.fsencode(os.path.realpath(output))).hexdigest()[:24]
+    folder = cache_dir() / "locks"
+    lock = FileLock(folder / f"{name}.lock", timeout=0)
+    try:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout as error:
+        raise RequestError(f"another run of t2l is writing {output} right now; choose another --output.") from error
+    try:
+        yield
+    finally:
+        lock.release()

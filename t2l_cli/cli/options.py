@@ -1,0 +1,157 @@
+"""The options that the long commands share: spelling, help, environment variable; defaults come from config.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from t2l_cli.cli.settings import DEFAULT_PRESET, default_of
+from t2l_cli.config import PRESETS
+
+RUN, CLIP, EDIT, OUTPUT = "Time and quality", "CLIP", "What to edit", "Output"
+ADVANCED = "Advanced: loss weights and rates (the paper's defaults)"
+
+
+def option(*names: str, help: str, panel: str | None = None, metavar: str | None = None, **more: Any) -> Any:
+    """A typer option that can also come from T2L_<NAME>, after its first name."""
+    variable = "T2L_" + names[0].partition("/")[0].lstrip("-").replace("-", "_").upper()
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, envvar=variable, **more)
+
+
+def _setting(*names: str, help: str, panel: str = ADVANCED, **more: Any) -> Any:
+    """An option for a field of EditConfig: None when not given, its default shown from config.py."""
+    value = default_of(names[0].lstrip("-").replace("-", "_"))
+    return option(*names, help=f"{help} Default: {value}.", panel=panel, show_default=False, **more)
+
+
+def _preset_setting(*names: str, field: str, help: str, metavar: str = "N", panel: str = RUN) -> Any:
+    """An option whose default is the preset's."""
+    values = ", ".join(f"{name} {getattr(preset, field)}" for name, preset in PRESETS.items())
+    return option(
+        *names, help=f"{help} Default: the preset's ({values}).", panel=panel, metavar=metavar, show_default=False
+    )
+
+
+Output = Annotated[
+    str | None,
+    option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        panel=OUTPUT,
+        help="Where to write; the suffix says the format, - is a PNG to stdout. Default: in the working directory, "
+        "named after picture and prompt, such as photo-crochet-swan.png.",
+    ),
+]
+Overwrite = Annotated[bool, option("--overwrite", panel=OUTPUT, help="Replace an output that exists.")]
+RunDir = Annotated[
+    Path | None,
+    option(
+        "--run-dir",
+        metavar="DIR",
+        panel=OUTPUT,
+        help="Keep everything of the run here: layer, alpha, composite, losses.csv, run.json, snapshots.",
+    ),
+]
+Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print one JSON object instead of the paths written.")]
+Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="No progress and no notes.")]
+Verbose = Annotated[bool, option("--verbose", "-v", panel=OUTPUT, help="Show tracebacks and the libraries' warnings.")]
+
+Roi = Annotated[
+    str | None,
+    option(
+        "--roi", metavar="TEXT", panel=EDIT, help='What is there now ("swan"). Default: chosen by CLIP from the prompt.'
+    ),
+]
+LayerText = Annotated[
+    str | None,
+    option(
+        "--layer-text", metavar="TEXT", panel=EDIT, help='The edit alone ("fog" for "foggy park"). Default: the prompt.'
+    ),
+]
+Mask = Annotated[
+    Path | None,
+    option("--mask", metavar="PATH", panel=EDIT, help="Keep the edit inside the white area of this picture."),
+]
+Config = Annotated[
+    Path | None,
+    option(
+        "--config",
+        metavar="RUN.JSON",
+        panel=EDIT,
+        help="Repeat the run that wrote this file; whatever else is given wins over it.",
+    ),
+]
+
+ClipName = Annotated[
+    str | None,
+    _setting(
+        "--clip",
+        metavar="NAME",
+        panel=CLIP,
+        help="CLIP model: any open_clip ViT, name or name:tag; mini is the small one inside the package.",
+    ),
+]
+ClipWeights = Annotated[
+    Path | None, option("--clip-weights", metavar="PATH", panel=CLIP, help="Local weights file for that model.")
+]
+Offline = Annotated[bool, option("--offline", panel=CLIP, help="Never touch the network.")]
+
+PresetName = Annotated[
+    str | None,
+    option(
+        "--preset",
+        metavar="|".join(PRESETS),
+        panel=RUN,
+        help="standard is the paper's; draft is for a CPU or a first look; fine trains at a larger size. "
+        f"Default: {DEFAULT_PRESET}.",
+    ),
+]
+Steps = Annotated[int | None, _preset_setting("--steps", field="steps", help="Optimisation steps.")]
+Size = Annotated[
+    int | None,
+    _preset_setting("--size", field="size", metavar="PX", help="Short side in training, px; the result has full size."),
+]
+Views = Annotated[
+    int | None, _preset_setting("--views", field="n_views", help="Augmented views of a picture for CLIP, a step.")
+]
+Tries = Annotated[
+    int | None,
+    _preset_setting("--tries", field="tries", help="Short starts from different seeds; CLIP's favourite is continued."),
+]
+Seed = Annotated[
+    int | None,
+    _setting("--seed", metavar="N", panel=RUN, help="The same seed and inputs give the same result; always reported."),
+]
+Device = Annotated[str | None, _setting("--device", panel=RUN, metavar="auto|cpu|cuda[:N]|mps", help="Where to train.")]
+Precision = Annotated[
+    str | None, _setting("--precision", panel=RUN, metavar="auto|fp32|bf16", help="CLIP's arithmetic.")
+]
+
+ScreenWeight = Annotated[float | None, _setting("--screen-weight", metavar="X", help="lambda_g, of L_screen.")]
+StructureWeight = Annotated[float | None, _setting("--structure-weight", metavar="X", help="lambda_s, of L_structure.")]
+SparsityWeight = Annotated[float | None, _setting("--sparsity-weight", metavar="X", help="lambda_r, of L_reg.")]
+L1Weight = Annotated[float | None, _setting("--l1-weight", metavar="X", help="gamma, the L1 part of L_reg.")]
+BootstrapWeight = Annotated[
+    float | None, _setting("--bootstrap-weight", metavar="X", help="Relevancy bootstrap, annealed to 0.")
+]
+Distance = Annotated[str | None, _setting("--distance", metavar="spherical|cosine", help="D(x, y) of the text terms.")]
+Lr = Annotated[float | None, _setting("--lr", metavar="X", help="MADGRAD's learning rate.")]
+LrDecay = Annotated[
+    float | None,
+    _preset_setting(
+        "--lr-decay", field="lr_decay", metavar="X", panel=ADVANCED, help="Factor on the learning rate a step."
+    ),
+]
+LrMin = Annotated[float | None, _setting("--lr-min", metavar="X", help="Floor of the learning rate.")]
+WeightDecay = Annotated[float | None, _setting("--weight-decay", metavar="X", help="MADGRAD's weight decay.")]
+Momentum = Annotated[float | None, _setting("--momentum", metavar="X", help="MADGRAD's momentum.")]
+SourceEvery = Annotated[
+    int | None, _setting("--source-every", metavar="N", help="Steps between visits of the un-augmented picture.")
+]
+TrySteps = Annotated[
+    int | None,
+    _preset_setting("--try-steps", field="try_steps", panel=ADVANCED, help="Length of one of the --tries."),
+]

@@ -1,0 +1,27 @@
+"""Between the files' uint8 arrays and the engine's float tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from t2l_cli.media.compositing import Bytes, quantise_layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from t2l_cli.engine.layers import EditLayer
+
+
+def tensor_of(pixels: Bytes) -> Tensor:
+    """(H, W) or (H, W, C) uint8 as a float32 tensor (C, H, W) in [0, 1]."""
+    import torch
+
+    planes = torch.from_numpy(pixels)
+    planes = planes[None] if planes.ndim == 2 else planes.permute(2, 0, 1)
+    return planes.float() / 255
+
+
+def bytes_of(layer: EditLayer) -> tuple[Bytes, Bytes]:
+    """The layer of one picture, (1, 3, H, W) and (1, 1, H, W), as rgb (H, W, 3) and alpha (H, W), uint8."""
+    rgb = layer.rgb[0].permute(1, 2, 0).float().cpu().numpy()
+    return quantise_layer(rgb, layer.alpha[0, 0].float().cpu().numpy())

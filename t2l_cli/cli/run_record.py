@@ -1,0 +1,120 @@
+"""What is kept of a run: the record for run.json and --json, and the run directory's files."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import t2l_cli
+from t2l_cli.cli.pixels import bytes_of
+from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.media.atomic import write_atomically
+from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.images import Picture, save_layer, save_picture
+from t2l_cli.media.paths import reason, shown
+
+if TYPE_CHECKING:
+    from t2l_cli.engine.image import ImageEdit
+    from t2l_cli.engine.optimize import Step
+
+SNAPSHOTS = 8  # pictures of the layer on its way
+
+
+class Timings:
+    """Seconds that the named parts of a run took, one after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """The part since the last lap was ``name``."""
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._since, 3)
+        self._since = now
+
+
+def describe(edit: ImageEdit, weights_sha256: str | None, last: Step | None) -> dict[str, Any]:
+    """The part of a run's record that only the finished (or stopped) edit knows."""
+    device = edit.runtime.device
+    return {
+        "command": "edit-image",
+        "seed": edit.seed,
+        "config": dataclasses.asdict(edit.config),
+        "texts": {
+            "prompts": list(edit.texts.prompts),
+            "roi": edit.roi,
+            "roi_chosen_by_clip": edit.roi_chosen,
+            "layer": list(edit.texts.layer_texts),
+        },
+        "tries": [dataclasses.asdict(one) for one in edit.tries],
+        "training_size": list(edit.size),
+        "device": str(device),
+        "precision": str(edit.runtime.dtype).removeprefix("torch."),
+        "weights_sha256": weights_sha256,
+        "versions": {"t2l": t2l_cli.__version__, "python": platform.python_version(), **_versions()},
+        "steps_done": 0 if last is None else last.i + 1,
+        "losses": {} if last is None else {"total": last.total, **last.terms},
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata
+
+    return {name: metadata.version(name) for name in ("torch", "open_clip_torch", "kornia", "numpy", "pillow")}
+
+
+def check_run_dir(path: Path, overwrite: bool) -> None:
+    """RequestError where :class:`RunDir` could not or should not use ``path``."""
+    try:
+        if not path.parent.is_dir():
+            raise RequestError(f"the folder {shown(path.parent)} for --run-dir does not exist.")
+        if path.exists() and not path.is_dir():
+            raise RequestError(f"--run-dir {shown(path)} is a file; name a folder.")
+        if path.is_dir() and any(path.iterdir()) and not overwrite:
+            raise RequestError(f"--run-dir {shown(path)} is not empty; choose another or add --overwrite.")
+    except OSError as error:
+        raise RequestError(f"cannot use --run-dir {shown(path)}: {reason(error)}.") from error
+
+
+class RunDir:
+    """The folder of one run: losses.csv and snapshots grow during the run, the rest is written at its end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            (path / "snapshots").mkdir(parents=True, exist_ok=True)
+            for old in (path / "snapshots").glob("step-*.png"):
+                old.unlink()
+            self._csv: TextIO = (path / "losses.csv").open("w", newline="", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise OutputError(f"could not write to --run-dir {shown(path)}: {reason(error)}.") from error
+        self._rows: Any = None
+
+    def add(self, step: Step, edit: ImageEdit) -> None:
+        """Note the losses of ``step``; every eighth of the run also the layer as it is."""
+        terms = step.terms
+        if self._rows is None:
+            self._rows = csv.writer(self._csv)
+            self._rows.writerow(["step", "stage", "lr", "total", *terms])
+        self._rows.writerow([step.i + 1, step.stage, step.lr, step.total, *terms.values()])
+        if (step.i + 1) * SNAPSHOTS // step.n > step.i * SNAPSHOTS // step.n:
+            name = f"step-{step.i + 1:05d}.png"
+            save_layer(self.path / "snapshots" / name, *bytes_of(edit.preview()), overwrite=True)
+
+    def finish(
+        self, record: dict[str, Any], picture: Picture, layer: tuple[Bytes, Bytes], composite: Bytes, suffix: str
+    ) -> None:
+        """Write layer.png, alpha.png, the ``composite`` with the output's ``suffix``, and run.json."""
+        self._csv.close()
+        rgb, alpha = layer
+        save_layer(self.path / "layer.png", rgb, alpha, overwrite=True)
+        save_picture(self.path / "alpha.png", alpha[..., None].repeat(3, axis=2), overwrite=True)
+        output = self.path / f"composite{suffix or '.png'}"
+        save_picture(output, composite, picture.alpha, picture.icc, picture.exif, overwrite=True)
+        write_atomically(self.path / "run.json", json.dumps(record, indent=2).encode() + b"\n", overwrite=True)

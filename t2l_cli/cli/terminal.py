@@ -1,0 +1,118 @@
+"""What a command says and where: results on stdout, the rest on stderr, a failure in one or two lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from t2l_cli.errors import T2LError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+INTERRUPTED = 130  # exit code after Ctrl-C: 128 + SIGINT
+
+
+def stderr_console() -> Console:
+    """A console on stderr that leaves its text alone (no markup, no colouring of numbers, no wrapping)."""
+    from rich.console import Console  # not at the top: --version does without it
+
+    return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+class Terminal:
+    """One command's voice. As a context manager it turns every exception of the block into words and an exit code.
+
+    quiet: neither progress nor notes; errors and results stay. verbose: tracebacks and the libraries' own warnings too.
+    as_json: the results on stdout are one JSON object.
+    """
+
+    def __init__(self, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
+        self.console = stderr_console()
+        self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
+
+    @property
+    def animated(self) -> bool:
+        """Whether moving bars can be drawn: a terminal that is neither dumb nor told to be quiet."""
+        return self.console.is_terminal and not self.console.is_dumb_terminal and not self.quiet
+
+    def note(self, text: str) -> None:
+        """Say something that may be left unsaid."""
+        if not self.quiet:
+            self.console.print(_printable(text))
+
+    def warn(self, text: str) -> None:
+        """Say something that --quiet does not silence."""
+        self.console.print(_printable(text), style="yellow")
+
+    def write(self, text: str) -> None:
+        """Print ``text`` and a line break on stdout."""
+        _write_stdout(text.encode("utf-8", "surrogateescape") + b"\n")
+
+    def result(self, files: Sequence[Path], record: dict[str, Any]) -> None:
+        """Print ``files``, one a line, or ``record`` with them as one JSON object, on stdout."""
+        if self.as_json:
+            paths = [os.fspath(file) for file in files]
+            self.write(json.dumps({"files": paths, **record}))
+        else:
+            # Bytes: a file name need not be valid in the terminal's encoding, and the next program needs it as it is.
+            _write_stdout(b"".join(os.fsencode(file) + b"\n" for file in files))
+
+    def __enter__(self) -> Terminal:
+        if not self.verbose:
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, (typer.Exit, BrokenPipeError, SystemExit)):
+            return
+        raise typer.Exit(report(error, self.verbose)) from None
+
+
+def report(error: BaseException, verbose: bool = False) -> int:
+    """Say in one or two lines on stderr what went wrong (after the traceback if ``verbose``); return the exit code."""
+    console = stderr_console()
+    if verbose:
+        from rich.traceback import Traceback
+
+        console.print(Traceback.from_exception(type(error), error, error.__traceback__), soft_wrap=False)
+    text, code = _explained(error)
+    console.print("Error: ", style="bold red", end="")
+    console.print("\n".join(_printable(line) for line in text.split("\n")))
+    return code
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, T2LError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; nothing was written.", INTERRUPTED
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "this machine's memory does not hold the job.\nTry a smaller --size, fewer --views or --preset draft.", 1
+    if isinstance(error, ImportError):
+        return f"t2l's installation is incomplete ({error}).\nInstall it again: pip install --force-reinstall t2l", 1
+    summary = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{summary[:200]}\nThis is a bug in t2l; run with --verbose and report what it shows.", 1
+
+
+def _printable(text: str) -> str:
+    """``text`` in one line without control characters, which a file name or a foreign message may hold."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _write_stdout(data: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
