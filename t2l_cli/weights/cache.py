@@ -1,0 +1,154 @@
+"""The cache folder of model weights: what is there, and how a file comes there whole, checked and once.
+
+    <cache>/clip/<owner>--<repository>/<file>        the weights, under the name the repository gives them
+    <cache>/clip/<owner>--<repository>/source.json   where they came from and their SHA-256
+    <cache>/locks/<owner>--<repository>.lock         held by the process that downloads
+
+The folder may be copied to another machine as it is. This module imports neither torch nor open_clip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from t2l_cli.errors import WeightsError
+from t2l_cli.media.paths import reason, shown
+
+_RECORD = "source.json"
+
+
+@dataclass(frozen=True)
+class CachedWeights:
+    """A checked weights file in the cache."""
+
+    path: Path
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class _Record:
+    """source.json: the file, and its size and time when its checksum was computed."""
+
+    file: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    repo: str
+    revision: str
+
+
+def cache_dir() -> Path:
+    """T2L_CACHE_DIR, else the user's cache folder of this system. It need not exist."""
+    chosen = os.environ.get("T2L_CACHE_DIR")
+    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("t2l"))
+
+
+def weights_dir(repo: str) -> Path:
+    """The folder of a repository's ("owner/name") weights in the cache."""
+    return cache_dir() / "clip" / repo.replace("/", "--")
+
+
+def find(repo: str, check: bool = True) -> CachedWeights | None:
+    """The cached weights of ``repo``, or None where they are missing or damaged.
+
+    A file whose size and time are those of its record is taken for good; any other (a copied folder) is hashed again
+    when ``check`` is set, and otherwise only its size is compared.
+    """
+    folder = weights_dir(repo)
+    record = _read(folder)
+    if record is None:
+        return None
+    path = folder / record.file
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    if state.st_size != record.size:
+        return None
+    if check and state.st_mtime_ns != record.mtime_ns:
+        if sha256_of(path) != record.sha256:
+            return None
+        with contextlib.suppress(OSError):  # a cache that cannot be written is hashed at every start
+            _write(folder, record.file, record.sha256, record.repo, record.revision)
+    return CachedWeights(path, record.sha256, record.size)
+
+
+def store(part: Path, repo: str, sha256: str, revision: str) -> CachedWeights:
+    """Rename the finished and checked download ``part`` to its place in the cache. OSError where that fails."""
+    folder = weights_dir(repo)
+    path = folder / part.name
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    _write(folder, path.name, sha256, repo, revision)
+    return CachedWeights(path, sha256, path.stat().st_size)
+
+
+def discard(repo: str) -> int:
+    """Delete the cached weights of ``repo``; the bytes that became free, 0 where there was nothing."""
+    folder = weights_dir(repo)
+    if not folder.exists():
+        return 0
+    with locked(repo):
+        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise WeightsError(f"could not remove {shown(folder)}: {reason(error)}.") from error
+    return freed
+
+
+@contextlib.contextmanager
+def locked(repo: str) -> Iterator[Path]:
+    """Wait for the lock of ``repo`` among all processes, hold it, and give the repository's folder, made if needed."""
+    folder = weights_dir(repo)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        locks = cache_dir() / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(locks / f"{folder.name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise WeightsError(
+            f"the weights cache {shown(cache_dir())} cannot be written: {reason(error)}. "
+            "Set T2L_CACHE_DIR to a folder that can."
+        ) from error
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits; OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(folder: Path) -> _Record | None:
+    try:
+        record = _Record(**json.loads((folder / _RECORD).read_text(encoding="utf-8")))
+        record.file.encode(), len(record.sha256)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    # The record names a file of its own folder and nothing else, whoever wrote it.
+    return record if Path(record.file).name == record.file else None
+
+
+def _write(folder: Path, name: str, sha256: str, repo: str, revision: str) -> None:
+    state = (folder / name).stat()
+    record = _Record(name, sha256, state.st_size, state.st_mtime_ns, repo, revision)
+    temporary = folder / f".{_RECORD}.{os.getpid()}"
+    temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+    os.replace(temporary, folder / _RECORD)

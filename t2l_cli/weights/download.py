@@ -1,0 +1,192 @@
+"""Weights from a Hugging Face hub into the cache: huggingface_hub transfers and resumes, this module checks and files.
+
+HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. This module imports neither torch nor open_clip.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2l_cli.errors import WeightsError
+from t2l_cli.media.paths import reason, shown
+from t2l_cli.weights import cache
+from t2l_cli.weights.cache import CachedWeights
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are there and the bytes that will be, or None while that is unknown."""
+
+_PART = ".part"  # folder of an unfinished download, in the folder it is for: renaming stays on one file system
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_STARTS = 2  # huggingface_hub resumes a cut download itself, five times; then it is started once more from nothing
+_HEAD_TIMEOUT = 10.0  # s
+
+
+def fetch(name: str, repo: str, files: Sequence[str], offline: bool, progress: Progress | None) -> CachedWeights:
+    """The weights of the model ``name`` from the cache, or else the first of ``files`` that the hub's ``repo`` has.
+
+    Of processes that ask at once, one downloads and the others wait for it. With ``offline`` or HF_HUB_OFFLINE the
+    network is not touched. Raises WeightsError: no network, a cut connection, a wrong checksum, a full disk.
+    """
+    found = cache.find(repo)
+    if found is not None:
+        return found
+    if offline or is_offline():
+        raise WeightsError(
+            f"the weights of {name} are not on this machine and t2l is told to stay offline.\n{_ways(name)}"
+        )
+    with cache.locked(repo) as folder:
+        found = cache.find(repo)  # another process may have been at it while this one waited
+        if found is not None:
+            return found
+        part = folder / _PART
+        try:
+            for start in range(1, _STARTS + 1):
+                shutil.rmtree(part, ignore_errors=True)  # also what a killed run left
+                try:
+                    return _download(name, repo, files, part, progress)
+                except WeightsError:
+                    raise
+                except Exception as error:  # the hub's client, httpx and xet have no common class for a bad network
+                    _explain(error, name, final=start == _STARTS)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    raise AssertionError("unreachable: the last start returns or raises")
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set in the environment."""
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in ("1", "ON", "YES", "TRUE")
+
+
+def endpoint() -> str:
+    """Address of the hub, without a slash at its end."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def _download(name: str, repo: str, files: Sequence[str], part: Path, progress: Progress | None) -> CachedWeights:
+    import huggingface_hub
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # the program says what matters itself
+    file, metadata = _look_up(name, repo, files)
+    if metadata.size is not None and shutil.disk_usage(part.parent).free < metadata.size:
+        raise _full(name, metadata.size)
+    got = Path(
+        huggingface_hub.hf_hub_download(
+            repo,
+            file,
+            revision=metadata.commit_hash,  # the very file whose checksum was just given
+            local_dir=part,
+            endpoint=endpoint(),
+            tqdm_class=_bar(progress),
+        )
+    )
+    sha256 = _checked(got, metadata.etag or "", name)
+    return cache.store(got, repo, sha256, metadata.commit_hash or "")
+
+
+def _look_up(name: str, repo: str, files: Sequence[str]) -> tuple[str, HfFileMetadata]:
+    """The first of ``files`` that ``repo`` has, and what the hub says about it."""
+    import huggingface_hub
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    for file in files:
+        url = huggingface_hub.hf_hub_url(repo, file, endpoint=endpoint())
+        try:
+            return file, huggingface_hub.get_hf_file_metadata(url, timeout=_HEAD_TIMEOUT, endpoint=endpoint())
+        except RemoteEntryNotFoundError:
+            continue
+    raise WeightsError(f"{endpoint()}/{repo} has no weights of {name} that t2l can read ({' or '.join(files)}).")
+
+
+def _checked(path: Path, etag: str, name: str) -> str:
+    """SHA-256 of ``path``, compared with the hub's checksum: a SHA-256, or git's blob SHA-1 (small files)."""
+    sha256 = cache.sha256_of(path)
+    if re.fullmatch(r"[0-9a-f]{64}", etag):
+        good = sha256 == etag
+    elif re.fullmatch(r"[0-9a-f]{40}", etag):
+        blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                blob.update(chunk)
+        good = blob.hexdigest() == etag
+    else:
+        raise WeightsError(f"{endpoint()} gives no checksum for the weights of {name}, so they cannot be trusted.")
+    if not good:
+        raise WeightsError(
+            f"the weights of {name} came with a wrong checksum from {endpoint()} and were deleted; try again, "
+            "and if it stays so, the server or a proxy on the way changes them."
+        )
+    return sha256
+
+
+def _bar(progress: Progress | None) -> type[Any]:
+    """A class in the place of huggingface_hub's tqdm bar that shows nothing and tells ``progress``.
+
+    It has what http_get and the reporter of xet transfers use. Xet counts the bytes on the wire apart from those of
+    the file (update_transfer); only the file's are told.
+    """
+
+    class Bar:
+        def __init__(self, total: float | None = None, initial: float = 0, **_: object) -> None:
+            self.total, self.n = total, initial
+
+        def update(self, n: float = 1) -> None:
+            self.n += n
+            if progress is not None:
+                progress(int(self.n), None if self.total is None else int(self.total))
+
+        def _nothing(self, *_: object, **__: object) -> None:
+            """Stand in for drawing."""
+
+        update_transfer = set_postfix_str = set_transfer_postfix_str = refresh = close = __exit__ = _nothing
+
+        def __enter__(self) -> Bar:
+            return self
+
+    return Bar
+
+
+def _explain(error: Exception, name: str, final: bool) -> None:
+    """Raise the WeightsError for ``error``; return where another start may help."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        raise _full(name, None) from error
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        raise WeightsError(f"cannot write into {shown(cache.cache_dir())}: {reason(error)}.") from error
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        what = f"answered {status} to the request for"
+    elif type(error).__name__ in ("ConnectError", "ConnectTimeout", "ProxyError", "OfflineModeIsEnabled"):
+        what = "cannot be reached for"
+    elif final:
+        what = "broke off while sending"
+    else:
+        return
+    raise WeightsError(f"{endpoint()} {what} the weights of {name}.\n{_ways(name)}") from error
+
+
+def _full(name: str, needed: int | None) -> WeightsError:
+    size = "" if needed is None else f"; they need {needed / 1e6:,.0f} MB"
+    return WeightsError(
+        f"the disk of the weights cache {shown(cache.cache_dir())} has no room for the weights of {name}{size}. "
+        "Free some, or set T2L_CACHE_DIR to a folder on another disk."
+    )
+
+
+def _ways(name: str) -> str:
+    folder = shown(cache.cache_dir() / "clip")
+    return (
+        f"Ways out: --clip-weights FILE; `t2l models pull {name}` on another machine and copy its cache to {folder}; "
+        "or --clip mini."
+    )

@@ -1,0 +1,149 @@
+"""From a model's name, or a weights file, to the model: nothing that could run code is ever loaded."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import safetensors
+import torch
+
+from t2l_cli.errors import RequestError, WeightsError
+from t2l_cli.media.paths import reason, shown
+from t2l_cli.weights import cache, download
+from t2l_cli.weights.download import Progress
+from t2l_cli.weights.registry import MINI, ModelSpec, mini_weights, resolve
+
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """A CLIP model ready for use: frozen, float32, on the CPU."""
+
+    model: Any  # open_clip.CLIP or CustomTextCLIP
+    tokenizer: Any  # texts -> (N, context length) int64
+    sha256: str  # of the weights file
+    name: str  # exact: architecture:tag, or mini
+
+
+def load_clip(
+    name: str, weights: Path | None = None, offline: bool = False, progress: Progress | None = None
+) -> LoadedClip:
+    """The CLIP model ``name`` (mini, or an open_clip architecture[:tag], see :func:`registry.resolve`).
+
+    Its weights come from the file ``weights`` if given, else from the cache, else from the network unless ``offline``;
+    ``progress`` is told of a download. Raises RequestError for an unknown name or a missing file and WeightsError for
+    weights that cannot be had, do not fit the model, or hold anything but tensors.
+    """
+    if name == MINI:
+        return _load_mini(weights)
+    spec = resolve(name)
+    if weights is not None:
+        path, sha256 = weights, _hash(weights)
+    elif spec.repo:
+        cached = download.fetch(spec.name, spec.repo, spec.files, offline, progress)
+        path, sha256 = cached.path, cached.sha256
+    else:
+        raise RequestError(f"no weights are published for {spec.name}: give your own with --clip-weights.")
+    check_weights(path)
+    model = _build(spec, path)
+    return LoadedClip(model, _tokenizer(spec, offline), sha256, spec.name)
+
+
+def check_weights(path: Path) -> None:
+    """Raise WeightsError unless ``path`` holds tensors and nothing else.
+
+    Read as safetensors or through ``torch.load(weights_only=True)``; TorchScript archives, such as OpenAI's own
+    files, are programs and refused.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise WeightsError(f"{shown(path)} is not a weights file by its suffix; known are {' '.join(_SUFFIXES)}.")
+    try:
+        state = _names(path)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise WeightsError(
+            f"{shown(path)} is damaged, or holds more than tensors (such a file could run code); it is not loaded."
+        ) from error
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{shown(path)} is damaged or not a safetensors file.") from error
+    except OSError as error:
+        raise WeightsError(f"cannot read {shown(path)}: {reason(error)}.") from error
+    if not state:
+        raise WeightsError(f"{shown(path)} holds no weights of a model.")
+
+
+def _names(path: Path) -> list[str]:
+    """Names of the tensors in the file."""
+    if path.suffix.lower() == ".safetensors":
+        with safetensors.safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    archive = zipfile.is_zipfile(path)
+    if archive:
+        with zipfile.ZipFile(path) as members:
+            if any(Path(member).name == "constants.pkl" for member in members.namelist()):
+                raise WeightsError(
+                    f"{shown(path)} is a TorchScript archive, that is a program, and t2l does not run programs from "
+                    "weights files. Use the model's safetensors file (for OpenAI's models: huggingface.co/timm)."
+                )
+    # open_clip falls back to torch.load without weights_only on a TypeError: a file that fails here never gets there.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's remarks on odd pickles are for its developers
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    if isinstance(state, dict) and "state_dict" in state:
+        state = state["state_dict"]
+    if not isinstance(state, dict):
+        return []
+    return [key for key, value in state.items() if isinstance(key, str) and isinstance(value, torch.Tensor)]
+
+
+def _build(spec: ModelSpec, path: Path) -> Any:
+    try:
+        model = open_clip.create_model(
+            spec.architecture,
+            pretrained=str(path.absolute()),  # absolute: never taken for a tag, which would be downloaded
+            precision="fp32",
+            device="cpu",
+            force_quick_gelu=spec.quick_gelu,
+            force_preprocess_cfg=spec.preprocess,
+            weights_only=True,
+        )
+    except Exception as error:  # open_clip's conversions fail in their own ways on tensors they do not expect
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        detail = lines[min(1, len(lines) - 1)][:120] if lines else type(error).__name__
+        raise WeightsError(f"the weights {shown(path)} do not fit the model {spec.architecture}: {detail}") from error
+    return model.eval().requires_grad_(False)
+
+
+def _tokenizer(spec: ModelSpec, offline: bool) -> Any:
+    text = (open_clip.get_model_config(spec.architecture) or {}).get("text_cfg", {})
+    if not text.get("hf_tokenizer_name"):
+        return open_clip.get_tokenizer(spec.architecture)
+    options = {"local_files_only": True} if offline or download.is_offline() else {}
+    try:
+        return open_clip.get_tokenizer(spec.architecture, cache_dir=str(cache.cache_dir() / "tokenizers"), **options)
+    except Exception as error:  # transformers raises whatever it meets on the way
+        raise WeightsError(f"the tokenizer of {spec.name} could not be had ({text['hf_tokenizer_name']}).") from error
+
+
+def _load_mini(weights: Path | None) -> LoadedClip:
+    if weights is not None:
+        raise RequestError("--clip mini has weights of its own; leave --clip-weights out or name another --clip.")
+    from t2l_cli import mini
+
+    model, tokenizer = mini.load()
+    return LoadedClip(model.eval().requires_grad_(False), tokenizer, _hash(mini_weights()), MINI)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return cache.sha256_of(path)
+    except FileNotFoundError as error:
+        raise RequestError(f"there is no weights file {shown(path)}.") from error
+    except OSError as error:
+        raise RequestError(f"cannot read the weights file {shown(path)}: {reason(error)}.") from error

@@ -1,0 +1,145 @@
+"""Names of CLIP models: what a name means to open_clip, and the cache seen through names (`t2l models`)."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+from t2l_cli.errors import RequestError
+from t2l_cli.weights import cache, download
+from t2l_cli.weights.download import Progress
+
+MINI = "mini"  # the small CLIP inside the package
+_PREFERRED_TAG = "openai"  # what a name without a tag means, where it exists
+_PREPROCESS = ("mean", "std", "interpolation", "resize_mode")  # what the pretrained tags say about their pictures
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A name made exact: an architecture of open_clip and the published weights for it."""
+
+    architecture: str
+    tag: str = ""  # "": no weights are published, or none asked for
+    repo: str = ""  # "owner/name" on the Hugging Face hub
+    files: tuple[str, ...] = ()  # names of the weights file, the safe format first
+    quick_gelu: bool = False  # the weights want QuickGELU, whatever the architecture's own setting
+    preprocess: dict[str, Any] = field(default_factory=dict)  # mean, std, ... that the weights were trained with
+
+    @property
+    def name(self) -> str:
+        """The exact name, architecture:tag."""
+        return f"{self.architecture}:{self.tag}" if self.tag else self.architecture
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One line of `t2l models list`."""
+
+    name: str  # architecture:tag, or mini
+    cached: bool
+    size: int | None  # bytes on this machine; None where it is not here
+
+
+def resolve(name: str) -> ModelSpec:
+    """What ``name``, an open_clip architecture[:tag], means.
+
+    Without a tag the openai weights are meant, else the first that open_clip lists; weights trained with QuickGELU
+    turn the name into its -quickgelu variant (``ViT-B-32`` is ``ViT-B-32-quickgelu:openai``). Raises RequestError for
+    an unknown name, with names close to it, and for a model that t2l cannot use (its picture tower is no open_clip
+    ViT, or its tokenizer needs a package that is not here).
+    """
+    architecture, _, tag = name.partition(":")
+    if architecture not in open_clip.list_models():
+        raise RequestError(f"there is no CLIP model {name!r}.{_close(architecture, [*open_clip.list_models(), MINI])}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    tag = tag.lower().replace("-", "_")
+    if tag and tag not in tags:
+        raise RequestError(f"{architecture} has no weights {tag!r}; there are {', '.join(tags) or 'none published'}.")
+    if not tag and tags:
+        tag = _PREFERRED_TAG if _PREFERRED_TAG in tags else tags[0]
+    spec = _spec(architecture, tag)
+    problem = _problem(spec.architecture)
+    if problem:
+        raise RequestError(f"{spec.name} cannot be used: {problem}. ViT-B-32, ViT-B-16 and ViT-L-14 can.")
+    return spec
+
+
+def list_models() -> list[ModelEntry]:
+    """mini and every model with published weights that t2l can use, each under its exact name."""
+    entries = [ModelEntry(MINI, True, mini_weights().stat().st_size if mini_weights().exists() else None)]
+    for architecture, tag in open_clip.list_pretrained():
+        spec = _spec(architecture, tag)
+        if spec.architecture != architecture or _problem(architecture):
+            continue  # a second name of a -quickgelu model, or one that resolve() refuses
+        found = cache.find(spec.repo, check=False)
+        entries.append(ModelEntry(spec.name, found is not None, found.size if found else None))
+    return entries
+
+
+def pull(name: str, progress: Progress | None = None, offline: bool = False) -> Path:
+    """Bring the weights of ``name`` into the cache, if they are not there, and give their path."""
+    if name == MINI:
+        return mini_weights()
+    spec = resolve(name)
+    if not spec.repo:
+        raise RequestError(f"no weights are published for {spec.name}: give your own with --clip-weights.")
+    return download.fetch(spec.name, spec.repo, spec.files, offline, progress).path
+
+
+def remove(name: str) -> int:
+    """Delete the weights of ``name`` from the cache; the bytes that became free. RequestError where there are none."""
+    if name == MINI:
+        raise RequestError("mini is a part of the program and cannot be removed.")
+    spec = resolve(name)
+    freed = cache.discard(spec.repo) if spec.repo else 0
+    if not freed:
+        raise RequestError(f"the weights of {spec.name} are not in the cache {cache.cache_dir()}.")
+    return freed
+
+
+def mini_weights() -> Path:
+    """The weights file of mini, inside the package."""
+    return Path(__file__).parent.parent / MINI / "weights.safetensors"
+
+
+def _spec(architecture: str, tag: str) -> ModelSpec:
+    known = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
+    quick = bool(known.get("quick_gelu"))
+    if quick and not _config(architecture).get("quick_gelu") and f"{architecture}-quickgelu" in open_clip.list_models():
+        architecture += "-quickgelu"
+    repo, file = os.path.split(known.get("hf_hub", ""))
+    files: tuple[str, ...] = (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+    if file:
+        files = tuple(dict.fromkeys((str(Path(file).with_suffix(".safetensors")), file)))
+    preprocess = {key: known[key] for key in _PREPROCESS if key in known}
+    return ModelSpec(architecture, tag, repo, files if repo else (), quick, preprocess)
+
+
+def _problem(architecture: str) -> str:
+    """Why t2l cannot use the architecture, or ""."""
+    config = _config(architecture)
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if "timm_model_name" in vision or not isinstance(vision.get("layers"), int):
+        return "its picture side is not one of open_clip's own vision transformers"
+    if (text.get("hf_tokenizer_name") or text.get("hf_model_name")) and not importlib.util.find_spec("transformers"):
+        return "its texts need the package transformers"
+    return ""
+
+
+@functools.cache
+def _config(architecture: str) -> dict[str, Any]:
+    return open_clip.get_model_config(architecture) or {"vision_cfg": {}, "text_cfg": {}}
+
+
+def _close(name: str, known: list[str]) -> str:
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=4, cutoff=0.5)]
+    return f" Did you mean {', '.join(near)}?" if near else " `t2l models list` shows the names."
