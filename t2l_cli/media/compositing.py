@@ -16,7 +16,7 @@ from t2l_cli.errors import RequestError
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating]
 
-_STRIP_PIXELS = 1 << 20  # pixels worked on at a time; bounds the temporary arrays to some 10 MB
+_STRIP_PIXELS = 1 << 20  # pixels worked on at a time; bounds the temporary arrays to some tens of MB
 
 
 def quantise_layer(rgb: Floats, alpha: Floats) -> tuple[Bytes, Bytes]:

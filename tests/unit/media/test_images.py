@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -292,10 +293,15 @@ def test_missing_folder_device_and_odd_names(tmp_path: Path) -> None:
         assert str(caught.value).isprintable()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_unreadable_file(tmp_path: Path) -> None:
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "p.png", Image.fromarray(RAMP))
     path.chmod(0)
+    if os.geteuid() == 0:  # root reads everything
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(RequestError, match="Permission denied"):
         load_picture(path)
 
