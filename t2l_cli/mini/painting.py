@@ -14,7 +14,7 @@ from torch import Tensor
 from t2l_cli.mini.shapes import ShapeBank
 from t2l_cli.mini.vocabulary import COLOURS, NOUNS, OTHER_SHAPE, TEXTURES
 
-PX = 64  # side of a drawn picture: mini's input size
+PX = 64  # side of a picture that mini trains on: its input size
 # scikit-image's public-domain pictures that training sees; chelsea, coffee, moon and others are kept for looking at results
 _PHOTOS = (
     "astronaut.png", "rocket.jpg", "ihc.png", "hubble_deep_field.jpg", "grass.png", "gravel.png", "brick.png",
@@ -51,26 +51,27 @@ def _photo_files() -> list[Path]:
 
 
 class Canvas:
-    """What scenes are painted with: silhouettes, 1/f noise and photo crops, made once from a seed."""
+    """What scenes of ``px`` a side are painted with: silhouettes, 1/f noise and photo crops, made once from a seed."""
 
-    def __init__(self, seed: int, device: torch.device | str = "cpu", photos: bool = True) -> None:
-        self.shapes = ShapeBank(seed, device=device)
+    def __init__(self, seed: int, px: int = PX, shapes: ShapeBank | None = None, device: torch.device | str = "cpu") -> None:
+        self.px = px
+        self.shapes = shapes or ShapeBank.drawn(seed, device=device)
         dice = Dice(torch.Generator().manual_seed(seed))
-        self.noise = _one_over_f(dice, 64, 2 * PX).to(device)
-        self.photos = _photo_crops(dice, 400).to(device) if photos else self.noise[:, None, :PX, :PX].expand(-1, 3, -1, -1) * 0.2 + 0.5
+        self.noise = _one_over_f(dice, 64, 2 * px).to(device)
+        self.photos = _photo_crops(dice, 400, px).to(device)
 
     def clouds(self, dice: Dice, n: int) -> Tensor:
-        """(n, PX, PX) of smooth noise, mean 0 and deviation 1."""
-        rows, y, x = dice.below(len(self.noise), n), dice.below(PX, n), dice.below(PX, n)
-        steps = torch.arange(PX, device=rows.device)
+        """(n, px, px) of smooth noise, mean 0 and deviation 1."""
+        rows, y, x = dice.below(len(self.noise), n), dice.below(self.px, n), dice.below(self.px, n)
+        steps = torch.arange(self.px, device=rows.device)
         return self.noise[rows[:, None, None], (y[:, None] + steps)[:, :, None], (x[:, None] + steps)[:, None, :]]
 
     def pictures(self, dice: Dice, n: int) -> Tensor:
-        """(n, 3, PX, PX) crops of photos, some mirrored, with channels swapped or tinted."""
+        """(n, 3, px, px) crops of photos, some mirrored, with channels swapped or tinted."""
         out = self.photos[dice.below(len(self.photos), n)]
         out = torch.where(dice.chance(0.5, n, 1, 1, 1), out.flip(-1), out)
         order = torch.stack([torch.randperm(3, generator=dice.generator, device=dice.device) for _ in range(6)])[dice.below(6, n)]
-        swapped = out.gather(1, order[:, :, None, None].expand(-1, -1, PX, PX))
+        swapped = out.gather(1, order[:, :, None, None].expand(-1, -1, self.px, self.px))
         out = torch.where(dice.chance(0.5, n, 1, 1, 1), swapped, out)
         tinted = out.mean(1, keepdim=True) * dice.uniform(n, 3, 1, 1, high=1.5)
         return torch.where(dice.chance(0.25, n, 1, 1, 1), tinted, out).clamp(0, 1)
@@ -84,7 +85,7 @@ def _one_over_f(dice: Dice, n: int, side: int) -> Tensor:
     return (field - field.mean((1, 2), keepdim=True)) / field.std((1, 2), keepdim=True)
 
 
-def _photo_crops(dice: Dice, n: int) -> Tensor:
+def _photo_crops(dice: Dice, n: int, px: int) -> Tensor:
     import numpy as np
     from PIL import Image
 
@@ -95,14 +96,14 @@ def _photo_crops(dice: Dice, n: int) -> Tensor:
         side = int(min(source.size) * dice.uniform(1, low=0.2).item())
         x = int(dice.uniform(1).item() * (source.width - side))
         y = int(dice.uniform(1).item() * (source.height - side))
-        crop = source.resize((PX, PX), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side))
+        crop = source.resize((px, px), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side))
         crops.append(torch.from_numpy(np.array(crop)).permute(2, 0, 1).float() / 255)
     return torch.stack(crops)
 
 
-def camera(dice: Dice, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scene coordinates x, y (n, PX, PX) that each pixel sees; outside of the picture True: CLIP's views show a border there."""
-    line = (torch.arange(PX, device=dice.device) + 0.5) / PX * 2 - 1
+def camera(dice: Dice, n: int, px: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Scene coordinates x, y (n, px, px) that each pixel sees; outside of the picture True: CLIP's views show a border there."""
+    line = (torch.arange(px, device=dice.device) + 0.5) / px * 2 - 1
     gy, gx = torch.meshgrid(line, line, indexing="ij")
     on = dice.chance(0.6, n, 1, 1)
     angle = dice.uniform(n, 1, 1, low=-0.27, high=0.27) * on
@@ -121,7 +122,7 @@ def _soft(x: Tensor, sharpness: float) -> Tensor:
 
 
 def pattern(texture: Tensor, u: Tensor, v: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
-    """How much of the second colour (B, PX, PX) a texture shows at u, v; ``frequency`` (B,) in periods a unit."""
+    """How much of the second colour (B, px, px) a texture shows at u, v; ``frequency`` (B,) in periods a unit."""
     f, p = frequency[:, None, None], phase[:, None, None]
     out = torch.zeros_like(u)
 
@@ -164,10 +165,10 @@ def second_paint(dice: Dice, rgb: Tensor) -> Tensor:
 class Surface:
     """Where a thing lies in the picture and how light falls on it; its paint comes later, once for each twin."""
 
-    mask: Tensor  # (B, 1, PX, PX) in [0, 1]
-    shade: Tensor  # (B, 1, PX, PX), mean about 1 over the mask
-    shine: Tensor  # (B, 1, PX, PX), added light
-    u: Tensor  # texture coordinates (B, PX, PX)
+    mask: Tensor  # (B, 1, px, px) in [0, 1]
+    shade: Tensor  # (B, 1, px, px), mean about 1 over the mask
+    shine: Tensor  # (B, 1, px, px), added light
+    u: Tensor  # texture coordinates (B, px, px)
     v: Tensor
     frequency: Tensor  # (B,)
     phase: Tensor  # (B,)
@@ -206,7 +207,7 @@ def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size
     maps = canvas.shapes.maps[canvas.shapes.pick(noun, dice.uniform(n))]
     seen = F.grid_sample(maps, torch.stack([su, sv], -1), align_corners=False, padding_mode="border")
     inside = ((su.abs() <= 1) & (sv.abs() <= 1))[:, None]
-    mask = torch.sigmoid(seen[:, :1] * half[:, None] * PX * 1.2) * inside
+    mask = torch.sigmoid(seen[:, :1] * half[:, None] * canvas.px * 1.2) * inside
     light = F.normalize(torch.cat([dice.normal(n, 2), 0.4 + dice.uniform(n, 1)], 1), dim=1)[:, :, None, None]
     lambert = (seen[:, 1:] * light).sum(1, keepdim=True).clamp(min=0)
     contrast = dice.uniform(n, 1, 1, 1, low=0.1, high=0.75) * (~dice.chance(0.2, n, 1, 1, 1))
@@ -223,7 +224,7 @@ def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size
 
 
 def scatter(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, size: tuple[float, float], p: float) -> tuple[Tensor, Tensor]:
-    """A nameless spot of any colour, of which no caption speaks: its colours (B, 3, PX, PX) and mask (B, 1, PX, PX)."""
+    """A nameless spot of any colour, of which no caption speaks: its colours (B, 3, px, px) and mask (B, 1, px, px)."""
     n = len(x)
     noun = torch.full((n,), OTHER_SHAPE, device=x.device)
     half = dice.uniform(n, low=size[0], high=size[1])
@@ -231,11 +232,11 @@ def scatter(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, size: tuple[float,
     return dice.uniform(n, 3, 1, 1) * spot.shade, spot.mask * dice.chance(p, n, 1, 1, 1)
 
 
-def finish(dice: Dice, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def finish(dice: Dice, n: int, px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One camera's faults a scene: gamma, tint, blur (bool) and grain."""
     gamma = torch.exp(0.1 * dice.normal(n, 1, 1, 1))
     tint = 1 + 0.03 * dice.normal(n, 3, 1, 1)
-    grain = 0.02 * dice.normal(n, 1, 1, 1).abs() * dice.normal(n, 3, PX, PX)
+    grain = 0.02 * dice.normal(n, 1, 1, 1).abs() * dice.normal(n, 3, px, px)
     return gamma, tint, dice.chance(0.35, n, 1, 1, 1), grain
 
 

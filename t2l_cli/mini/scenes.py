@@ -15,7 +15,7 @@ from torch import Tensor
 
 from t2l_cli.engine.layers import GREEN
 from t2l_cli.mini.painting import (
-    PX, Canvas, Dice, Surface, backdrop, camera, develop, finish, object_, other_than, paint, scatter, second_paint,
+    Canvas, Dice, Surface, backdrop, camera, develop, finish, object_, other_than, paint, scatter, second_paint,
 )  # fmt: skip
 from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
@@ -29,9 +29,9 @@ _GREEN_NAME = list(COLOURS).index("green")
 class Twins:
     """A drawn batch of B scenes: rows 0..B-1 before the change, B..2B-1 after it, then mixtures.
 
-    ``images`` (N, 3, PX, PX) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects; ``backgrounds`` (N, 2)
+    ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects; ``backgrounds`` (N, 2)
     colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the patch; ``change`` (B,) what differs;
-    ``subject`` (N, PX, PX) the first object's mask in [0, 1].
+    ``subject`` (N, px, px) the first object's mask in [0, 1].
     """
 
     images: Tensor
@@ -74,12 +74,12 @@ class _Stage:
     nouns: tuple[Tensor, Tensor]
     screen: Tensor  # (B,) bool
     unnamed: Tensor  # (B,) bool: photo or clutter for a background
-    scenery: Tensor  # (B, 3, PX, PX) what is shown there
-    outside: Tensor  # (B, 1, PX, PX) bool: beyond the picture's border
+    scenery: Tensor  # (B, 3, px, px) what is shown there
+    outside: Tensor  # (B, 1, px, px) bool: beyond the picture's border
     border: Tensor  # (B, 1, 1, 1) its brightness
 
     def picture(self, paints: _Attributes, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """(B, 3, PX, PX) before development; ``spots`` are (colour layer, mask) over background and first object."""
+        """(B, 3, px, px) before development; ``spots`` are (colour layer, mask) over background and first object."""
         named = self.back.coloured(paints.rgb[0], paints.second[0], paints.texture[0])
         out = torch.where((self.screen | self.unnamed)[:, None, None, None], self.scenery, named)
         out = out * (1 - spots[0][1]) + spots[0][0] * spots[0][1]
@@ -108,8 +108,8 @@ def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor
 
 
 def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float) -> tuple[_Stage, Tensor, Tensor]:
-    """Geometry, and the scene coordinates x, y (n, PX, PX)."""
-    x, y, outside = camera(dice, n)
+    """Geometry, and the scene coordinates x, y (n, px, px)."""
+    x, y, outside = camera(dice, n, canvas.px)
     kind = dice.uniform(n)
     screen, unnamed = kind < 0.13, (kind >= 0.13) & (kind < 0.55)
     back = backdrop(canvas, dice, x, y)
@@ -158,7 +158,7 @@ def _owners(stage: _Stage, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
     rest = (1 - first) * (1 - second)
     other = torch.maximum(stage.outside.float(), torch.maximum(rest * spots[0][1], first * (1 - second) * spots[1][1]))
     parts = torch.cat([rest, first * (1 - second), second], 1) * (1 - other)
-    return F.avg_pool2d(torch.cat([parts, other], 1), PX // GRID)
+    return F.adaptive_avg_pool2d(torch.cat([parts, other], 1), GRID)
 
 
 def _patches(owners: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
@@ -172,10 +172,10 @@ def _patches(owners: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
 
 
 def _mixing(canvas: Canvas, dice: Dice, region: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight of the change (M, 1, PX, PX): a part of the region, or all of it half transparent; and how much (M,) that is in all."""
+    """Weight of the change (M, 1, px, px): a part of the region, or all of it half transparent; and how much (M,) that is in all."""
     m = len(region)
     part = dice.uniform(m, 1, 1, 1, low=0.1, high=0.95)
-    noise = canvas.clouds(dice, m)[:, None] + 2 * (dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, PX, device=region.device))
+    noise = canvas.clouds(dice, m)[:, None] + 2 * (dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, canvas.px, device=region.device))
     level = torch.stack([torch.quantile(f.flatten(), 1 - q.item()) for f, q in zip(noise, part, strict=True)])[:, None, None, None]
     patchy = torch.sigmoid((noise - level) * 20)
     weight = torch.where(dice.chance(0.6, m, 1, 1, 1), patchy, part)
@@ -195,7 +195,7 @@ def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float
     change = torch.where((change == BACKGROUND) & dice.chance(0.3, n), COLOUR, change)
     after = before.changed(dice, change)
     spots = [scatter(canvas, dice, x, y, size, p) for size, p in (((0.08, 0.3), 0.4), ((0.06, 0.2), 0.4))]
-    look = finish(dice, n)
+    look = finish(dice, n, canvas.px)
     pictures = [develop(stage.picture(a, spots), look) for a in (before, after)]
     claims = [_claims(stage, a) for a in (before, after)]
     # mixtures of the first m scenes

@@ -35,7 +35,10 @@ class Examiner:
 
     @torch.no_grad()
     def read(self, texts: list[str]) -> Tensor:
-        return F.normalize(self.model.encode_text(self.tokenizer(texts)), dim=-1)
+        """Unit embeddings (T, D); a text that comes often is read once."""
+        once = list(dict.fromkeys(texts))
+        embedded = F.normalize(self.model.encode_text(self.tokenizer(once)), dim=-1)
+        return embedded[torch.tensor([once.index(t) for t in texts])]
 
     def choice(self, texts: list[list[str]], truth: Tensor, rows: Tensor) -> tuple[float, int]:
         """Part of ``rows`` whose picture is nearest to its true text among its own K candidates ``texts[row]``."""

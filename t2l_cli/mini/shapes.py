@@ -232,7 +232,19 @@ class ShapeBank:
     ``maps`` (N, 4, SIDE, SIDE): signed distance in units of half a side, then the unit normal. ``pick`` gives rows for nouns.
     """
 
-    def __init__(self, seed: int, copies: int = 10, others: int = 80, device: torch.device | str = "cpu") -> None:
+    def __init__(self, masks: NDArray[np.bool_], nouns: list[int], device: torch.device | str = "cpu") -> None:
+        """``masks`` (N, SIDE, SIDE) and what each shows, equal nouns side by side; indices of NOUNS, or OTHER_SHAPE."""
+        distance = torch.from_numpy(np.stack([_signed_distance(m) for m in masks]))[:, None]
+        normals = _inflate(torch.from_numpy(masks).float()[:, None])
+        self.maps = torch.cat([distance, normals], 1).to(device)
+        rows = torch.tensor(nouns, device=device)
+        every = torch.arange(OTHER_SHAPE + 1, device=device)
+        self._count = (rows[None] == every[:, None]).sum(1)
+        self._first = (rows[None] == every[:, None]).long().argmax(1)
+
+    @classmethod
+    def drawn(cls, seed: int, copies: int = 10, others: int = 80, device: torch.device | str = "cpu") -> ShapeBank:
+        """``copies`` of each noun, each bent in its own way, and ``others`` without a noun."""
         rng = np.random.default_rng(seed)
         nouns = [n for n in range(len(NOUNS)) for _ in range(copies)] + [OTHER_SHAPE] * others
         masks = []
@@ -241,12 +253,7 @@ class ShapeBank:
             while not 0.08 < mask.mean() < 0.75:
                 mask = silhouette(noun, rng)
             masks.append(mask)
-        distance = torch.from_numpy(np.stack([_signed_distance(m) for m in masks]))[:, None]
-        normals = _inflate(torch.from_numpy(np.stack(masks)).float()[:, None])
-        self.maps = torch.cat([distance, normals], 1).to(device)
-        rows = torch.tensor(nouns)
-        self._first = torch.tensor([int((rows == n).nonzero()[0]) for n in range(len(NOUNS) + 1)], device=device)
-        self._count = torch.tensor([int((rows == n).sum()) for n in range(len(NOUNS) + 1)], device=device)
+        return cls(np.stack(masks), nouns, device)
 
     def pick(self, nouns: Tensor, uniform: Tensor) -> Tensor:
         """Row of ``maps`` for each noun (B,), chosen by ``uniform`` (B,) in [0, 1)."""

@@ -281,7 +281,7 @@ def main() -> None:
     checkpoint = args.out.with_suffix(".ckpt")
     if checkpoint.exists():
         run.restore(checkpoint)
-    canvas = Canvas(args.seed, args.device)
+    canvas = Canvas(args.seed, device=args.device)
     start, first = time.perf_counter(), run.step
     smooth: dict[str, float] = {}
     for terms in train(run, canvas, args.steps, args.seed):
