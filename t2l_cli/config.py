@@ -20,9 +20,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Raise RequestError unless ``value`` is a finite number in [low, high]."""
-    if not (math.isfinite(value) and low <= value <= high):
+    if not (low <= value <= high and value < math.inf):  # by comparison: an int may be beyond every float
         bound = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-        raise RequestError(f"{name} must be {bound}, not {value:g}.")
+        raise RequestError(f"{name} must be {bound}, not {str(value)[:40]}.")
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class OptimConfig:
     source_every: int = 75  # steps between visits of the un-augmented pair (I_s, T)
 
     def __post_init__(self) -> None:
-        _check("--steps", self.steps, 1)
+        _check("--steps", self.steps, 1, 1_000_000)
         _check("the learning rate", self.lr, 1e-8, 1.0)
         _check("the learning-rate decay", self.lr_decay, 0.5, 1.0)
         _check("the lowest learning rate", self.lr_min, 0.0, 1.0)
         _check("the weight decay", self.weight_decay, 0.0, 1.0)
         _check("the momentum", self.momentum, 0.0, 0.999)
-        _check("the un-augmented pair's period", self.source_every, 1)
+        _check("the un-augmented pair's period", self.source_every, 1, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class EditConfig:
         _check("--size", self.size, MIN_SIDE, 4096)
         _check("--seed", self.seed, 0, 2**63 - 1)
         _check("--tries", self.tries, 1, 64)
-        _check("the length of a try", self.try_steps, 1)
+        _check("the length of a try", self.try_steps, 1, 1_000_000)
         if self.precision not in ("auto", "fp32", "bf16"):
             raise RequestError(f"--precision must be auto, fp32 or bf16, not {self.precision!r}.")
 

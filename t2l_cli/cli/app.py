@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import t2l_cli
 from t2l_cli.cli.composite import composite
 from t2l_cli.cli.edit_image import edit_image
 from t2l_cli.cli.models import models
-from t2l_cli.cli.terminal import INTERRUPTED, report, stderr_console
+from t2l_cli.cli.terminal import INTERRUPTED, abandon_stdout, report, stderr_console
 
 app = typer.Typer(
     name="t2l",
@@ -48,8 +47,7 @@ def main() -> None:
         code = app(standalone_mode=False, prog_name="t2l") or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output went away, as in `t2l models list | head -1`: nothing is wrong with us.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon_stdout()
         code = 0
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

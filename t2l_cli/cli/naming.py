@@ -56,11 +56,12 @@ def claimed(output: Path) -> Iterator[None]:
     folder = cache_dir() / "locks"
     lock = FileLock(folder / f"{name}.lock", timeout=0)
     try:
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout as error:
         raise RequestError(f"another run of t2l is writing {output} right now; choose another --output.") from error
+    except OSError:
+        pass
     try:
         yield
     finally:

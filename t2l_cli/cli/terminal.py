@@ -39,6 +39,7 @@ class Terminal:
     def __init__(self, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
         self.console = stderr_console()
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
+        self._filters = warnings.catch_warnings()
 
     @property
     def animated(self) -> bool:
@@ -68,6 +69,7 @@ class Terminal:
             _write_stdout(b"".join(os.fsencode(file) + b"\n" for file in files))
 
     def __enter__(self) -> Terminal:
+        self._filters.__enter__()
         if not self.verbose:
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
@@ -76,8 +78,13 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, (typer.Exit, BrokenPipeError, SystemExit)):
+        self._filters.__exit__(None, None, None)
+        logging.disable(logging.NOTSET)
+        if error is None or isinstance(error, (typer.Exit, SystemExit)):
             return
+        if isinstance(error, BrokenPipeError):
+            abandon_stdout()
+            raise typer.Exit(0) from None
         raise typer.Exit(report(error, self.verbose)) from None
 
 
@@ -92,6 +99,11 @@ def report(error: BaseException, verbose: bool = False) -> int:
     console.print("Error: ", style="bold red", end="")
     console.print("\n".join(_printable(line) for line in text.split("\n")))
     return code
+
+
+def abandon_stdout() -> None:
+    """Go on without stdout: its reader went away, as in `t2l models list | head -1`, and nothing is wrong with us."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explained(error: BaseException) -> tuple[str, int]:

@@ -1,0 +1,41 @@
+"""The installed program, run as a person runs it: a process, files, streams, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from program import SCENES, Run, Scene, command, draw_scene
+
+
+@pytest.fixture
+def t2l(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Run `t2l` with arguments in an empty folder; returns the finished process with its bytes."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path, stdin: bytes | None = None, **environment: str) -> Run:
+        line = [*command(), *map(str, arguments)]
+        source: dict[str, object] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        env = {**os.environ, **environment}
+        return subprocess.run(line, capture_output=True, env=env, timeout=500, check=False, **source)  # type: ignore[call-overload]  # its overloads know no keywords from a dict
+
+    return run
+
+
+@pytest.fixture(params=list(SCENES))
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    """One of the drawn scenes, 320 x 240, shaded and slightly noisy as a photo is."""
+    return draw_scene(request.param, tmp_path)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A small JPEG to edit where it does not matter what it shows."""
+    rgb = draw_scene("ball", tmp_path).rgb
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(rgb).save(path, quality=95)
+    return path

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t2l_cli.cli.naming import MAX_NAME, claimed, default_output, slug
+from t2l_cli.errors import RequestError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("crochet swan", "crochet-swan"),
+        ("  A Red,  shiny cup! ", "a-red-shiny-cup"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("rotes Öl", "rotes-öl"),
+        ("紅い杯", "紅い杯"),
+        ("!!!", "edit"),
+        ("snow_storm", "snow-storm"),
+    ],
+)
+def test_slug(text: str, expected: str) -> None:
+    assert slug(text) == expected
+
+
+def test_a_long_slug_ends_at_a_word() -> None:
+    assert slug("word " * 60) == "-".join(["word"] * 24)
+    assert len(slug("x" * 500)) == MAX_NAME
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("photo.jpg", "photo-red-cup.png"), ("/a/b/my.photo.webp", "my.photo-red-cup.png"), ("-", "picture-red-cup.png")],
+)
+def test_default_output_is_in_the_working_directory(source: str, expected: str) -> None:
+    assert default_output(source, "red cup") == Path(expected)
+
+
+@given(st.text(max_size=300), st.text(min_size=1, max_size=300).filter(lambda s: "/" not in s and "\0" not in s))
+def test_a_default_name_is_one_that_every_file_system_takes(prompt: str, source: str) -> None:
+    name = str(default_output(source, prompt))
+    assert 0 < len(os.fsencode(name)) <= 255
+    assert "/" not in name
+
+
+def test_of_two_runs_with_one_output_the_second_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T2L_CACHE_DIR", str(tmp_path / "cache"))
+    output = tmp_path / "out.png"
+    with claimed(output):
+        with pytest.raises(RequestError, match="another run"), claimed(output):
+            pass
+        with claimed(tmp_path / "other.png"):
+            pass
+    with claimed(output):
+        pass
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("T2L_CACHE_DIR", str(tmp_path / "file"))
+    with claimed(tmp_path / "out.png"):
+        pass

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from t2l_cli.cli.progress import Pace, download, duration, track
+from t2l_cli.cli.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class FakeStep:
+    i: int
+    n: int
+    stage: str = ""
+    total: float = 1.5
+
+    @property
+    def terms(self) -> dict[str, float]:
+        return {"cosine": 1.0, "screen": 0.5}
+
+
+def _tracked(terminal: Terminal, n: int) -> list[Any]:
+    steps: Any = (FakeStep(i, n) for i in range(n))
+    return list(track(steps, terminal))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_the_pace_leaves_the_first_step_out() -> None:
+    times = iter([0.0, 100.0, 102.0, 104.0])
+    pace = Pace(clock=lambda: next(times))
+    next(times)
+    pace.tick()
+    assert pace.rate is None
+    pace.tick()
+    pace.tick()
+    assert pace.rate == pytest.approx(0.5)
+    assert pace.left(10) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("n", [1, 3, 10, 25, 1000])
+def test_a_pipe_gets_a_line_every_tenth(n: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [step.i for step in _tracked(Terminal(), n)] == list(range(n))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    assert len(lines) == min(n, 10)
+    assert lines[-1].startswith(f"step {n}/{n} (100 %)")
+    assert "cosine 1" in lines[-1]
+
+
+def test_the_whole_time_is_estimated_once(capsys: pytest.CaptureFixture[str]) -> None:
+    _tracked(Terminal(), 50)
+    assert capsys.readouterr().err.count("for all 50 steps") == 1
+
+
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(_tracked(Terminal(quiet=True), 20)) == 20
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_with_the_terms() -> None:
+    terminal = Terminal()
+    screen = io.StringIO()
+    terminal.console = Console(file=screen, force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    assert terminal.animated
+    _tracked(terminal, 20)
+    assert "20/20" in screen.getvalue()
+    assert "cosine 1" in screen.getvalue()
+
+
+def test_a_dumb_terminal_gets_lines() -> None:
+    terminal = Terminal()
+    terminal.console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    assert not terminal.animated
+
+
+@pytest.mark.parametrize("total", [1000, None])
+def test_a_download_is_told_in_lines(total: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+    tell: Callable[[int, int | None], None]
+    with download(Terminal(), "ViT-B-32") as tell:
+        for done in range(0, 1001, 50):
+            tell(done, total)
+    lines = capsys.readouterr().err.splitlines()
+    assert 1 <= len(lines) <= 11
+    assert all("ViT-B-32" in line for line in lines)

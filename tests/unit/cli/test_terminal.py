@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import typer
+
+from t2l_cli.cli.terminal import Terminal, report
+from t2l_cli.errors import OutputError, RequestError, T2LError, WeightsError
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (T2LError("a"), 1),
+        (RequestError("a"), 2),
+        (WeightsError("a\nb"), 1),
+        (OutputError("a"), 1),
+        (KeyboardInterrupt(), 130),
+        (MemoryError(), 1),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 1),
+        (ImportError("no torch"), 1),
+        (ValueError("a\nb\nc\nd"), 1),
+        (ValueError(), 1),
+    ],
+)
+def test_every_failure_is_one_or_two_lines_and_a_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as caught, Terminal():
+        raise error
+    assert caught.value.exit_code == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert 1 <= len(err.splitlines()) <= 2
+    assert "Traceback" not in err
+    assert err.startswith("Error: ")
+
+
+def test_an_unexpected_failure_is_called_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ZeroDivisionError("division by zero")) == 1
+    assert "ZeroDivisionError" in (err := capsys.readouterr().err)
+    assert "bug in t2l" in err
+
+
+def test_verbose_shows_where_it_happened_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    failure = T2LError("the words")
+    failure.__cause__ = ValueError("the cause")
+    with pytest.raises(typer.Exit), Terminal(verbose=True):
+        raise failure
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "the cause" in err
+    assert err.rstrip().endswith("Error: the words")
+
+
+def test_names_cannot_break_a_line_or_colour_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().note("a\nb\x1b[31mred [bold]x[/bold] :smile:")
+    assert capsys.readouterr().err == "a\\nb\\x1b[31mred [bold]x[/bold] :smile:\n"
+
+
+def test_a_long_line_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().note("word " * 100)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_quiet_keeps_results_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(quiet=True)
+    terminal.note("a note")
+    terminal.warn("a warning")
+    terminal.result([Path("out.png")], {})
+    assert capsys.readouterr() == ("out.png\n", "a warning\n")
+
+
+def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal(as_json=True).result([Path("out.png")], {"seed": 3})
+    assert json.loads(capsys.readouterr().out) == {"files": ["out.png"], "seed": 3}
+
+
+def test_a_name_that_is_no_text_reaches_stdout_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    Terminal().result([Path(os.fsdecode(b"\xff.png"))], {})
+    assert capfdbinary.readouterr().out == b"\xff.png\n"

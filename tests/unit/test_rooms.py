@@ -1,0 +1,60 @@
+"""Who may import whom: the house rules of CONTRIBUTING.md, read from the code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "t2l_cli"
+ROOMS = {  # room -> what of our own package it may import
+    "cli": {"cli", "engine", "media", "weights", "mini", "config", "errors", ""},
+    "engine": {"engine", "config", "errors"},
+    "media": {"media", "config", "errors"},
+    "weights": {"weights", "media", "mini", "config", "errors"},
+    "mini": {"mini", "engine", "config", "errors"},
+}
+PURE = ["engine/losses.py", "engine/layers.py", "engine/generator.py"]
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that ``path`` imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= (
+                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "t2l_cli" else {node.module}
+            )
+    return names
+
+
+def ids(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_only_the_terminals_room_knows_the_terminal(path: Path) -> None:
+    if path.relative_to(PACKAGE).parts[0] != "cli":
+        assert not {name.partition(".")[0] for name in imported(path)} & {"typer", "rich", "click"}
+
+
+@pytest.mark.parametrize("path", [file for file in FILES if file.parent != PACKAGE], ids=ids)
+def test_a_room_keeps_to_its_neighbours(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0]
+    own = {name.split(".")[1] if "." in name else "" for name in imported(path) if name.split(".")[0] == "t2l_cli"}
+    assert own <= ROOMS[room]
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_mathematics_needs_torch_alone(name: str) -> None:
+    foreign = {module.partition(".")[0] for module in imported(PACKAGE / name)}
+    assert foreign <= {"torch", "t2l_cli", "__future__", "math", "dataclasses", "collections", "typing"}
+
+
+def test_the_mathematics_knows_no_files_and_no_video_or_picture() -> None:
+    for path in (PACKAGE / "engine").rglob("*.py"):
+        assert not {name.partition(".")[0] for name in imported(path)} & {"PIL", "av", "pathlib", "os", "requests"}
