@@ -1,0 +1,125 @@
+"""The walk of an edit with an engine made of cardboard: how it ends, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+
+from t2l_cli.cli import editing
+from t2l_cli.cli.editing import Request, run
+from t2l_cli.cli.run_record import RunDir, check_run_dir
+from t2l_cli.cli.terminal import Terminal
+from t2l_cli.config import EditConfig
+from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.losses import Losses
+from t2l_cli.engine.optimize import Step
+from t2l_cli.errors import DivergedError, RequestError
+from t2l_cli.media.images import Picture
+
+HEIGHT, WIDTH = 20, 30
+
+
+class Cardboard:
+    """An ImageEdit of ``n`` steps that diverges after ``until`` of them. Its layer is half a red."""
+
+    def __init__(self, n: int = 10, until: int | None = None) -> None:
+        self.n, self.until = n, until
+        self.config = EditConfig(("red",))
+        self.runtime = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32)
+        self.texts = SimpleNamespace(prompts=("red",), layer_texts=("red",))
+        self.roi, self.roi_chosen, self.tries, self.seed, self.size = None, True, [], 0, (HEIGHT, WIDTH)
+
+    def __iter__(self) -> Iterator[Step]:
+        for i in range(self.n):
+            if i == self.until:
+                raise DivergedError("the loss became NaN.")
+            yield Step(i, self.n, Losses({"cosine": torch.tensor(1.0), "screen": torch.tensor(0.5)}), lr=0.1)
+
+    def preview(self) -> EditLayer:
+        red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
+        return EditLayer(red, torch.full((1, 1, HEIGHT, WIDTH), 0.5))
+
+    result = preview
+
+
+def _run(edit: Cardboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: Terminal, **more: Any) -> Path:
+    picture = Picture(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    monkeypatch.setattr(editing, "_prepare", lambda request, terminal: (picture, edit, "0" * 64))
+    output = tmp_path / "out.png"
+    run(Request("in.png", output, edit.config, False, tmp_path / "run", None, None, True, **more), terminal)
+    return output
+
+
+def test_all_goes_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    output = _run(Cardboard(), tmp_path, monkeypatch, Terminal())
+    assert capsys.readouterr().out == f"{output}\n"
+    assert set(np.unique(np.asarray(Image.open(output)))) == {0, 128}
+    names = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*.*")}
+    snapshots = {name for name in names if name.startswith("snapshots")}
+    assert names - snapshots == {"layer.png", "alpha.png", "composite.png", "losses.csv", "run.json"}
+    assert len(snapshots) == 8
+    assert len((tmp_path / "run" / "losses.csv").read_text().splitlines()) == 11
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["ended"] == "done"
+
+
+def test_a_divergence_keeps_the_last_good_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DivergedError):
+        _run(Cardboard(until=4), tmp_path, monkeypatch, Terminal())
+    assert (tmp_path / "out.png").exists()
+    assert capsys.readouterr().out == f"{tmp_path / 'out.png'}\n"
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["ended"], record["steps_done"]) == ("diverged", 4)
+
+
+def test_a_divergence_at_once_writes_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DivergedError):
+        _run(Cardboard(until=0), tmp_path, monkeypatch, Terminal())
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_an_interruption_ends_after_the_step_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pressed(Cardboard):
+        def __iter__(self) -> Iterator[Step]:
+            for step in super().__iter__():
+                if step.i == 2:
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield step
+
+    with pytest.raises(typer.Exit) as caught:
+        _run(Pressed(), tmp_path, monkeypatch, Terminal(quiet=True))
+    assert caught.value.exit_code == 130
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["ended"], record["steps_done"]) == ("interrupted", 3)
+
+
+def test_a_run_dir_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(RequestError, match="not empty"):
+        check_run_dir(tmp_path, overwrite=False)
+    check_run_dir(tmp_path, overwrite=True)
+    check_run_dir(tmp_path / "new", overwrite=False)
+    with pytest.raises(RequestError, match="is a file"):
+        check_run_dir(tmp_path / "mine.txt", overwrite=True)
+    with pytest.raises(RequestError, match="does not exist"):
+        check_run_dir(tmp_path / "no" / "run", overwrite=False)
+
+
+def test_snapshots_of_the_run_before_go(tmp_path: Path) -> None:
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / "step-00001.png").touch()
+    (tmp_path / "snapshots" / "mine.png").touch()
+    RunDir(tmp_path)
+    assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["mine.png"]
