@@ -56,7 +56,7 @@ def _parameters(name: str, command: Any) -> list[str]:
 
 
 def _metavar(parameter: Any) -> str:
-    return str(parameter.metavar or parameter.name.upper())
+    return str(parameter.metavar or parameter.name.upper()) + ("..." if parameter.nargs == -1 else "")
 
 
 def _spelling(option: Any) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,15 @@ def default_output(source: str | Path, prompt: str) -> Path:
     return Path(f"{_cut(stem)}-{slug(prompt)}.png")
 
 
+def _try_folder(folder: Path) -> None:
+    # By doing it: the permission bits say nothing about read-only and virtual file systems.
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RequestError(f"cannot write in the folder {folder}: {error.strerror or error}.") from error
+
+
 def _cut(text: str) -> str:
     return text.encode("utf-8", "surrogateescape")[:MAX_NAME].decode("utf-8", "ignore")
 
@@ -42,12 +52,14 @@ def _cut(text: str) -> str:
 def claimed(output: Path) -> Iterator[None]:
     """Hold ``output`` for this run; RequestError where another run of t2l on this machine is working on it.
 
-    Found out before the work, not after it. The claim is a lock in the cache folder, which the system releases with
-    the process; where no lock can be had, the writing itself still never replaces a file that came up meanwhile.
+    Also where its folder takes no file. Both are found out before the work, not after it. The claim is a lock in the
+    cache folder, which the system releases with the process; where no lock can be had, the writing itself still never
+    replaces a file that came up meanwhile.
     """
     if str(output) == "-":
         yield
         return
+    _try_folder(output.parent)
     from filelock import FileLock, Timeout
 
     from t2l_cli.weights.cache import cache_dir

@@ -64,3 +64,8 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path, mon
     monkeypatch.setenv("T2L_CACHE_DIR", str(tmp_path / "file"))
     with claimed(tmp_path / "out.png"):
         pass
+
+
+def test_a_folder_that_takes_no_file_is_found_out_before_the_work() -> None:
+    with pytest.raises(RequestError, match="/proc"), claimed(Path("/proc/out.png")):
+        pass
