@@ -1,0 +1,75 @@
+import torch
+from t2l_cli.mini.painting import PX, Canvas, Dice
+from t2l_cli.mini.scenes import BACKGROUND, COLOUR, GRID, TEXTURE, Twins, draw
+from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
+
+PALETTE = torch.tensor(list(COLOURS.values())).float() / 255
+
+
+def halves(twins: Twins) -> tuple[torch.Tensor, torch.Tensor]:
+    n = len(twins.change)
+    return twins.images[:n], twins.images[n : 2 * n]
+
+
+def test_pictures_are_pictures(twins: Twins) -> None:
+    assert twins.images.shape[1:] == (3, PX, PX)
+    assert twins.images.isfinite().all()
+    assert 0 <= twins.images.min() and twins.images.max() <= 1
+    assert twins.patches.shape == (len(twins.images), GRID * GRID, 3)
+
+
+def test_labels_stay_in_the_vocabulary(twins: Twins) -> None:
+    assert twins.things[..., 0].max() < len(COLOURS) and twins.things[..., 1].max() < len(TEXTURES)
+    assert twins.things[..., 2].max() <= OTHER_SHAPE == len(NOUNS)
+    assert twins.backgrounds[:, 1].max() <= SCREEN
+    assert min(twins.things.min(), twins.backgrounds.min()) >= NO_CLAIM
+
+
+def test_twins_differ_where_the_change_is_and_nowhere_else(twins: Twins) -> None:
+    before, after = halves(twins)
+    n = len(twins.change)
+    moved = (before - after).abs().amax(1)
+    outside = twins.subject[:n] < 1e-3
+    for i, kind in enumerate(twins.change.tolist()):
+        if kind in (COLOUR, TEXTURE):  # a one-pixel blur may carry the change over the outline
+            far = torch.nn.functional.max_pool2d(1 - outside[i].float()[None], 5, 1, 2)[0] == 0
+            assert not far.any() or moved[i][far].max() < 0.02
+        else:
+            assert kind == BACKGROUND
+            assert twins.backgrounds[i, 0] != twins.backgrounds[n + i, 0]
+            assert torch.equal(twins.things[i], twins.things[n + i])
+
+
+def test_a_plain_object_has_the_colour_that_is_claimed(twins: Twins) -> None:
+    """The mean colour inside is nearest to the named one, of 13, in most scenes (light and grain leave doubt in some)."""
+    right = total = 0
+    for i in range(2 * len(twins.change)):
+        colour, texture, noun = twins.things[i, 0].tolist()
+        inside = twins.subject[i] > 0.9
+        if noun == NO_CLAIM or texture != 0 or inside.sum() < 80:
+            continue
+        mean = twins.images[i][:, inside].mean(1)
+        right += int((PALETTE - mean).norm(dim=1).argmin() == colour)
+        total += 1
+    assert total > 10
+    assert right / total > 0.6
+
+
+def test_of_a_mixture_the_changed_attribute_is_not_claimed(twins: Twins) -> None:
+    n = len(twins.change)
+    mixed = twins.things[2 * n :, 0]
+    for i, kind in enumerate(twins.change[: len(mixed)].tolist()):
+        if kind == BACKGROUND:
+            continue
+        seen = {twins.things[i, 0, kind].item(), twins.things[n + i, 0, kind].item(), NO_CLAIM}
+        assert mixed[i, kind].item() in seen
+        assert mixed[i, 2] == twins.things[i, 0, 2]
+    changed = twins.change[: len(mixed)].clamp(max=1)
+    assert (mixed.gather(1, changed[:, None]) == NO_CLAIM).any()
+
+
+def test_the_same_dice_draw_the_same_scenes(canvas: Canvas) -> None:
+    a, b = (draw(canvas, Dice(torch.Generator().manual_seed(11)), 6) for _ in range(2))
+    assert torch.equal(a.images, b.images) and torch.equal(a.things, b.things)
+    other = draw(canvas, Dice(torch.Generator().manual_seed(12)), 6)
+    assert not torch.equal(a.images, other.images)

@@ -1,0 +1,60 @@
+import math
+
+import pytest
+import torch
+from t2l_cli.mini.painting import Canvas
+from t2l_cli.mini.train import Student, _optimisers, _Run, contrast, direction, lesson, orthogonalised, rate, train
+
+
+def test_contrast_by_hand() -> None:
+    """Two captions, two pictures, a diagonal truth: the mean cross-entropy of rows and columns."""
+    s = torch.tensor([[2.0, 0.0], [1.0, 3.0]])
+    rows = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-2))) / 2
+    columns = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-3))) / 2
+    assert contrast(s, torch.eye(2, dtype=torch.bool)).item() == pytest.approx((rows + columns) / 2, rel=1e-5)
+
+
+def test_contrast_passes_over_what_is_true_of_nothing() -> None:
+    s = torch.tensor([[2.0, 0.0], [1.0, 3.0], [9.0, -9.0]])
+    truth = torch.tensor([[True, False], [False, True], [False, False]])
+    rows = math.log(1 + math.exp(-2))
+    columns = -(2 - math.log(sum(map(math.exp, (2, 1, 9)))) + 3 - math.log(sum(map(math.exp, (0, 3, -9))))) / 2
+    assert contrast(s, truth).item() == pytest.approx((rows + columns) / 2, rel=1e-4)
+
+
+def test_direction_is_least_when_changes_agree() -> None:
+    text = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
+    rival = torch.ones(6, 6, dtype=torch.bool)
+    same = direction(3 * text, text, torch.tensor(20.0), rival)
+    assert same < direction(text.roll(1, 0), text, torch.tensor(20.0), rival)
+    assert direction(text.roll(1, 0), text, torch.tensor(20.0), torch.eye(6, dtype=torch.bool)).item() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])
+def test_orthogonalised_keeps_the_directions_and_evens_their_sizes(shape: tuple[int, int]) -> None:
+    u, s, v = torch.linalg.svd(torch.randn(shape, generator=torch.Generator().manual_seed(1)), full_matrices=False)
+    got = torch.linalg.svdvals(orthogonalised(u * s.clamp(min=0.3) @ v))
+    assert 0.5 < got.min() and got.max() < 1.4
+
+
+def test_rate_is_the_same_for_any_length_until_it_decays() -> None:
+    assert [rate(i, 1000) for i in range(600)] == [rate(i, 4000) for i in range(600)]
+    assert rate(999, 1000) < 0.03
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(canvas: Canvas, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("t2l_cli.mini.train.lesson", lambda c, seed, step: lesson(c, seed, step, scenes=6))
+
+    def fresh() -> _Run:
+        torch.manual_seed(0)
+        student = Student()
+        return _Run(student, _optimisers(student))
+
+    whole = list(train(fresh(), canvas, 4, seed=1))
+    first = fresh()
+    steps = train(first, canvas, 4, seed=1)
+    next(steps), next(steps)
+    first.save(tmp_path / "run.ckpt")
+    second = fresh()
+    second.restore(tmp_path / "run.ckpt")
+    assert list(train(second, canvas, 4, seed=1)) == whole[2:]
