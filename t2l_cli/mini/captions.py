@@ -11,9 +11,19 @@ from torch import Tensor
 from t2l_cli.engine.prompts import TEMPLATES
 from t2l_cli.mini.scenes import BACKGROUND, TEXTURE
 from t2l_cli.mini.vocabulary import (
-    COLOUR_NAMES, GENERIC_NOUNS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, SYNONYMS, TEXTURES, UNKNOWN_NOUNS, Thing,
+    COLOUR_NAMES,
+    GENERIC_NOUNS,
+    NO_CLAIM,
+    NOUNS,
+    OTHER_SHAPE,
+    SCREEN,
+    SYNONYMS,
+    TEXTURES,
+    UNKNOWN_NOUNS,
+    Thing,
 )  # fmt: skip
 
+NOTHING = Thing()
 _SCREENS = ("over a green screen", "in front of a green screen")
 
 
@@ -21,11 +31,12 @@ _SCREENS = ("over a green screen", "in front of a green screen")
 class Claim:
     """What a caption claims: of a first object, of a second one, and of the background (colour, texture)."""
 
-    first: Thing = Thing()
-    second: Thing = Thing()
+    first: Thing = NOTHING
+    second: Thing = NOTHING
     background: tuple[int, int] = (NO_CLAIM, NO_CLAIM)
 
     def row(self) -> list[int]:
+        """The claim as ``truth`` takes it, 8 indices."""
         return [*self.first, *self.second, *self.background]
 
 
@@ -52,10 +63,11 @@ class Captioner:
         return ("an " if phrase[0] in "aeiou" else "a ") + phrase if self.rng.random() < 0.5 else phrase
 
     def text(self, claim: Claim) -> str:
+        """A caption that claims this, mostly in one of the engine's templates."""
         parts = []
-        if claim.first != Thing():
+        if claim.first != NOTHING:
             parts.append(self._article(self.phrase(claim.first)))
-            if claim.second != Thing():
+            if claim.second != NOTHING:
                 parts.append("and " + self._article(self.phrase(claim.second)))
         colour, texture = claim.background
         if texture == SCREEN:
@@ -78,10 +90,13 @@ class Captioner:
         """Nearly all that is true of a scene."""
         present = [t for t in things if t.noun != NO_CLAIM]
         self.rng.shuffle(present)
-        named = [Thing(t.colour, t.texture if t.texture > 0 or self.rng.random() < 0.15 else NO_CLAIM, t.noun) for t in present]
-        first, second = (*named, Thing(), Thing())[:2]
+        named = [
+            Thing(t.colour, t.texture if t.texture > 0 or self.rng.random() < 0.15 else NO_CLAIM, t.noun)
+            for t in present
+        ]
+        first, second = (*named, NOTHING, NOTHING)[:2]
         if self.rng.random() < 0.3:
-            second = Thing()
+            second = NOTHING
         return Claim(first, second, self._background(background, 0.7 if named else 1.0))
 
     def partial(self, things: list[Thing], background: tuple[int, int]) -> Claim:
@@ -89,7 +104,7 @@ class Captioner:
         present = [t for t in things if t.noun != NO_CLAIM]
         if not present or self.rng.random() < 0.12:
             return Claim(background=self._background(background, 1.0))
-        return Claim(self._partial(self.rng.choice(present)), Thing(), self._background(background, 0.12))
+        return Claim(self._partial(self.rng.choice(present)), NOTHING, self._background(background, 0.12))
 
     def _background(self, background: tuple[int, int], chance: float) -> tuple[int, int]:
         colour, texture = background
@@ -107,7 +122,9 @@ class Captioner:
             return claim
         return Claim(first._replace(colour=colour), claim.second, (first.colour, texture))
 
-    def change(self, before: tuple[Thing, tuple[int, int]], after: tuple[Thing, tuple[int, int]], kind: int) -> tuple[str, str]:
+    def change(
+        self, before: tuple[Thing, tuple[int, int]], after: tuple[Thing, tuple[int, int]], kind: int
+    ) -> tuple[str, str]:
         """Texts before and after an edit, alike but for the change; the one before may leave the attribute open."""
         template = self.rng.choice(TEMPLATES)
         neutral = self.rng.random() < 0.5
@@ -137,5 +154,7 @@ def truth(claims: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
     first, second = claims[:, 0:3], claims[:, 3:6]
     empty = (second == NO_CLAIM).all(1)[:, None]
     one = fits(first, things[:, 0]) | fits(first, things[:, 1])
-    both = (fits(first, things[:, 0]) & fits(second, things[:, 1])) | (fits(first, things[:, 1]) & fits(second, things[:, 0]))
+    both = (fits(first, things[:, 0]) & fits(second, things[:, 1])) | (
+        fits(first, things[:, 1]) & fits(second, things[:, 0])
+    )
     return torch.where(empty, one, both) & fits(claims[:, 6:8], backgrounds)

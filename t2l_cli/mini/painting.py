@@ -15,7 +15,7 @@ from t2l_cli.mini.shapes import ShapeBank
 from t2l_cli.mini.vocabulary import COLOURS, NOUNS, OTHER_SHAPE, TEXTURES
 
 PX = 64  # side of a picture that mini trains on: its input size
-# scikit-image's public-domain pictures that training sees; chelsea, coffee, moon and others are kept for looking at results
+# scikit-image's public-domain pictures that training sees; chelsea, coffee and others are kept to look at results
 _PHOTOS = (
     "astronaut.png", "rocket.jpg", "ihc.png", "hubble_deep_field.jpg", "grass.png", "gravel.png", "brick.png",
     "retina.jpg", "color.png", "coins.png",
@@ -30,15 +30,19 @@ class Dice:
         self.device = generator.device
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Uniform in [low, high)."""
         return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
 
     def normal(self, *shape: int) -> Tensor:
+        """Standard normal."""
         return torch.randn(shape, generator=self.generator, device=self.device)
 
     def below(self, n: int, *shape: int) -> Tensor:
+        """Integers in [0, n)."""
         return torch.randint(n, shape, generator=self.generator, device=self.device)
 
     def chance(self, p: float, *shape: int) -> Tensor:
+        """True with probability ``p``."""
         return self.uniform(*shape) < p
 
 
@@ -53,7 +57,9 @@ def _photo_files() -> list[Path]:
 class Canvas:
     """What scenes of ``px`` a side are painted with: silhouettes, 1/f noise and photo crops, made once from a seed."""
 
-    def __init__(self, seed: int, px: int = PX, shapes: ShapeBank | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, seed: int, px: int = PX, shapes: ShapeBank | None = None, device: torch.device | str = "cpu"
+    ) -> None:
         self.px = px
         self.shapes = shapes or ShapeBank.drawn(seed, device=device)
         dice = Dice(torch.Generator().manual_seed(seed))
@@ -70,7 +76,9 @@ class Canvas:
         """(n, 3, px, px) crops of photos, some mirrored, with channels swapped or tinted."""
         out = self.photos[dice.below(len(self.photos), n)]
         out = torch.where(dice.chance(0.5, n, 1, 1, 1), out.flip(-1), out)
-        order = torch.stack([torch.randperm(3, generator=dice.generator, device=dice.device) for _ in range(6)])[dice.below(6, n)]
+        order = torch.stack([torch.randperm(3, generator=dice.generator, device=dice.device) for _ in range(6)])[
+            dice.below(6, n)
+        ]
         swapped = out.gather(1, order[:, :, None, None].expand(-1, -1, self.px, self.px))
         out = torch.where(dice.chance(0.5, n, 1, 1, 1), swapped, out)
         tinted = out.mean(1, keepdim=True) * dice.uniform(n, 3, 1, 1, high=1.5)
@@ -101,11 +109,14 @@ def _photo_crops(dice: Dice, n: int, px: int) -> Tensor:
     return torch.stack(crops)
 
 
-def camera(dice: Dice, n: int, px: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scene coordinates x, y (n, px, px) that each pixel sees; outside of the picture True: CLIP's views show a border there."""
+def camera(dice: Dice, n: int, px: int, askew: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Scene coordinates x, y (n, px, px) that each pixel sees, and whether they lie beyond the picture's border.
+
+    Held straight but for the part ``askew`` of the pictures; CLIP's augmented views show borders, too.
+    """
     line = (torch.arange(px, device=dice.device) + 0.5) / px * 2 - 1
     gy, gx = torch.meshgrid(line, line, indexing="ij")
-    on = dice.chance(0.6, n, 1, 1)
+    on = dice.chance(askew, n, 1, 1)
     angle = dice.uniform(n, 1, 1, low=-0.27, high=0.27) * on
     zoom = torch.where(on, dice.uniform(n, 2, 1, low=0.6, high=1.1)[:, :1], torch.ones(n, 1, 1, device=dice.device))
     shift = dice.uniform(n, 2, 1, low=-0.3, high=0.3) * on
@@ -143,6 +154,7 @@ def pattern(texture: Tensor, u: Tensor, v: Tensor, frequency: Tensor, phase: Ten
 
 
 def palette(device: torch.device) -> Tensor:
+    """The named colours (13, 3) in [0, 1]."""
     return torch.tensor(list(COLOURS.values()), device=device).float() / 255
 
 
@@ -174,6 +186,7 @@ class Surface:
     phase: Tensor  # (B,)
 
     def coloured(self, rgb: Tensor, second: Tensor, texture: Tensor) -> Tensor:
+        """The lit surface (B, 3, px, px) in two paints (B, 3), laid out as ``texture`` (B,) says."""
         t = pattern(texture, self.u, self.v, self.frequency, self.phase)[:, None]
         albedo = rgb[:, :, None, None] * (1 - t) + second[:, :, None, None] * t
         return albedo * self.shade + self.shine
@@ -185,6 +198,7 @@ def _turned(dice: Dice, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def backdrop(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor) -> Surface:
+    """A background that fills the picture, unevenly lit."""
     n = len(x)
     slope = 0.2 * dice.normal(n, 1, 1) * x + 0.2 * dice.normal(n, 1, 1) * y
     shade = torch.exp(slope + 0.12 * dice.uniform(n, 1, 1) * canvas.clouds(dice, n))[:, None]
@@ -196,7 +210,10 @@ def backdrop(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor) -> Surface:
 def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size: Tensor, centre: Tensor) -> Surface:
     """Place silhouettes of ``noun`` (B,) at ``centre`` (B, 2) with half-side ``size`` (B,), lit from a random side."""
     n = len(x)
-    round_ = torch.isin(noun, torch.tensor([NOUNS.index(w) for w in ("ball", "star", "ring", "flower")] + [OTHER_SHAPE], device=x.device))
+    round_ = torch.isin(
+        noun,
+        torch.tensor([NOUNS.index(w) for w in ("ball", "star", "ring", "flower")] + [OTHER_SHAPE], device=x.device),
+    )
     turn = torch.where(round_, dice.uniform(n, high=6.28), dice.normal(n) * 0.2)[:, None, None]
     dx, dy = x - centre[:, 0, None, None], y - centre[:, 1, None, None]
     mirror = torch.where(dice.chance(0.5, n, 1, 1), 1.0, -1.0)
@@ -223,7 +240,9 @@ def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size
     return Surface(mask, shade, shine, u, v, frequency.clamp(max=5.0), dice.uniform(n, high=6.28))
 
 
-def scatter(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, size: tuple[float, float], p: float) -> tuple[Tensor, Tensor]:
+def scatter(
+    canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, size: tuple[float, float], p: float
+) -> tuple[Tensor, Tensor]:
     """A nameless spot of any colour, of which no caption speaks: its colours (B, 3, px, px) and mask (B, 1, px, px)."""
     n = len(x)
     noun = torch.full((n,), OTHER_SHAPE, device=x.device)
@@ -241,6 +260,7 @@ def finish(dice: Dice, n: int, px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def develop(picture: Tensor, finish: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    """``picture`` (B, 3, px, px) as that camera would give it, in [0, 1]."""
     gamma, tint, blur, grain = finish
     out = picture.clamp(1e-4, 1) ** gamma * tint
     out = torch.where(blur, F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, 1), out)

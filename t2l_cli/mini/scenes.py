@@ -1,8 +1,8 @@
 """The pictures that mini is trained and scored on: objects of a colour and a texture, before a background.
 
-``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, or the background's
-colour), and some scenes a third time with the change applied to a part of the region or half transparent. Of such a mixture the
-changed attribute is true of nothing: only a whole edit pays.
+``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, or the
+background's colour), and some scenes a third time with the change applied to a part of the region or half transparent.
+Of such a mixture the changed attribute is true of nothing: only a whole edit pays.
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ from torch import Tensor
 
 from t2l_cli.engine.layers import GREEN
 from t2l_cli.mini.painting import (
-    Canvas, Dice, Surface, backdrop, camera, develop, finish, object_, other_than, paint, scatter, second_paint,
+    Canvas,
+    Dice,
+    Surface,
+    backdrop,
+    camera,
+    develop,
+    finish,
+    object_,
+    other_than,
+    paint,
+    scatter,
+    second_paint,
 )  # fmt: skip
 from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
@@ -29,9 +40,9 @@ _GREEN_NAME = list(COLOURS).index("green")
 class Twins:
     """A drawn batch of B scenes: rows 0..B-1 before the change, B..2B-1 after it, then mixtures.
 
-    ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects; ``backgrounds`` (N, 2)
-    colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the patch; ``change`` (B,) what differs;
-    ``subject`` (N, px, px) the first object's mask in [0, 1].
+    ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects;
+    ``backgrounds`` (N, 2) colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the
+    patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1].
     """
 
     images: Tensor
@@ -107,15 +118,17 @@ def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor
     return sizes, centres
 
 
-def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float) -> tuple[_Stage, Tensor, Tensor]:
+def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float) -> tuple[_Stage, Tensor, Tensor]:
     """Geometry, and the scene coordinates x, y (n, px, px)."""
-    x, y, outside = camera(dice, n, canvas.px)
+    x, y, outside = camera(dice, n, canvas.px, askew)
     kind = dice.uniform(n)
     screen, unnamed = kind < 0.13, (kind >= 0.13) & (kind < 0.55)
     back = backdrop(canvas, dice, x, y)
     clutter = dice.uniform(n, 3, 1, 1) + 0.18 * torch.stack([canvas.clouds(dice, n) for _ in range(3)], 1)
     scenery = torch.where(dice.chance(0.75, n, 1, 1, 1), canvas.pictures(dice, n), clutter * back.shade)
-    green = torch.tensor(GREEN, device=x.device)[None, :, None, None] * (1 + 0.06 * dice.normal(n, 1, 1, 1)) + 0.01 * dice.normal(n, 3, 1, 1)
+    green = torch.tensor(GREEN, device=x.device)[None, :, None, None] * (
+        1 + 0.06 * dice.normal(n, 1, 1, 1)
+    ) + 0.01 * dice.normal(n, 3, 1, 1)
     scenery = torch.where(screen[:, None, None, None], green, scenery)
     pair, none = dice.chance(pairs, n), dice.chance(0.03, n)
     sizes, centres = _places(dice, n, pair)
@@ -126,10 +139,16 @@ def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float) -> tuple[_Stage, Te
         surface = object_(canvas, dice, x, y, noun, sizes[k], centres[k])
         seen = (surface.mask * ~outside[:, None]).mean((1, 2, 3)) > 0.015
         shown = ((pair if k else ~none) & seen)[:, None, None, None]
-        surfaces.append(Surface(surface.mask * shown, *(getattr(surface, f) for f in ("shade", "shine", "u", "v", "frequency", "phase"))))
+        surfaces.append(
+            Surface(
+                surface.mask * shown, *(getattr(surface, f) for f in ("shade", "shine", "u", "v", "frequency", "phase"))
+            )
+        )
         nouns.append(torch.where(shown[:, 0, 0, 0], noun, NO_CLAIM))
     border = torch.where(dice.chance(0.7, n, 1, 1, 1), 1.0, 0.0)
-    stage = _Stage(back, (surfaces[0], surfaces[1]), (nouns[0], nouns[1]), screen, unnamed, scenery, outside[:, None], border)
+    stage = _Stage(
+        back, (surfaces[0], surfaces[1]), (nouns[0], nouns[1]), screen, unnamed, scenery, outside[:, None], border
+    )
     return stage, x, y
 
 
@@ -165,30 +184,36 @@ def _patches(owners: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
     """(B, GRID * GRID, 3) attributes of the patch's owner, NO_CLAIM where none has 70 % of it."""
     n = len(things)
     shape_of_nothing = torch.full((n, 1), OTHER_SHAPE + 1, device=things.device)
-    table = torch.cat([torch.cat([backgrounds, shape_of_nothing], 1)[:, None], things, torch.full_like(things[:, :1], NO_CLAIM)], 1)
+    table = torch.cat(
+        [torch.cat([backgrounds, shape_of_nothing], 1)[:, None], things, torch.full_like(things[:, :1], NO_CLAIM)], 1
+    )
     share, owner = owners.flatten(2).max(1)
     labels = table.gather(1, owner[:, :, None].expand(-1, -1, 3))
     return torch.where(share[:, :, None] > 0.7, labels, NO_CLAIM)
 
 
 def _mixing(canvas: Canvas, dice: Dice, region: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight of the change (M, 1, px, px): a part of the region, or all of it half transparent; and how much (M,) that is in all."""
+    """Weight of the change (M, 1, px, px), patchy or half transparent, and what part (M,) of the region it makes."""
     m = len(region)
     part = dice.uniform(m, 1, 1, 1, low=0.1, high=0.95)
-    noise = canvas.clouds(dice, m)[:, None] + 2 * (dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, canvas.px, device=region.device))
-    level = torch.stack([torch.quantile(f.flatten(), 1 - q.item()) for f, q in zip(noise, part, strict=True)])[:, None, None, None]
+    noise = canvas.clouds(dice, m)[:, None] + 2 * (
+        dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, canvas.px, device=region.device)
+    )
+    level = torch.stack([torch.quantile(f.flatten(), 1 - q.item()) for f, q in zip(noise, part, strict=True)])[
+        :, None, None, None
+    ]
     patchy = torch.sigmoid((noise - level) * 20)
     weight = torch.where(dice.chance(0.6, m, 1, 1, 1), patchy, part)
     amount = (weight * region).sum((1, 2, 3)) / region.sum((1, 2, 3)).clamp(min=1)
     return weight, amount
 
 
-def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float = 0.5) -> Twins:
+def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float = 0.5, askew: float = 0.6) -> Twins:
     """``n`` scenes as twins, and ``mixtures * n`` mixtures of the first of them.
 
-    ``pairs`` is the chance of a second object.
+    ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera.
     """
-    stage, x, y = _stage(canvas, dice, n, pairs)
+    stage, x, y = _stage(canvas, dice, n, pairs, askew)
     before = _attributes(dice, n, stage)
     change = torch.tensor([COLOUR, COLOUR, COLOUR, TEXTURE, TEXTURE, BACKGROUND], device=x.device)[dice.below(6, n)]
     change = torch.where((change == BACKGROUND) & (stage.screen | stage.unnamed), COLOUR, change)
@@ -213,7 +238,9 @@ def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float
     return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]))
 
 
-def _mixed_claims(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], change: Tensor, amount: Tensor) -> tuple[Tensor, Tensor]:
+def _mixed_claims(
+    before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], change: Tensor, amount: Tensor
+) -> tuple[Tensor, Tensor]:
     """Claims of mixtures: the twin's that rules at least WHOLE of the region; in between, nothing of what changed."""
     m = len(change)
     out = []

@@ -68,7 +68,13 @@ def scores(model: CLIP, tokenizer: SimpleTokenizer, scenes: int = 300) -> dict[s
         out[name] = (part, count, f"1 in {len(names)}")
 
     test("object colour", COLOUR_NAMES, "a {word} {noun}", first[:, 0], shown)
-    test("object colour, unnamed shape", COLOUR_NAMES, "a {word} object", first[:, 0], shown & (first[:, 2] == OTHER_SHAPE))
+    test(
+        "object colour, unnamed shape",
+        COLOUR_NAMES,
+        "a {word} object",
+        first[:, 0],
+        shown & (first[:, 2] == OTHER_SHAPE),
+    )
     test("object texture", TEXTURES, "a {word} {noun}", first[:, 1], shown)
     test("object texture, textured only", TEXTURES, "a {word} {noun}", first[:, 1], shown & (first[:, 1] > 0))
     test("noun", NOUNS, "a {word}", first[:, 2], shown & (first[:, 2] < OTHER_SHAPE))
@@ -83,7 +89,9 @@ def _direction(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, in
     """Does the change of the picture point to the right one of all colour changes of the text?"""
     rows = _rows((exam.twins.change == COLOUR) & (exam.twins.things[:scenes, 0, 2] != NO_CLAIM))
     delta = F.normalize(exam.images[rows + scenes] - exam.images[rows], dim=-1)
-    target = exam.read([f"{c} {nouns[i]}" for i in rows.tolist() for c in COLOUR_NAMES]).reshape(len(rows), len(COLOUR_NAMES), -1)
+    target = exam.read([f"{c} {nouns[i]}" for i in rows.tolist() for c in COLOUR_NAMES]).reshape(
+        len(rows), len(COLOUR_NAMES), -1
+    )
     neutral = exam.read([nouns[i] for i in rows.tolist()])
     best = torch.einsum("nd,nkd->nk", delta, F.normalize(target - neutral[:, None], dim=-1)).argmax(1)
     right = best == exam.twins.things[rows + scenes, 0, 0]
@@ -102,6 +110,7 @@ def _whole(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, s
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description="Score mini on held-out draws.")
     parser.add_argument("weights", type=Path, nargs="?", default=WEIGHTS)
     table = scores(*load(parser.parse_args().weights))

@@ -87,7 +87,9 @@ def _cup(rng: Rng) -> Outline:
 
 def _car(rng: Rng) -> Outline:
     roof = rng.uniform(0.25, 0.45)
-    body = _polygon(-0.9, 0.3, -0.9, -0.02, -0.5, -0.08, -0.3, -0.12 - roof, 0.3, -0.12 - roof, 0.55, -0.08, 0.88, 0.02, 0.9, 0.3)
+    body = _polygon(
+        -0.9, 0.3, -0.9, -0.02, -0.5, -0.08, -0.3, -0.12 - roof, 0.3, -0.12 - roof, 0.55, -0.08, 0.88, 0.02, 0.9, 0.3
+    )
     return _solid(body, _ellipse(-0.5, 0.32, 0.19, 0.19), _ellipse(0.5, 0.32, 0.19, 0.19))
 
 
@@ -122,7 +124,9 @@ def _tree(rng: Rng) -> Outline:
     trunk = _polygon(-0.1, 0.2, 0.1, 0.2, 0.12, 0.85, -0.12, 0.85)
     if rng.random() < 0.4:
         return _solid(trunk, _polygon(0, -0.85, 0.55, 0.3, -0.55, 0.3))
-    return _solid(trunk, _ellipse(0, -0.3, 0.5, 0.5), _ellipse(-0.35, -0.02, 0.32, 0.32), _ellipse(0.35, -0.02, 0.32, 0.32))
+    return _solid(
+        trunk, _ellipse(0, -0.3, 0.5, 0.5), _ellipse(-0.35, -0.02, 0.32, 0.32), _ellipse(0.35, -0.02, 0.32, 0.32)
+    )
 
 
 def _apple(rng: Rng) -> Outline:
@@ -137,7 +141,10 @@ def _vase(rng: Rng) -> Outline:
 
 def _fish(rng: Rng) -> Outline:
     fat = rng.uniform(0.28, 0.42)
-    tail, fin = _polygon(-0.3, 0, -0.85, -0.4, -0.72, 0, -0.85, 0.4), _polygon(-0.1, -fat * 0.8, 0.35, -fat * 0.7, 0, -fat - 0.25)
+    tail, fin = (
+        _polygon(-0.3, 0, -0.85, -0.4, -0.72, 0, -0.85, 0.4),
+        _polygon(-0.1, -fat * 0.8, 0.35, -fat * 0.7, 0, -fat - 0.25),
+    )
     return _solid(_ellipse(0.15, 0, 0.6, fat), tail, fin)
 
 
@@ -229,7 +236,7 @@ def _inflate(masks: Tensor, rounds: int = 250) -> Tensor:
 class ShapeBank:
     """Many bent copies of every silhouette.
 
-    ``maps`` (N, 4, SIDE, SIDE): signed distance in units of half a side, then the unit normal. ``pick`` gives rows for nouns.
+    ``maps`` (N, 4, SIDE, SIDE): signed distance in units of half a side, then the unit normal.
     """
 
     def __init__(self, masks: NDArray[np.bool_], nouns: list[int], device: torch.device | str = "cpu") -> None:

@@ -1,11 +1,11 @@
 """Train mini:  python -m t2l_cli.mini.train --steps 3600 --seed 1 --out mini.safetensors
 
-Three losses. Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures being
-each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
+Three losses. Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
+being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
 which is what an edit descends on. Heads, thrown away afterwards, that read colour, texture and noun off the patches.
 
-Each step draws its own pictures from (seed, step), and the rate is constant before it decays: a run can be interrupted and goes on
-from its checkpoint, also with a new number of steps, as if it had never stopped.
+Each step draws its own pictures from (seed, step), and the rate is constant before it decays: a run can be interrupted
+and goes on from its checkpoint, also with a new number of steps, as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -88,7 +88,22 @@ class Student(nn.Module):
 def _words() -> list[str]:
     """All that captions are made of, but for the nouns that mini is to take for unknown."""
     known = [*COLOURS, *TEXTURES, *NOUNS, *GENERIC_NOUNS, *(w for words in SYNONYMS.values() for w in words)]
-    glue = ["a", "an", "and", "on", "over", "in", "front", "of", "green", "screen", "background", "photo", "picture", "image"]
+    glue = [
+        "a",
+        "an",
+        "and",
+        "on",
+        "over",
+        "in",
+        "front",
+        "of",
+        "green",
+        "screen",
+        "background",
+        "photo",
+        "picture",
+        "image",
+    ]
     return [*known, *glue, *(t.format("ball") for t in TEMPLATES)]
 
 
@@ -107,7 +122,10 @@ def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES) -> Lesson
     device = canvas.noise.device
     twins = draw(canvas, Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step)), scenes)
     captioner = Captioner(random.Random(seed * 1_000_003 + step))
-    facts = [([Thing(*t) for t in things], (b[0], b[1])) for things, b in zip(twins.things.tolist(), twins.backgrounds.tolist(), strict=True)]
+    facts = [
+        ([Thing(*t) for t in things], (b[0], b[1]))
+        for things, b in zip(twins.things.tolist(), twins.backgrounds.tolist(), strict=True)
+    ]
     claims: list[Claim] = []
     for i, fact in enumerate(facts[: 2 * scenes]):
         full = captioner.full(*fact)
@@ -135,7 +153,7 @@ def contrast(similarity: Tensor, positive: Tensor) -> Tensor:
 
 
 def direction(image: Tensor, text: Tensor, scale: Tensor, rival: Tensor) -> Tensor:
-    """Pairs of differences (B, D): each picture's change against all texts' changes, but for those marked not ``rival`` (B, B)."""
+    """InfoNCE between changes of pictures and of texts, (B, D) each; only pairs marked in ``rival`` (B, B) compete."""
     logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
     logits = logits.masked_fill(~rival, -torch.inf)
     target = torch.arange(len(logits), device=logits.device)
@@ -155,19 +173,33 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
     """The three losses of a lesson; ``half`` shows each picture's patches by half."""
     twins = lesson.twins
     n, device = len(twins.images), twins.images.device
-    keep = torch.rand(n, GRID * GRID, generator=generator, device=device).argsort(1)[:, : GRID * GRID // 2] if half else None
+    keep = (
+        torch.rand(n, GRID * GRID, generator=generator, device=device).argsort(1)[:, : GRID * GRID // 2]
+        if half
+        else None
+    )
     images, patches = student.see(twins.images, keep)
     flat = [t for edit in lesson.edits for t in edit]
     texts = student.read([*lesson.texts, *flat])
     captions, edits = texts[: len(lesson.texts)], texts[len(lesson.texts) :].reshape(-1, 2, texts.shape[1])
     positive = truth(lesson.claims, twins.things, twins.backgrounds)
-    out = {"contrast": contrast(student.clip.logit_scale.exp() * F.normalize(captions, dim=-1) @ F.normalize(images, dim=-1).T, positive)}
+    out = {
+        "contrast": contrast(
+            student.clip.logit_scale.exp() * F.normalize(captions, dim=-1) @ F.normalize(images, dim=-1).T, positive
+        )
+    }
     b = len(twins.change)
-    after = torch.where(twins.change == 2, twins.backgrounds[b : 2 * b, 0] + 100, twins.things[b : 2 * b, 0, :2].gather(1, twins.change.clamp(max=1)[:, None])[:, 0] + 50 * twins.change)
+    after = torch.where(
+        twins.change == 2,
+        twins.backgrounds[b : 2 * b, 0] + 100,
+        twins.things[b : 2 * b, 0, :2].gather(1, twins.change.clamp(max=1)[:, None])[:, 0] + 50 * twins.change,
+    )
     rival = (after[:, None] != after[None]) | torch.eye(b, dtype=torch.bool, device=device)
     visible = (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[:b, 0, 2] != NO_CLAIM) | (twins.change == 2)
     change = images[b : 2 * b] - images[:b]
-    out["direction"] = direction(change[visible], (edits[:, 1] - edits[:, 0])[visible], student.direction_scale.exp(), rival[visible][:, visible])
+    out["direction"] = direction(
+        change[visible], (edits[:, 1] - edits[:, 0])[visible], student.direction_scale.exp(), rival[visible][:, visible]
+    )
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)
     alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)
@@ -181,11 +213,14 @@ class Muon(torch.optim.Optimizer):
     torch.optim.Muon does this in bfloat16, which is 50 times slower than float32 on a CPU without native support.
     """
 
-    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.02) -> None:
+    def __init__(
+        self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.02
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure is ever given
+        """One update of all matrices that have a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
@@ -228,7 +263,12 @@ class _Run:
     step: int = 0
 
     def save(self, path: Path) -> None:
-        state = {"student": self.student.state_dict(), "optimisers": [o.state_dict() for o in self.optimisers], "average": self.average, "step": self.step}
+        state = {
+            "student": self.student.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "average": self.average,
+            "step": self.step,
+        }
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
@@ -251,7 +291,11 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str
                 group["lr"] = lr * factor
         generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
         terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator)
-        loss = terms["contrast"] + terms["direction"] + (0.1 + 0.3 * min(1.0, factor)) * (terms["patches"] + terms["scene"])
+        loss = (
+            terms["contrast"]
+            + terms["direction"]
+            + (0.1 + 0.3 * min(1.0, factor)) * (terms["patches"] + terms["scene"])
+        )
         for optimiser in run.optimisers:
             optimiser.zero_grad()
         loss.backward()
@@ -264,11 +308,16 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str
         run.step += 1
         if part >= AVERAGE_FROM:
             state = student.clip_state()
-            run.average = state if run.average is None else {k: v.lerp(state[k], 0.02) if v.is_floating_point() else v for k, v in run.average.items()}
+            run.average = (
+                state
+                if run.average is None
+                else {k: v.lerp(state[k], 0.02) if v.is_floating_point() else v for k, v in run.average.items()}
+            )
         yield {k: v.item() for k, v in terms.items()}
 
 
 def main() -> None:
+    """Train, from the checkpoint beside --out if there is one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--seed", type=int, default=1)
@@ -288,7 +337,10 @@ def main() -> None:
         smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in terms.items()}
         if run.step % 25 == 0:
             pace = (time.perf_counter() - start) / (run.step - first)
-            print(f"{run.step}/{args.steps} {pace:.2f} s/step  " + "  ".join(f"{k} {v:.3f}" for k, v in smooth.items()), flush=True)
+            print(
+                f"{run.step}/{args.steps} {pace:.2f} s/step  " + "  ".join(f"{k} {v:.3f}" for k, v in smooth.items()),
+                flush=True,
+            )
         if run.step % 100 == 0:
             run.save(checkpoint)
     save(run.average or student.clip_state(), student.token_ids.cpu(), args.out)

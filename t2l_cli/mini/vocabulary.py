@@ -40,7 +40,20 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 GENERIC_NOUNS = ("object", "thing", "shape")
 # Words outside the vocabulary have a zero embedding. Training shows such a word as a noun of unknown meaning, so that
 # "red truck" still reads as a red something.
-UNKNOWN_NOUNS = ("truck", "dog", "house", "chair", "bottle", "shirt", "person", "horse", "table", "rocket", "hat", "moon")
+UNKNOWN_NOUNS = (
+    "truck",
+    "dog",
+    "house",
+    "chair",
+    "bottle",
+    "shirt",
+    "person",
+    "horse",
+    "table",
+    "rocket",
+    "hat",
+    "moon",
+)
 
 COLOUR_NAMES = tuple(COLOURS)
 NO_CLAIM = -1  # an attribute that a caption leaves open, or that is true of nothing in the picture

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from t2l_cli import mini
 from t2l_cli.mini import model
 

@@ -1,4 +1,5 @@
 import torch
+
 from t2l_cli.mini.painting import PX, Canvas, Dice
 from t2l_cli.mini.scenes import BACKGROUND, COLOUR, GRID, TEXTURE, Twins, draw
 from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
@@ -14,12 +15,14 @@ def halves(twins: Twins) -> tuple[torch.Tensor, torch.Tensor]:
 def test_pictures_are_pictures(twins: Twins) -> None:
     assert twins.images.shape[1:] == (3, PX, PX)
     assert twins.images.isfinite().all()
-    assert 0 <= twins.images.min() and twins.images.max() <= 1
+    assert twins.images.min() >= 0
+    assert twins.images.max() <= 1
     assert twins.patches.shape == (len(twins.images), GRID * GRID, 3)
 
 
 def test_labels_stay_in_the_vocabulary(twins: Twins) -> None:
-    assert twins.things[..., 0].max() < len(COLOURS) and twins.things[..., 1].max() < len(TEXTURES)
+    assert twins.things[..., 0].max() < len(COLOURS)
+    assert twins.things[..., 1].max() < len(TEXTURES)
     assert twins.things[..., 2].max() <= OTHER_SHAPE == len(NOUNS)
     assert twins.backgrounds[:, 1].max() <= SCREEN
     assert min(twins.things.min(), twins.backgrounds.min()) >= NO_CLAIM
@@ -41,7 +44,7 @@ def test_twins_differ_where_the_change_is_and_nowhere_else(twins: Twins) -> None
 
 
 def test_a_plain_object_has_the_colour_that_is_claimed(twins: Twins) -> None:
-    """The mean colour inside is nearest to the named one, of 13, in most scenes (light and grain leave doubt in some)."""
+    """The mean colour inside is nearest to the named one, of 13, in most scenes."""
     right = total = 0
     for i in range(2 * len(twins.change)):
         colour, texture, noun = twins.things[i, 0].tolist()
@@ -70,6 +73,7 @@ def test_of_a_mixture_the_changed_attribute_is_not_claimed(twins: Twins) -> None
 
 def test_the_same_dice_draw_the_same_scenes(canvas: Canvas) -> None:
     a, b = (draw(canvas, Dice(torch.Generator().manual_seed(11)), 6) for _ in range(2))
-    assert torch.equal(a.images, b.images) and torch.equal(a.things, b.things)
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.things, b.things)
     other = draw(canvas, Dice(torch.Generator().manual_seed(12)), 6)
     assert not torch.equal(a.images, other.images)
