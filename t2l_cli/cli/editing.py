@@ -79,10 +79,11 @@ def checked(flags: Mapping[str, Any]) -> Request:
 def run(request: Request, terminal: Terminal) -> None:
     """Carry ``request`` out; the result so far is written, too, after Ctrl-C and after a divergence."""
     timings = Timings()
-    picture, edit, weights = _prepare(request, terminal)
-    timings.lap("start")
-    run_dir = None if request.run_dir is None else RunDir(request.run_dir)
     with Interruption(terminal.quiet) as interruption:
+        picture, edit, weights = _prepare(request, terminal)
+        timings.lap("start")
+        run_dir = None if request.run_dir is None else RunDir(request.run_dir)
+        interruption.be_patient()
         last, failure = _optimise(edit, terminal, interruption, run_dir)
         if last is None:
             raise failure or KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Ctrl-C in two presses: the first ends the loop after the step at hand, the second ends the program."""
+"""Ctrl-C: at once while nothing can be lost; in the loop the first press waits for the step, the second does not."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ _NOTICE = b"\nStopping after this step, then saving the result so far. Once more
 
 
 class Interruption:
-    """While entered, SIGINT and SIGTERM only set ``requested``; a second one raises KeyboardInterrupt.
+    """While entered, SIGINT and SIGTERM set ``requested`` and raise KeyboardInterrupt.
 
-    A loop asks ``requested`` between steps, so that no parameter update is ever cut in two.
+    After ``be_patient()`` the first one only sets ``requested``, which a loop asks between steps, so that no parameter
+    update is ever cut in two; the second one raises.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.requested = False
+        self._patient = False
         self._quiet = quiet
         self._before: dict[int, Any] = {}
 
@@ -32,9 +34,18 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def be_patient(self) -> None:
+        """Wait for the step at hand from now on. KeyboardInterrupt where a signal came already.
+
+        That one was raised, too, but the imports of large libraries swallow exceptions at times.
+        """
+        self._patient = True
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        again, self.requested = self.requested, True
+        if again or not self._patient:
+            raise KeyboardInterrupt
         if not self._quiet:
             os.write(2, _NOTICE)  # not through sys.stderr, in whose middle this handler may run

@@ -78,7 +78,7 @@ def test_outputs_that_cannot_be(t2l: Callable[..., Run], photo: Path, tmp_path: 
     refused(t2l("edit-image", photo, "swan", *SHORT, "-o", photo, "--overwrite"), "input")
     refused(t2l("edit-image", photo, "swan", *SHORT, "-o", "none/out.png"), "none")
     refused(t2l("edit-image", photo, "swan", *SHORT, "-o", "/proc/out.png"), "/proc")
-    refused(t2l("edit-image", photo, "swan", *SHORT, "-o", tmp_path), "folder")
+    refused(t2l("edit-image", photo, "swan", *SHORT, "-o", tmp_path), "suffix")
     refused(t2l("edit-image", photo, "swan", *SHORT, "-o", "out.xyz"), ".xyz")
     refused(t2l("composite", photo, photo, "-o", "out.png"), "alpha")
     assert (tmp_path / "there.png").read_bytes() == b"mine"
