@@ -1,7 +1,7 @@
 """Every hyper-parameter: its home, its default, its unit and its symbol in the paper.
 
-Frozen dataclasses, checked on construction. The command line reads its defaults from here, ``run.json`` is one of these
-written out, and the engine takes them whole. Sources: Text2LIVE (ECCV 2022), Eq. 2 and the supplement, sections 2 and 3.
+Frozen dataclasses, checked on construction. The command line reads its defaults from here, ``run.json`` is one of
+these written out, and the engine takes them whole. Sources: Text2LIVE (ECCV 2022), Eq. 2; supplement, sections 2, 3.
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ def _check_text(text: str) -> None:
     if not text.strip():
         raise RequestError("a prompt is empty: say what the picture should show.")
     if len(text) > MAX_PROMPT:
-        raise RequestError(f"a prompt has {len(text):,} characters; CLIP reads about 50 words, {MAX_PROMPT:,} characters are the limit.")
+        raise RequestError(
+            f"a prompt has {len(text):,} characters, {MAX_PROMPT:,} are the limit; CLIP reads about 50 words."
+        )
 
 
 @dataclass(frozen=True)

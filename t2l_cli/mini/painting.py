@@ -48,9 +48,9 @@ class Dice:
 
 @cache
 def _photo_files() -> list[Path]:
-    import skimage  # a training dependency only
+    from skimage import data  # a training dependency only
 
-    folder = Path(skimage.data_dir)
+    folder = Path(data.__file__).parent
     return [folder / name for name in _PHOTOS if (folder / name).exists()]
 
 
@@ -89,7 +89,7 @@ def _one_over_f(dice: Dice, n: int, side: int) -> Tensor:
     f = torch.fft.fftfreq(side)
     radius = torch.hypot(f[:, None], f[None, :]).clamp(min=1 / side)
     spectrum = torch.fft.fft2(dice.normal(n, side, side)) / radius ** dice.uniform(n, 1, 1, low=0.7, high=1.6)
-    field = torch.fft.ifft2(spectrum).real
+    field: Tensor = torch.fft.ifft2(spectrum).real
     return (field - field.mean((1, 2), keepdim=True)) / field.std((1, 2), keepdim=True)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from t2l_cli.mini.model import WEIGHTS, load
 from t2l_cli.mini.painting import Canvas, Dice
 from t2l_cli.mini.scenes import BACKGROUND, COLOUR, Twins, draw
-from t2l_cli.mini.train import MEAN, STD
+from t2l_cli.mini.student import MEAN, STD
 from t2l_cli.mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 HELD_OUT_SEED = 999
@@ -30,7 +30,7 @@ class Examiner:
         self.model, self.tokenizer, self.twins = model, tokenizer, twins
         mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
         with torch.no_grad():
-            parts = [model.encode_image((chunk - mean) / std) for chunk in twins.images.split(64)]
+            parts = [model.encode_image((chunk - mean) / std) for chunk in torch.split(twins.images, 64)]
         self.images = F.normalize(torch.cat(parts), dim=-1)
 
     @torch.no_grad()

@@ -218,7 +218,8 @@ def _signed_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     from scipy.ndimage import distance_transform_edt  # a training dependency only
 
     inside, outside = distance_transform_edt(mask), distance_transform_edt(~mask)
-    return ((inside - outside) / (SIDE / 2)).astype(np.float32)
+    distance: NDArray[np.float32] = ((inside - outside) / (SIDE / 2)).astype(np.float32)
+    return distance
 
 
 def _inflate(masks: Tensor, rounds: int = 250) -> Tensor:

@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2l_cli.engine.prompts import TEMPLATES
 from t2l_cli.mini.captions import Captioner, Claim, truth
-from t2l_cli.mini.model import create, save
+from t2l_cli.mini.model import save
 from t2l_cli.mini.painting import Canvas, Dice
 from t2l_cli.mini.scenes import GRID, Twins, draw
-from t2l_cli.mini.vocabulary import COLOURS, GENERIC_NOUNS, NO_CLAIM, NOUNS, SYNONYMS, TEXTURES, Thing
+from t2l_cli.mini.student import Student, optimisers
+from t2l_cli.mini.vocabulary import NO_CLAIM, Thing
 
 LR = 2e-3
 SCENES = 48  # a step: twice that many pictures, and half as many mixtures
@@ -34,77 +34,6 @@ WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 ALL_PATCHES_FROM = 0.85  # before that, each picture shows half of its patches
 AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's normalisation
-STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-class Student(nn.Module):
-    """mini while it learns: a short embedding table in place of CLIP's 49,408 rows, and the heads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clip, self.tokenizer = create()
-        self.clip.token_embedding.requires_grad_(False).weight.zero_()
-        ids = sorted({int(t) for word in _words() for t in self.tokenizer([word])[0].tolist()} - {0})
-        self.register_buffer("token_ids", torch.tensor(ids))
-        lookup = torch.zeros(self.clip.vocab_size, dtype=torch.long)
-        lookup[self.token_ids] = torch.arange(1, len(ids) + 1)
-        self.register_buffer("lookup", lookup, persistent=False)
-        self.rows = nn.Embedding(len(ids) + 1, self.clip.token_embedding.embedding_dim, padding_idx=0)
-        nn.init.normal_(self.rows.weight[1:], std=0.02)
-        width = self.clip.visual.conv1.out_channels
-        sizes = {"colour": len(COLOURS), "texture": len(TEXTURES) + 1, "noun": len(NOUNS) + 2}
-        self.patch_heads = nn.ModuleDict({k: nn.Linear(width, n) for k, n in sizes.items()})
-        self.scene_heads = nn.ModuleDict({k: nn.Linear(width, n) for k, n in sizes.items()})
-        self.direction_scale = nn.Parameter(torch.tensor(2.3))
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
-
-    def see(self, images: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Embeddings (N, D) and patch features (N, P, W) of pictures; ``keep`` (N, P) are the patches shown."""
-        visual = self.clip.visual
-        x = visual._embeds((images - self.mean) / self.std)
-        if keep is not None:
-            x = torch.cat([x[:, :1], x[:, 1:].gather(1, keep[..., None].expand(-1, -1, x.shape[2]))], 1)
-        patches = visual.ln_post(visual.transformer(x))[:, 1:]
-        return patches.mean(1) @ visual.proj, patches
-
-    def read(self, texts: list[str]) -> Tensor:
-        """Embeddings (T, D) of texts."""
-        tokens = self.tokenizer(texts).to(self.lookup.device)
-        length = int((tokens != 0).sum(1).max())
-        tokens = tokens[:, :length]
-        x = self.rows(self.lookup[tokens]) + self.clip.positional_embedding[:length]
-        x = self.clip.ln_final(self.clip.transformer(x, attn_mask=self.clip.attn_mask[:length, :length]))
-        return x[torch.arange(len(x)), tokens.argmax(1)] @ self.clip.text_projection
-
-    def clip_state(self) -> dict[str, Tensor]:
-        """The open_clip state dict, with the learnt embedding rows in their places."""
-        state = {k: v.detach().clone() for k, v in self.clip.state_dict().items()}
-        state["token_embedding.weight"][self.token_ids] = self.rows.weight[1:].detach()
-        return state
-
-
-def _words() -> list[str]:
-    """All that captions are made of, but for the nouns that mini is to take for unknown."""
-    known = [*COLOURS, *TEXTURES, *NOUNS, *GENERIC_NOUNS, *(w for words in SYNONYMS.values() for w in words)]
-    glue = [
-        "a",
-        "an",
-        "and",
-        "on",
-        "over",
-        "in",
-        "front",
-        "of",
-        "green",
-        "screen",
-        "background",
-        "photo",
-        "picture",
-        "image",
-    ]
-    return [*known, *glue, *(t.format("ball") for t in TEMPLATES)]
 
 
 @dataclass(frozen=True)
@@ -207,48 +136,6 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
     return out
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum whose matrices are orthogonalised (Jordan 2024, https://kellerjordan.github.io/posts/muon).
-
-    torch.optim.Muon does this in bfloat16, which is 50 times slower than float32 on a CPU without native support.
-    """
-
-    def __init__(
-        self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.02
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure is ever given
-        """One update of all matrices that have a gradient."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
-                velocity.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonalised(p.grad.lerp(velocity, group["momentum"]))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)  # the size of AdamW's updates
-
-
-def orthogonalised(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """The nearest matrix with all singular values about 1, by Newton and Schulz's quintic iteration."""
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / (wide.norm() + 1e-7)
-    for _ in range(rounds):
-        a = x @ x.T
-        x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
-    return x if matrix.shape[0] <= matrix.shape[1] else x.T
-
-
-def _optimisers(student: Student) -> list[torch.optim.Optimizer]:
-    matrices = [p for n, p in student.clip.named_parameters() if p.ndim == 2 and "resblocks" in n]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in student.parameters() if p.requires_grad and id(p) not in chosen]
-    return [Muon(matrices, lr=LR), torch.optim.AdamW(rest, lr=0.6 * LR, betas=(0.9, 0.98), weight_decay=0.0)]
-
-
 def rate(step: int, steps: int) -> float:
     """Factor on the rate: warm-up, constant, then linear to 2 %."""
     left = (steps - step) / (steps * (1 - DECAY_FROM))
@@ -298,7 +185,7 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str
         )
         for optimiser in run.optimisers:
             optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(student.parameters(), 4.0)
         for optimiser in run.optimisers:
             optimiser.step()
@@ -326,7 +213,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     student = Student().to(args.device)
-    run = _Run(student, _optimisers(student))
+    run = _Run(student, optimisers(student, LR))
     checkpoint = args.out.with_suffix(".ckpt")
     if checkpoint.exists():
         run.restore(checkpoint)

@@ -3,8 +3,10 @@ import math
 import pytest
 import torch
 
+from t2l_cli.mini.optimisers import orthogonalised
 from t2l_cli.mini.painting import Canvas
-from t2l_cli.mini.train import Student, _optimisers, _Run, contrast, direction, lesson, orthogonalised, rate, train
+from t2l_cli.mini.student import Student, optimisers
+from t2l_cli.mini.train import LR, _Run, contrast, direction, lesson, rate, train
 
 
 def test_contrast_by_hand() -> None:
@@ -52,7 +54,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(canvas: Canvas, tmp
     def fresh() -> _Run:
         torch.manual_seed(0)
         student = Student()
-        return _Run(student, _optimisers(student))
+        return _Run(student, optimisers(student, LR))
 
     whole = list(train(fresh(), canvas, 4, seed=1))
     first = fresh()
