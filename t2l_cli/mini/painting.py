@@ -207,8 +207,13 @@ def backdrop(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor) -> Surface:
     return Surface(zero + 1, shade, zero, u, v, 1.2 * torch.exp(dice.uniform(n, high=1.2)), dice.uniform(n, high=6.28))
 
 
-def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size: Tensor, centre: Tensor) -> Surface:
-    """Place silhouettes of ``noun`` (B,) at ``centre`` (B, 2) with half-side ``size`` (B,), lit from a random side."""
+def object_(
+    canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size: Tensor, centre: Tensor, coarse: bool = True
+) -> Surface:
+    """Place silhouettes of ``noun`` (B,) at ``centre`` (B, 2) with half-side ``size`` (B,), lit from a random side.
+
+    Their textures have a few periods across, ``coarse`` ones fewer.
+    """
     n = len(x)
     round_ = torch.isin(
         noun,
@@ -236,8 +241,9 @@ def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size
     shade = shade / mean * dice.uniform(n, 1, 1, 1, low=0.88, high=1.1)
     shine = lambert**24 * dice.uniform(n, 1, 1, 1, high=0.7) * dice.chance(0.4, n, 1, 1, 1)
     u, v = _turned(dice, dx, dy)
-    frequency = dice.uniform(n, low=1.3, high=2.8) / size * 0.8
-    return Surface(mask, shade, shine, u, v, frequency.clamp(max=5.0), dice.uniform(n, high=6.28))
+    low, high, finest = (1.0, 2.0, 3.2) if coarse else (1.3, 2.8, 5.0)
+    frequency = dice.uniform(n, low=low, high=high) / size * 0.8
+    return Surface(mask, shade, shine, u, v, frequency.clamp(max=finest), dice.uniform(n, high=6.28))
 
 
 def scatter(

@@ -118,7 +118,9 @@ def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor
     return sizes, centres
 
 
-def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float) -> tuple[_Stage, Tensor, Tensor]:
+def _stage(
+    canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float, coarse: bool
+) -> tuple[_Stage, Tensor, Tensor]:
     """Geometry, and the scene coordinates x, y (n, px, px)."""
     x, y, outside = camera(dice, n, canvas.px, askew)
     kind = dice.uniform(n)
@@ -136,7 +138,7 @@ def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float) -> tu
     for k in range(2):
         noun = dice.below(len(NOUNS), n)
         noun = torch.where(dice.chance(0.25, n), OTHER_SHAPE, noun)
-        surface = object_(canvas, dice, x, y, noun, sizes[k], centres[k])
+        surface = object_(canvas, dice, x, y, noun, sizes[k], centres[k], coarse)
         seen = (surface.mask * ~outside[:, None]).mean((1, 2, 3)) > 0.015
         shown = ((pair if k else ~none) & seen)[:, None, None, None]
         surfaces.append(
@@ -152,9 +154,9 @@ def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float) -> tu
     return stage, x, y
 
 
-def _attributes(dice: Dice, n: int, stage: _Stage) -> _Attributes:
+def _attributes(dice: Dice, n: int, stage: _Stage, plain: tuple[float, ...]) -> _Attributes:
     colour = [dice.below(len(COLOURS), n) for _ in range(3)]
-    texture = [torch.where(dice.chance(p, n), 0, dice.below(len(TEXTURES), n)) for p in (0.6, 0.4, 0.4)]
+    texture = [torch.where(dice.chance(p, n), 0, dice.below(len(TEXTURES), n)) for p in plain]
     for k in (1, 2):  # an object of its background's colour cannot be seen
         behind = torch.where(stage.screen, _GREEN_NAME, torch.where(stage.unnamed, -1, colour[0]))
         colour[k] = torch.where(colour[k] == behind, other_than(dice, colour[k], len(COLOURS)), colour[k])
@@ -208,14 +210,24 @@ def _mixing(canvas: Canvas, dice: Dice, region: Tensor) -> tuple[Tensor, Tensor]
     return weight, amount
 
 
-def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float = 0.5, askew: float = 0.6) -> Twins:
+def draw(
+    canvas: Canvas,
+    dice: Dice,
+    n: int,
+    pairs: float = 0.2,
+    mixtures: float = 0.5,
+    askew: float = 0.6,
+    textured: bool = True,
+) -> Twins:
     """``n`` scenes as twins, and ``mixtures * n`` mixtures of the first of them.
 
-    ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera.
+    ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera; ``textured`` draws
+    more and coarser textures.
     """
-    stage, x, y = _stage(canvas, dice, n, pairs, askew)
-    before = _attributes(dice, n, stage)
-    change = torch.tensor([COLOUR, COLOUR, COLOUR, TEXTURE, TEXTURE, BACKGROUND], device=x.device)[dice.below(6, n)]
+    stage, x, y = _stage(canvas, dice, n, pairs, askew, textured)
+    before = _attributes(dice, n, stage, (0.6, 0.3, 0.3) if textured else (0.6, 0.4, 0.4))
+    kinds = [COLOUR] * 2 + [TEXTURE] * 3 + [BACKGROUND] if textured else [COLOUR] * 3 + [TEXTURE] * 2 + [BACKGROUND]
+    change = torch.tensor(kinds, device=x.device)[dice.below(6, n)]
     change = torch.where((change == BACKGROUND) & (stage.screen | stage.unnamed), COLOUR, change)
     change = torch.where((change == BACKGROUND) & dice.chance(0.3, n), COLOUR, change)
     after = before.changed(dice, change)

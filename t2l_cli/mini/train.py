@@ -1,4 +1,4 @@
-"""Train mini:  python -m t2l_cli.mini.train --steps 3600 --seed 1 --out mini.safetensors
+"""Train mini:  python -m t2l_cli.mini.train --steps 2300 --seed 1 --out mini.safetensors
 
 Three losses. Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
@@ -30,6 +30,7 @@ from t2l_cli.mini.vocabulary import NO_CLAIM, Thing
 
 LR = 2e-3
 SCENES = 48  # a step: twice that many pictures, and half as many mixtures
+COLOURS_FIRST = 1000  # steps; then textures become more frequent and coarser
 WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 ALL_PATCHES_FROM = 0.85  # before that, each picture shows half of its patches
@@ -49,7 +50,8 @@ class Lesson:
 def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES) -> Lesson:
     """Draw and describe step ``step`` of run ``seed``."""
     device = canvas.noise.device
-    twins = draw(canvas, Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step)), scenes)
+    dice = Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step))
+    twins = draw(canvas, dice, scenes, textured=step >= COLOURS_FIRST)
     captioner = Captioner(random.Random(seed * 1_000_003 + step))
     facts = [
         ([Thing(*t) for t in things], (b[0], b[1]))
@@ -206,7 +208,7 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str
 def main() -> None:
     """Train, from the checkpoint beside --out if there is one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("mini.safetensors"))
     parser.add_argument("--device", default="cpu")

@@ -1,0 +1,61 @@
+"""What an edit looks like, judged by numbers: the object takes the asked colour, by its pixels and by mini; the rest stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from program import Run, draw_scene, pixels
+
+from t2l_cli import mini
+from t2l_cli.engine.clip import Clip
+from t2l_cli.mini.vocabulary import COLOURS
+
+EDITS = [("ball", "red"), ("mug", "yellow"), ("pear", "purple")]
+NOUNS = {"ball": "ball", "mug": "cup", "pear": "pear"}  # the last is not in mini's vocabulary
+QUICK = ("--clip", "mini", "--offline", "--preset", "draft", "--size", "129", "-q")
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return Clip(*mini.load())
+
+
+def nearest(colour: npt.NDArray[np.float64]) -> str:
+    """The named colour nearest to an RGB mean."""
+    return min(COLOURS, key=lambda name: float(np.linalg.norm(np.array(COLOURS[name]) - colour)))
+
+
+def similarity(clip: Clip, picture: npt.NDArray[np.uint8], text: str) -> float:
+    """Cosine between mini's embeddings of the whole picture and of the text."""
+    tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+    return torch.cosine_similarity(clip.embed_images(clip.fit(tensor)), clip.embed_texts([text])).item()
+
+
+def shrunk(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
+    """Where ``mask`` holds for every pixel within ``by``, along rows and columns."""
+    out = mask.copy()
+    for axis in (0, 1):
+        for step in range(-by, by + 1):
+            out &= np.roll(mask, step, axis)
+    return out
+
+
+@pytest.mark.parametrize(("name", "colour"), EDITS)
+def test_the_object_takes_the_colour_and_the_rest_stays(
+    name: str, colour: str, t2l: Callable[..., Run], clip: Clip, tmp_path: Path
+) -> None:
+    scene = draw_scene(name, tmp_path)
+    prompt = f"{colour} {NOUNS[name]}"
+    run = t2l("edit-image", scene.path, prompt, "--roi", NOUNS[name], *QUICK, "-o", "out.png")
+    assert run.returncode == 0, run.stderr.decode()
+    after = pixels(tmp_path / "out.png")
+    mean = after[shrunk(scene.inside, 3)].mean(0)
+    assert nearest(mean) == colour, mean
+    moved = np.abs(after.astype(float) - scene.rgb)[shrunk(~scene.inside, 6)].mean()
+    assert moved < 8
+    assert similarity(clip, after, prompt) > similarity(clip, scene.rgb, prompt) + 0.1
