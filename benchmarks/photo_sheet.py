@@ -1,7 +1,7 @@
 """How mini does on real photos:  python benchmarks/photo_sheet.py docs/images/mini-photos.jpg
 
-Photos of one dominant thing that scikit-image carries, each edited once with the draft preset and the default seed; no second
-tries, nothing left out. The words under the pictures in docs/mini.md are from looking at the sheet.
+Photos of one dominant thing that scikit-image carries, each edited once with the draft preset and the default seed; no
+second tries, nothing left out. The words under the pictures in docs/mini.md are from looking at the sheet.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ def main() -> None:
         image = image.resize((image.width * HEIGHT // image.height, HEIGHT), Image.Resampling.LANCZOS)
         row = Image.new("RGB", (image.width, HEIGHT + 18), "white")
         row.paste(image, (0, 0))
-        ImageDraw.Draw(row).text((4, HEIGHT + 3), f"{name}: {prompt} (what is there: {edit.roi or 'not found'})", "black")
+        label = f"{name}: {prompt} (what is there: {edit.roi or 'not found'})"
+        ImageDraw.Draw(row).text((4, HEIGHT + 3), label, "black")
         rows.append(row)
-        print(f"{name} {prompt}: roi {edit.roi}, score {edit.score():.2f}, {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"{label}, score {edit.score():.2f}, {time.perf_counter() - start:.0f} s", flush=True)
     width = max(row.width for row in rows)
     columns = [rows[::2], rows[1::2]]
     sheet = Image.new("RGB", (2 * width + 12, max(len(c) for c in columns) * (HEIGHT + 18)), "white")
