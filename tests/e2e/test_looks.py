@@ -1,4 +1,4 @@
-"""What an edit looks like, judged by numbers: the object takes the asked colour, by its pixels and by mini; the rest stays."""
+"""What an edit looks like, by numbers: the object takes the asked colour, to pixels and to mini; the rest stays."""
 
 from __future__ import annotations
 
