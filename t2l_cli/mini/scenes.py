@@ -42,7 +42,8 @@ class Twins:
 
     ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects;
     ``backgrounds`` (N, 2) colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the
-    patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1].
+    patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1];
+    ``even`` (N - 2B,) bool, mixtures that are the change half transparent, not in patches.
     """
 
     images: Tensor
@@ -51,6 +52,7 @@ class Twins:
     patches: Tensor
     change: Tensor
     subject: Tensor
+    even: Tensor
 
 
 @dataclass(frozen=True)
@@ -194,8 +196,8 @@ def _patches(owners: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
     return torch.where(share[:, :, None] > 0.7, labels, NO_CLAIM)
 
 
-def _mixing(canvas: Canvas, dice: Dice, region: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight of the change (M, 1, px, px), patchy or half transparent, and what part (M,) of the region it makes."""
+def _mixing(canvas: Canvas, dice: Dice, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight of the change (M, 1, px, px), what part (M,) of the region it makes, and where it is even (M,)."""
     m = len(region)
     part = dice.uniform(m, 1, 1, 1, low=0.1, high=0.95)
     noise = canvas.clouds(dice, m)[:, None] + 2 * (
@@ -205,9 +207,10 @@ def _mixing(canvas: Canvas, dice: Dice, region: Tensor) -> tuple[Tensor, Tensor]
         :, None, None, None
     ]
     patchy = torch.sigmoid((noise - level) * 20)
-    weight = torch.where(dice.chance(0.6, m, 1, 1, 1), patchy, part)
+    patches = dice.chance(0.6, m, 1, 1, 1)
+    weight = torch.where(patches, patchy, part)
     amount = (weight * region).sum((1, 2, 3)) / region.sum((1, 2, 3)).clamp(min=1)
-    return weight, amount
+    return weight, amount, ~patches[:, 0, 0, 0]
 
 
 def draw(
@@ -239,7 +242,7 @@ def draw(
     m = int(n * mixtures)
     subject = stage.objects[0].mask
     region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
-    weight, amount = _mixing(canvas, dice, region)
+    weight, amount, even = _mixing(canvas, dice, region)
     pictures.append(pictures[0][:m] * (1 - weight) + pictures[1][:m] * weight)
     claims.append(_mixed_claims(claims[0], claims[1], change[:m], amount))
     images = torch.cat([torch.where(stage.outside[: len(p)], stage.border[: len(p)], p) for p in pictures])
@@ -247,7 +250,7 @@ def draw(
     owners = _owners(stage, spots)
     patches = _patches(torch.cat([owners, owners, owners[:m]]), things, backgrounds)
     masks = (subject * ~stage.outside)[:, 0]
-    return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]))
+    return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]), even)
 
 
 def _mixed_claims(

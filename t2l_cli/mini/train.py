@@ -1,4 +1,4 @@
-"""Train mini:  python -m t2l_cli.mini.train --steps 2300 --seed 1 --out mini.safetensors
+"""Train mini:  python -m t2l_cli.mini.train --steps 2000 --seed 1 --out mini.safetensors
 
 Three losses. Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
@@ -34,6 +34,7 @@ COLOURS_FIRST = 1000  # steps; then textures become more frequent and coarser
 WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 ALL_PATCHES_FROM = 0.85  # before that, each picture shows half of its patches
+FINISH = 240  # steps after the others, at a low rate: an edit begins as a hint of a change and must be led from there
 AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
 
 
@@ -100,8 +101,13 @@ def _heads_loss(heads: nn.ModuleDict, features: Tensor, labels: Tensor) -> Tenso
     return total
 
 
-def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Generator) -> dict[str, Tensor]:
-    """The three losses of a lesson; ``half`` shows each picture's patches by half."""
+def losses(
+    student: Student, lesson: Lesson, half: bool, generator: torch.Generator, gentle: bool = False
+) -> dict[str, Tensor]:
+    """The three losses of a lesson; ``half`` shows each picture's patches by half.
+
+    ``gentle`` asks for the direction also of changes that have only begun, the half transparent mixtures.
+    """
     twins = lesson.twins
     n, device = len(twins.images), twins.images.device
     keep = (
@@ -125,12 +131,17 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
         twins.backgrounds[b : 2 * b, 0] + 100,
         twins.things[b : 2 * b, 0, :2].gather(1, twins.change.clamp(max=1)[:, None])[:, 0] + 50 * twins.change,
     )
-    rival = (after[:, None] != after[None]) | torch.eye(b, dtype=torch.bool, device=device)
-    visible = (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[:b, 0, 2] != NO_CLAIM) | (twins.change == 2)
-    change = images[b : 2 * b] - images[:b]
-    out["direction"] = direction(
-        change[visible], (edits[:, 1] - edits[:, 0])[visible], student.direction_scale.exp(), rival[visible][:, visible]
-    )
+    rows = (
+        (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[:b, 0, 2] != NO_CLAIM) | (twins.change == 2)
+    ).nonzero()[:, 0]
+    where = rows + b  # the twin after the change
+    if gentle:
+        begun = rows[rows < len(twins.even)]
+        begun = begun[twins.even[begun]]
+        rows, where = torch.cat([rows, begun]), torch.cat([where, begun + 2 * b])
+    rival = (after[rows, None] != after[None, rows]) | torch.eye(len(rows), dtype=torch.bool, device=device)
+    change, text = images[where] - images[rows], (edits[:, 1] - edits[:, 0])[rows]
+    out["direction"] = direction(change, text, student.direction_scale.exp(), rival)
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)
     alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)
@@ -138,8 +149,10 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
     return out
 
 
-def rate(step: int, steps: int) -> float:
-    """Factor on the rate: warm-up, constant, then linear to 2 %."""
+def rate(step: int, steps: int, finish: int = FINISH) -> float:
+    """Factor on the rate: warm-up, constant, then linear to 2 %; once more from 30 % in the finish."""
+    if step >= steps:
+        return 0.3 * (1 - (step - steps) / finish) + 0.01
     left = (steps - step) / (steps * (1 - DECAY_FROM))
     return min(1.0, (step + 1) / WARMUP, max(0.02, left))
 
@@ -169,17 +182,19 @@ class _Run:
         self.average, self.step = state["average"], state["step"]
 
 
-def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str, float]]:
-    """Run to ``steps``; after each step yields its losses."""
+def train(run: _Run, canvas: Canvas, steps: int, seed: int, finish: int = FINISH) -> Iterator[dict[str, float]]:
+    """Run to ``steps`` and through the finish; after each step yields its losses."""
     student = run.student
     base = [[g["lr"] for g in o.param_groups] for o in run.optimisers]
-    while run.step < steps:
-        part, factor = run.step / steps, rate(run.step, steps)
+    while run.step < steps + finish:
+        part, factor = run.step / steps, rate(run.step, steps, finish)
+        if run.step == steps + finish // 2:
+            run.average = None  # of the first part's end; begun anew
         for optimiser, lrs in zip(run.optimisers, base, strict=True):
             for group, lr in zip(optimiser.param_groups, lrs, strict=True):
                 group["lr"] = lr * factor
         generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
-        terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator)
+        terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator, part >= 1)
         loss = (
             terms["contrast"]
             + terms["direction"]
@@ -208,7 +223,7 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str
 def main() -> None:
     """Train, from the checkpoint beside --out if there is one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--steps", type=int, default=2300)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("mini.safetensors"))
     parser.add_argument("--device", default="cpu")
@@ -227,7 +242,8 @@ def main() -> None:
         if run.step % 25 == 0:
             pace = (time.perf_counter() - start) / (run.step - first)
             print(
-                f"{run.step}/{args.steps} {pace:.2f} s/step  " + "  ".join(f"{k} {v:.3f}" for k, v in smooth.items()),
+                f"{run.step}/{args.steps + FINISH} {pace:.2f} s/step  "
+                + "  ".join(f"{k} {v:.3f}" for k, v in smooth.items()),
                 flush=True,
             )
         if run.step % 100 == 0:
