@@ -157,7 +157,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "draft": Preset(size=160, steps=60, n_views=4, lr_decay=0.97, tries=1, try_steps=15),
+    "draft": Preset(size=160, steps=60, n_views=8, lr_decay=0.98, tries=1, try_steps=15),
     "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
     "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
 }
