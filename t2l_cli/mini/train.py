@@ -34,7 +34,7 @@ COLOURS_FIRST = 1000  # steps; then textures become more frequent and coarser
 WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 ALL_PATCHES_FROM = 0.85  # before that, each picture shows half of its patches
-FINISH = 240  # steps after the others, at a low rate: an edit begins as a hint of a change and must be led from there
+FINISH = 150  # steps after the others, at a low rate: an edit begins as a hint of a change and must be led from there
 AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
 
 
@@ -185,13 +185,13 @@ class _Run:
 def train(run: _Run, canvas: Canvas, steps: int, seed: int, finish: int = FINISH) -> Iterator[dict[str, float]]:
     """Run to ``steps`` and through the finish; after each step yields its losses."""
     student = run.student
-    base = [[g["lr"] for g in o.param_groups] for o in run.optimisers]
+    base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' own, which a checkpoint has decayed
     while run.step < steps + finish:
         part, factor = run.step / steps, rate(run.step, steps, finish)
         if run.step == steps + finish // 2:
             run.average = None  # of the first part's end; begun anew
-        for optimiser, lrs in zip(run.optimisers, base, strict=True):
-            for group, lr in zip(optimiser.param_groups, lrs, strict=True):
+        for optimiser, lr in zip(run.optimisers, base, strict=True):
+            for group in optimiser.param_groups:
                 group["lr"] = lr * factor
         generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
         terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator, part >= 1)
