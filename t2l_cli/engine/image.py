@@ -198,7 +198,7 @@ class _Run:
         self.seed = seed
         random = torch.Generator().manual_seed(seed)
         self.generator = Generator(generator=random)
-        self.generator.to(edit.runtime.device, memory_format=edit.runtime.memory_format)  # type: ignore[call-overload]
+        self.generator.to(edit.runtime.device, memory_format=edit.runtime.memory_format)  # type: ignore[call-overload]  # stubs
         self.last_good = LastGood(self.generator)
         self.steps = optimise(
             self.generator,

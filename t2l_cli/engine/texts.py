@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2l_cli.engine.clip import Clip
-from t2l_cli.engine.prompts import NEUTRAL_TEXT, SCREEN_TEMPLATES, TEMPLATES, word_runs
+from t2l_cli.engine.prompts import NEUTRAL_TEXT, SCREEN_TEMPLATES, TEMPLATES, fill, word_runs
 
 PLAIN_TEMPLATE = TEMPLATES.index("{}")
 ROI_MARGIN = 1.0  # logits (similarity x the model's logit scale), see choose_roi
@@ -50,9 +50,9 @@ class TextSet:
     ) -> TextSet:
         """Embed all that the edit needs, in one call of the text tower."""
         layer_texts = (layer_text,) if layer_text is not None else tuple(prompts)
-        target = [template.format(prompt) for prompt in prompts for template in TEMPLATES]
-        source = [template.format(roi if roi is not None else NEUTRAL_TEXT) for template in TEMPLATES]
-        screen = [template.format(text) for text in layer_texts for template in SCREEN_TEMPLATES]
+        target = [fill(template, prompt) for prompt in prompts for template in TEMPLATES]
+        source = [fill(template, roi if roi is not None else NEUTRAL_TEXT) for template in TEMPLATES]
+        screen = [fill(template, text) for text in layer_texts for template in SCREEN_TEMPLATES]
         embedded = clip.embed_texts([*target, *source, *screen])
         parts = torch.split(embedded, [len(target), len(source), len(screen)])
         return cls(
@@ -86,7 +86,7 @@ class TextSet:
 
 def in_templates(text: str) -> list[str]:
     """``text`` in each of the templates, for what is averaged over them (such as the relevancy map)."""
-    return [template.format(text) for template in TEMPLATES]
+    return [fill(template, text) for template in TEMPLATES]
 
 
 def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: float = ROI_MARGIN) -> str | None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from t2l_cli.mini.captions import Captioner, Claim, truth
 from t2l_cli.mini.model import save
 from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.scenes import GRID, Twins, draw
+from t2l_cli.mini.scenes import BACKGROUND, GRID, Twins, draw
 from t2l_cli.mini.student import Student, optimisers
 from t2l_cli.mini.vocabulary import NO_CLAIM, Thing
 
@@ -127,12 +127,12 @@ def losses(
     }
     b = len(twins.change)
     after = torch.where(
-        twins.change == 2,
+        twins.change == BACKGROUND,
         twins.backgrounds[b : 2 * b, 0] + 100,
         twins.things[b : 2 * b, 0, :2].gather(1, twins.change.clamp(max=1)[:, None])[:, 0] + 50 * twins.change,
     )
     rows = (
-        (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[:b, 0, 2] != NO_CLAIM) | (twins.change == 2)
+        (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[:b, 0, 2] != NO_CLAIM) | (twins.change == BACKGROUND)
     ).nonzero()[:, 0]
     where = rows + b  # the twin after the change
     if gentle:
