@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from t2l_cli.engine.prompts import TEMPLATES
-from t2l_cli.mini.scenes import BACKGROUND, TEXTURE
+from t2l_cli.mini.scenes import BACKGROUND, PRESENCE, TEXTURE
 from t2l_cli.mini.vocabulary import (
     COLOUR_NAMES,
     GENERIC_NOUNS,
@@ -131,6 +131,9 @@ class Captioner:
         if kind == BACKGROUND:
             texts = [self._word(COLOUR_NAMES[b[0]]) + " background" for _, b in (before, after)]
             return template.format("background" if neutral else texts[0]), template.format(texts[1])
+        if kind == PRESENCE:
+            there = self.phrase(self._partial(after[0], keep=0))
+            return template.format("a green screen"), template.format(f"{there} {self.rng.choice(_SCREENS)}")
         attribute = 1 if kind == TEXTURE else 0
         claim = self._partial(after[0], keep=attribute)
         old = list(claim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -207,12 +208,10 @@ def backdrop(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor) -> Surface:
     return Surface(zero + 1, shade, zero, u, v, 1.2 * torch.exp(dice.uniform(n, high=1.2)), dice.uniform(n, high=6.28))
 
 
-def object_(
-    canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size: Tensor, centre: Tensor, coarse: bool = True
-) -> Surface:
+def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size: Tensor, centre: Tensor) -> Surface:
     """Place silhouettes of ``noun`` (B,) at ``centre`` (B, 2) with half-side ``size`` (B,), lit from a random side.
 
-    Their textures have a few periods across, ``coarse`` ones fewer.
+    Their textures have a few periods across.
     """
     n = len(x)
     round_ = torch.isin(
@@ -241,9 +240,8 @@ def object_(
     shade = shade / mean * dice.uniform(n, 1, 1, 1, low=0.88, high=1.1)
     shine = lambert**24 * dice.uniform(n, 1, 1, 1, high=0.7) * dice.chance(0.4, n, 1, 1, 1)
     u, v = _turned(dice, dx, dy)
-    low, high, finest = (1.0, 2.0, 3.2) if coarse else (1.3, 2.8, 5.0)
-    frequency = dice.uniform(n, low=low, high=high) / size * 0.8
-    return Surface(mask, shade, shine, u, v, frequency.clamp(max=finest), dice.uniform(n, high=6.28))
+    frequency = dice.uniform(n, low=0.8, high=1.6) / size
+    return Surface(mask, shade, shine, u, v, frequency.clamp(max=3.2), dice.uniform(n, high=6.28))
 
 
 def scatter(
@@ -265,7 +263,7 @@ def finish(dice: Dice, n: int, px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
     return gamma, tint, dice.chance(0.35, n, 1, 1, 1), grain
 
 
-def develop(picture: Tensor, finish: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+def develop(picture: Tensor, finish: Sequence[Tensor]) -> Tensor:
     """``picture`` (B, 3, px, px) as that camera would give it, in [0, 1]."""
     gamma, tint, blur, grain = finish
     out = picture.clamp(1e-4, 1) ** gamma * tint

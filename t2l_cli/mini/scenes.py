@@ -1,13 +1,14 @@
 """The pictures that mini is trained and scored on: objects of a colour and a texture, before a background.
 
 ``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, or the
-background's colour), and some scenes a third time with the change applied to a part of the region or half transparent.
-Of such a mixture the changed attribute is true of nothing: only a whole edit pays.
+background's colour, or that the object is there at all), and some scenes a third time with the change gone wrong: on a
+part of the region, half transparent, or beside the object. Of a mixture the changed attribute is true of nothing: only a
+whole edit in its place pays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,8 @@ from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREE
 
 GRID = 8  # patches a side
 WHOLE = 0.8  # a mixture counts as the twin from this part of the region on
-COLOUR, TEXTURE, BACKGROUND = 0, 1, 2  # what differs between twins
+COLOUR, TEXTURE, BACKGROUND, PRESENCE = 0, 1, 2, 3  # what differs between twins; an object appears on a green screen
+PATCHY, EVEN, BESIDE = 0, 1, 2  # how a mixture has the change: on a part, half transparent, outside of the object
 _GREEN_NAME = list(COLOURS).index("green")
 
 
@@ -43,7 +45,7 @@ class Twins:
     ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects;
     ``backgrounds`` (N, 2) colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the
     patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1];
-    ``even`` (N - 2B,) bool, mixtures that are the change half transparent, not in patches.
+    ``mixture`` (N - 2B,) PATCHY, EVEN or BESIDE.
     """
 
     images: Tensor
@@ -52,7 +54,7 @@ class Twins:
     patches: Tensor
     change: Tensor
     subject: Tensor
-    even: Tensor
+    mixture: Tensor
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ class _Stage:
     outside: Tensor  # (B, 1, px, px) bool: beyond the picture's border
     border: Tensor  # (B, 1, 1, 1) its brightness
 
+    def without_first(self, rows: Tensor) -> _Stage:
+        """The stage with the first object hidden in ``rows`` (B,) bool."""
+        first = replace(self.objects[0], mask=self.objects[0].mask * ~rows[:, None, None, None])
+        nouns = torch.where(rows, NO_CLAIM, self.nouns[0])
+        return replace(self, objects=(first, self.objects[1]), nouns=(nouns, self.nouns[1]))
+
     def picture(self, paints: _Attributes, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
         """(B, 3, px, px) before development; ``spots`` are (colour layer, mask) over background and first object."""
         named = self.back.coloured(paints.rgb[0], paints.second[0], paints.texture[0])
@@ -120,13 +128,11 @@ def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor
     return sizes, centres
 
 
-def _stage(
-    canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float, coarse: bool
-) -> tuple[_Stage, Tensor, Tensor]:
+def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float) -> tuple[_Stage, Tensor, Tensor]:
     """Geometry, and the scene coordinates x, y (n, px, px)."""
     x, y, outside = camera(dice, n, canvas.px, askew)
     kind = dice.uniform(n)
-    screen, unnamed = kind < 0.13, (kind >= 0.13) & (kind < 0.55)
+    screen, unnamed = kind < 0.2, (kind >= 0.2) & (kind < 0.6)
     back = backdrop(canvas, dice, x, y)
     clutter = dice.uniform(n, 3, 1, 1) + 0.18 * torch.stack([canvas.clouds(dice, n) for _ in range(3)], 1)
     scenery = torch.where(dice.chance(0.75, n, 1, 1, 1), canvas.pictures(dice, n), clutter * back.shade)
@@ -140,7 +146,7 @@ def _stage(
     for k in range(2):
         noun = dice.below(len(NOUNS), n)
         noun = torch.where(dice.chance(0.25, n), OTHER_SHAPE, noun)
-        surface = object_(canvas, dice, x, y, noun, sizes[k], centres[k], coarse)
+        surface = object_(canvas, dice, x, y, noun, sizes[k], centres[k])
         seen = (surface.mask * ~outside[:, None]).mean((1, 2, 3)) > 0.015
         shown = ((pair if k else ~none) & seen)[:, None, None, None]
         surfaces.append(
@@ -196,61 +202,67 @@ def _patches(owners: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
     return torch.where(share[:, :, None] > 0.7, labels, NO_CLAIM)
 
 
-def _mixing(canvas: Canvas, dice: Dice, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weight of the change (M, 1, px, px), what part (M,) of the region it makes, and where it is even (M,)."""
-    m = len(region)
+def _mixing(canvas: Canvas, dice: Dice, m: int) -> tuple[Tensor, Tensor]:
+    """Weight of the change (m, 1, px, px), and the kind of mixture (m,)."""
     part = dice.uniform(m, 1, 1, 1, low=0.1, high=0.95)
     noise = canvas.clouds(dice, m)[:, None] + 2 * (
-        dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, canvas.px, device=region.device)
+        dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, canvas.px, device=part.device)
     )
     level = torch.stack([torch.quantile(f.flatten(), 1 - q.item()) for f, q in zip(noise, part, strict=True)])[
         :, None, None, None
     ]
     patchy = torch.sigmoid((noise - level) * 20)
-    patches = dice.chance(0.6, m, 1, 1, 1)
-    weight = torch.where(patches, patchy, part)
-    amount = (weight * region).sum((1, 2, 3)) / region.sum((1, 2, 3)).clamp(min=1)
-    return weight, amount, ~patches[:, 0, 0, 0]
+    lot = dice.uniform(m)
+    kind = torch.where(lot < 0.4, PATCHY, torch.where(lot < 0.75, EVEN, BESIDE))
+    strength = dice.uniform(m, 1, 1, 1, low=0.3, high=1.0)
+    wrong = (kind == BESIDE)[:, None, None, None]
+    return torch.where((kind == EVEN)[:, None, None, None], part, patchy * torch.where(wrong, strength, 1.0)), kind
 
 
-def draw(
-    canvas: Canvas,
-    dice: Dice,
-    n: int,
-    pairs: float = 0.2,
-    mixtures: float = 0.5,
-    askew: float = 0.6,
-    textured: bool = True,
-) -> Twins:
+def _changes(dice: Dice, stage: _Stage) -> Tensor:
+    """What differs between each scene's twins (B,); a background without a name cannot change its own."""
+    n = len(stage.screen)
+    kinds = [COLOUR] * 3 + [TEXTURE] * 2 + [BACKGROUND]
+    change = torch.tensor(kinds, device=stage.screen.device)[dice.below(6, n)]
+    change = torch.where((change == BACKGROUND) & (stage.screen | stage.unnamed), COLOUR, change)
+    return torch.where(stage.screen & (stage.nouns[0] != NO_CLAIM) & dice.chance(0.5, n), PRESENCE, change)
+
+
+def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float = 0.5, askew: float = 0.6) -> Twins:
     """``n`` scenes as twins, and ``mixtures * n`` mixtures of the first of them.
 
-    ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera; ``textured`` draws
-    more and coarser textures.
+    ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera.
     """
-    stage, x, y = _stage(canvas, dice, n, pairs, askew, textured)
-    before = _attributes(dice, n, stage, (0.6, 0.3, 0.3) if textured else (0.6, 0.4, 0.4))
-    kinds = [COLOUR] * 2 + [TEXTURE] * 3 + [BACKGROUND] if textured else [COLOUR] * 3 + [TEXTURE] * 2 + [BACKGROUND]
-    change = torch.tensor(kinds, device=x.device)[dice.below(6, n)]
-    change = torch.where((change == BACKGROUND) & (stage.screen | stage.unnamed), COLOUR, change)
-    change = torch.where((change == BACKGROUND) & dice.chance(0.3, n), COLOUR, change)
-    after = before.changed(dice, change)
+    stage, x, y = _stage(canvas, dice, n, pairs, askew)
+    old = _attributes(dice, n, stage, (0.6, 0.35, 0.35))
+    change = _changes(dice, stage)
+    new = old.changed(dice, change)
     spots = [scatter(canvas, dice, x, y, size, p) for size, p in (((0.08, 0.3), 0.4), ((0.06, 0.2), 0.4))]
-    look = finish(dice, n, canvas.px)
-    pictures = [develop(stage.picture(a, spots), look) for a in (before, after)]
-    claims = [_claims(stage, a) for a in (before, after)]
+    earlier = stage.without_first(change == PRESENCE)
+    before, after = earlier.picture(old, spots), stage.picture(new, spots)
+    claims = [_claims(earlier, old), _claims(stage, new)]
     # mixtures of the first m scenes
     m = int(n * mixtures)
-    subject = stage.objects[0].mask
+    subject, second = (surface.mask for surface in stage.objects)
+    weight, kind = _mixing(canvas, dice, m)
+    kind = torch.where((kind == BESIDE) & (change[:m] == BACKGROUND), PATCHY, kind)
+    beside = (kind == BESIDE)[:, None, None, None]
+    elsewhere = stage.back.coloured(new.rgb[1], new.second[1], new.texture[1])[:m]
+    astray = weight * (1 - subject[:m]) * (1 - second[:m])
+    mixed = torch.where(beside, before[:m].lerp(elsewhere, astray), before[:m].lerp(after[:m], weight))
     region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
-    weight, amount, even = _mixing(canvas, dice, region)
-    pictures.append(pictures[0][:m] * (1 - weight) + pictures[1][:m] * weight)
-    claims.append(_mixed_claims(claims[0], claims[1], change[:m], amount))
+    amount = (weight * region).sum((1, 2, 3)) / region.sum((1, 2, 3)).clamp(min=1)
+    claims.append(_mixed_claims(claims[0], claims[1], change[:m], torch.where(kind == BESIDE, 0.0, amount)))
+    claims[2][1][kind == BESIDE] = NO_CLAIM  # the background is no longer what it was
+    # development
+    look = finish(dice, n, canvas.px)
+    pictures = [develop(before, look), develop(after, look), develop(mixed, [f[:m] for f in look])]
     images = torch.cat([torch.where(stage.outside[: len(p)], stage.border[: len(p)], p) for p in pictures])
     things, backgrounds = (torch.cat(parts) for parts in zip(*claims, strict=True))
     owners = _owners(stage, spots)
-    patches = _patches(torch.cat([owners, owners, owners[:m]]), things, backgrounds)
+    patches = _patches(torch.cat([_owners(earlier, spots), owners, owners[:m]]), things, backgrounds)
     masks = (subject * ~stage.outside)[:, 0]
-    return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]), even)
+    return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]), kind)
 
 
 def _mixed_claims(

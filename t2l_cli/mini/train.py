@@ -24,17 +24,16 @@ from torch import Tensor, nn
 from t2l_cli.mini.captions import Captioner, Claim, truth
 from t2l_cli.mini.model import save
 from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.scenes import BACKGROUND, GRID, Twins, draw
+from t2l_cli.mini.scenes import BACKGROUND, BESIDE, EVEN, GRID, TEXTURE, Twins, draw
 from t2l_cli.mini.student import Student, optimisers
 from t2l_cli.mini.vocabulary import NO_CLAIM, Thing
 
 LR = 2e-3
 SCENES = 48  # a step: twice that many pictures, and half as many mixtures
-COLOURS_FIRST = 1000  # steps; then textures become more frequent and coarser
 WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
-ALL_PATCHES_FROM = 0.85  # before that, each picture shows half of its patches
-FINISH = 150  # steps after the others, at a low rate: an edit begins as a hint of a change and must be led from there
+ALL_PATCHES_FROM = 0.5  # before that, each picture shows half of its patches
+SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # log of the inverse temperatures: a sharper model is harder to descend on
 AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
 
 
@@ -52,7 +51,7 @@ def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES) -> Lesson
     """Draw and describe step ``step`` of run ``seed``."""
     device = canvas.noise.device
     dice = Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step))
-    twins = draw(canvas, dice, scenes, textured=step >= COLOURS_FIRST)
+    twins = draw(canvas, dice, scenes)
     captioner = Captioner(random.Random(seed * 1_000_003 + step))
     facts = [
         ([Thing(*t) for t in things], (b[0], b[1]))
@@ -64,7 +63,7 @@ def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES) -> Lesson
         claims += [full, captioner.partial(*fact)]
         if i % 4 == 0:
             claims.append(captioner.swapped(full))
-    claims = [c for c in claims if c != Claim()]
+    claims = [*(c for c in claims if c != Claim()), Claim()]  # one caption is true of all: "photo"
     edits = []
     for i, kind in enumerate(twins.change.tolist()):
         (a, a_back), (b, b_back) = facts[i], facts[scenes + i]
@@ -85,11 +84,14 @@ def contrast(similarity: Tensor, positive: Tensor) -> Tensor:
 
 
 def direction(image: Tensor, text: Tensor, scale: Tensor, rival: Tensor) -> Tensor:
-    """InfoNCE between changes of pictures and of texts, (B, D) each; only pairs marked in ``rival`` (B, B) compete."""
+    """InfoNCE between changes of pictures (N, D) and of texts (B, D), B of the N in the texts' order.
+
+    Only pairs marked in ``rival`` (N, B) compete; the pictures from B on are nobody's match.
+    """
     logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
     logits = logits.masked_fill(~rival, -torch.inf)
-    target = torch.arange(len(logits), device=logits.device)
-    return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
+    target = torch.arange(len(text), device=logits.device)
+    return 0.5 * (F.cross_entropy(logits[: len(text)], target) + F.cross_entropy(logits.T, target))
 
 
 def _heads_loss(heads: nn.ModuleDict, features: Tensor, labels: Tensor) -> Tensor:
@@ -101,13 +103,38 @@ def _heads_loss(heads: nn.ModuleDict, features: Tensor, labels: Tensor) -> Tenso
     return total
 
 
-def losses(
-    student: Student, lesson: Lesson, half: bool, generator: torch.Generator, gentle: bool = False
-) -> dict[str, Tensor]:
-    """The three losses of a lesson; ``half`` shows each picture's patches by half.
+def _directions(student: Student, twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
+    """The direction loss of embedded pictures (N, D) and of their edits' texts (B, 2, D).
 
-    ``gentle`` asks for the direction also of changes that have only begun, the half transparent mixtures.
+    Changes that have only begun, half transparent, are to point the same way, for an edit begins so; the same change
+    beside the object is not what was asked.
     """
+    b, device = len(twins.change), images.device
+    goal = torch.where(
+        twins.change == BACKGROUND,
+        twins.backgrounds[b : 2 * b, 0],
+        twins.things[b : 2 * b, 0, :2].gather(1, (twins.change == TEXTURE).long()[:, None])[:, 0],
+    )
+    goal = goal + 50 * twins.change  # one number for each kind of change and its aim
+    seen = (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[b : 2 * b, 0, 2] != NO_CLAIM)
+    rows = (seen | (twins.change == BACKGROUND)).nonzero()[:, 0]
+    mixtures = rows[rows < len(twins.mixture)]
+    begun, astray = (mixtures[twins.mixture[mixtures] == kind] for kind in (EVEN, BESIDE))
+    source = torch.cat([rows, begun, astray])
+    target = torch.cat([rows + b, begun + 2 * b, astray + 2 * b])
+    asked = torch.cat([rows, begun])
+    rival = torch.cat(
+        [
+            (goal[asked, None] != goal[None, asked]) | torch.eye(len(asked), dtype=torch.bool, device=device),
+            (twins.change[asked] != BACKGROUND)[None].expand(len(astray), -1),
+        ]
+    )
+    change, text = images[target] - images[source], (edits[:, 1] - edits[:, 0])[asked]
+    return direction(change, text, student.direction_scale.exp(), rival)
+
+
+def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Generator) -> dict[str, Tensor]:
+    """The three losses of a lesson; ``half`` shows each picture's patches by half."""
     twins = lesson.twins
     n, device = len(twins.images), twins.images.device
     keep = (
@@ -125,23 +152,7 @@ def losses(
             student.clip.logit_scale.exp() * F.normalize(captions, dim=-1) @ F.normalize(images, dim=-1).T, positive
         )
     }
-    b = len(twins.change)
-    after = torch.where(
-        twins.change == BACKGROUND,
-        twins.backgrounds[b : 2 * b, 0] + 100,
-        twins.things[b : 2 * b, 0, :2].gather(1, twins.change.clamp(max=1)[:, None])[:, 0] + 50 * twins.change,
-    )
-    rows = (
-        (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[:b, 0, 2] != NO_CLAIM) | (twins.change == BACKGROUND)
-    ).nonzero()[:, 0]
-    where = rows + b  # the twin after the change
-    if gentle:
-        begun = rows[rows < len(twins.even)]
-        begun = begun[twins.even[begun]]
-        rows, where = torch.cat([rows, begun]), torch.cat([where, begun + 2 * b])
-    rival = (after[rows, None] != after[None, rows]) | torch.eye(len(rows), dtype=torch.bool, device=device)
-    change, text = images[where] - images[rows], (edits[:, 1] - edits[:, 0])[rows]
-    out["direction"] = direction(change, text, student.direction_scale.exp(), rival)
+    out["direction"] = _directions(student, twins, images, edits)
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)
     alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)
@@ -149,10 +160,8 @@ def losses(
     return out
 
 
-def rate(step: int, steps: int, finish: int = FINISH) -> float:
-    """Factor on the rate: warm-up, constant, then linear to 2 %; once more from 30 % in the finish."""
-    if step >= steps:
-        return 0.3 * (1 - (step - steps) / finish) + 0.01
+def rate(step: int, steps: int) -> float:
+    """Factor on the rate: warm-up, constant, then linear to 2 %."""
     left = (steps - step) / (steps * (1 - DECAY_FROM))
     return min(1.0, (step + 1) / WARMUP, max(0.02, left))
 
@@ -182,24 +191,19 @@ class _Run:
         self.average, self.step = state["average"], state["step"]
 
 
-def train(run: _Run, canvas: Canvas, steps: int, seed: int, finish: int = FINISH) -> Iterator[dict[str, float]]:
-    """Run to ``steps`` and through the finish; after each step yields its losses."""
+def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str, float]]:
+    """Run to ``steps``; after each step yields its losses."""
     student = run.student
     base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' own, which a checkpoint has decayed
-    while run.step < steps + finish:
-        part, factor = run.step / steps, rate(run.step, steps, finish)
-        if run.step == steps + finish // 2:
-            run.average = None  # of the first part's end; begun anew
+    while run.step < steps:
+        part, factor = run.step / steps, rate(run.step, steps)
         for optimiser, lr in zip(run.optimisers, base, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
         generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
-        terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator, part >= 1)
-        loss = (
-            terms["contrast"]
-            + terms["direction"]
-            + (0.1 + 0.3 * min(1.0, factor)) * (terms["patches"] + terms["scene"])
-        )
+        terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator)
+        help_ = 0.2 + 0.8 * factor  # the heads' labels teach most at the beginning
+        loss = terms["contrast"] + terms["direction"] + help_ * (terms["patches"] + 0.4 * terms["scene"])
         for optimiser in run.optimisers:
             optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -207,8 +211,8 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int, finish: int = FINISH
         for optimiser in run.optimisers:
             optimiser.step()
         with torch.no_grad():
-            student.clip.logit_scale.clamp_(0, 4.1)
-            student.direction_scale.clamp_(0, 3.4)
+            student.clip.logit_scale.clamp_(SOFTEST, SHARPEST[0])
+            student.direction_scale.clamp_(SOFTEST, SHARPEST[1])
         run.step += 1
         if part >= AVERAGE_FROM:
             state = student.clip_state()
@@ -242,8 +246,7 @@ def main() -> None:
         if run.step % 25 == 0:
             pace = (time.perf_counter() - start) / (run.step - first)
             print(
-                f"{run.step}/{args.steps + FINISH} {pace:.2f} s/step  "
-                + "  ".join(f"{k} {v:.3f}" for k, v in smooth.items()),
+                f"{run.step}/{args.steps} {pace:.2f} s/step  " + "  ".join(f"{k} {v:.3f}" for k, v in smooth.items()),
                 flush=True,
             )
         if run.step % 100 == 0:

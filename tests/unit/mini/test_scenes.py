@@ -1,7 +1,7 @@
 import torch
 
 from t2l_cli.mini.painting import PX, Canvas, Dice
-from t2l_cli.mini.scenes import BACKGROUND, COLOUR, GRID, TEXTURE, Twins, draw
+from t2l_cli.mini.scenes import BACKGROUND, BESIDE, COLOUR, GRID, PRESENCE, TEXTURE, Twins, draw
 from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 PALETTE = torch.tensor(list(COLOURS.values())).float() / 255
@@ -34,7 +34,7 @@ def test_twins_differ_where_the_change_is_and_nowhere_else(twins: Twins) -> None
     moved = (before - after).abs().amax(1)
     outside = twins.subject[:n] < 1e-3
     for i, kind in enumerate(twins.change.tolist()):
-        if kind in (COLOUR, TEXTURE):  # a one-pixel blur may carry the change over the outline
+        if kind in (COLOUR, TEXTURE, PRESENCE):  # a one-pixel blur may carry the change over the outline
             far = torch.nn.functional.max_pool2d(1 - outside[i].float()[None], 5, 1, 2)[0] == 0
             assert not far.any() or moved[i][far].max() < 0.02
         else:
@@ -62,13 +62,34 @@ def test_of_a_mixture_the_changed_attribute_is_not_claimed(twins: Twins) -> None
     n = len(twins.change)
     mixed = twins.things[2 * n :, 0]
     for i, kind in enumerate(twins.change[: len(mixed)].tolist()):
-        if kind == BACKGROUND:
+        if kind in (BACKGROUND, PRESENCE) or twins.mixture[i] == BESIDE:
             continue
         seen = {twins.things[i, 0, kind].item(), twins.things[n + i, 0, kind].item(), NO_CLAIM}
         assert mixed[i, kind].item() in seen
         assert mixed[i, 2] == twins.things[i, 0, 2]
-    changed = twins.change[: len(mixed)].clamp(max=1)
+    changed = (twins.change[: len(mixed)] == TEXTURE).long()
     assert (mixed.gather(1, changed[:, None]) == NO_CLAIM).any()
+
+
+def test_a_change_beside_the_object_leaves_the_object(twins: Twins) -> None:
+    n = len(twins.change)
+    rows = ((twins.mixture == BESIDE) & (twins.change[: len(twins.mixture)] != PRESENCE)).nonzero()[:, 0].tolist()
+    assert rows
+    moved = (twins.images[2 * n :] - twins.images[: len(twins.mixture)]).abs().amax(1)
+    for i in rows:
+        assert torch.equal(twins.things[2 * n + i], twins.things[i])
+        deep = torch.nn.functional.max_pool2d(1 - (twins.subject[i] > 0.999).float()[None], 5, 1, 2)[0] == 0
+        assert not deep.any() or moved[i][deep].max() < 0.02
+    assert max(moved[i].max().item() for i in rows) > 0.1
+
+
+def test_an_object_appears_on_the_green_screen(twins: Twins) -> None:
+    n = len(twins.change)
+    rows = (twins.change == PRESENCE).nonzero()[:, 0]
+    assert len(rows)
+    assert (twins.things[rows, 0] == NO_CLAIM).all()
+    assert (twins.things[n + rows, 0] != NO_CLAIM).all()
+    assert (twins.backgrounds[rows, 1] == SCREEN).all()
 
 
 def test_the_same_dice_draw_the_same_scenes(canvas: Canvas) -> None:

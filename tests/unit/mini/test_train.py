@@ -56,11 +56,11 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(canvas: Canvas, tmp
         student = Student()
         return _Run(student, optimisers(student, LR))
 
-    whole = list(train(fresh(), canvas, 3, seed=1, finish=1))
+    whole = list(train(fresh(), canvas, 3, seed=1))
     first = fresh()
-    steps = train(first, canvas, 3, seed=1, finish=1)
+    steps = train(first, canvas, 3, seed=1)
     next(steps), next(steps)
     first.save(tmp_path / "run.ckpt")
     second = fresh()
     second.restore(tmp_path / "run.ckpt")
-    assert list(train(second, canvas, 3, seed=1, finish=1)) == whole[2:]
+    assert list(train(second, canvas, 3, seed=1)) == whole[2:]
