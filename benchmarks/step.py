@@ -132,7 +132,7 @@ def _edit(size: tuple[int, int], views: int, clip: Clip, runtime: Runtime, steps
 
 def _parts(edit: ImageEdit, n: int) -> dict[str, Callable[[], None]]:
     """The views, which are no part of the floor, and then its parts."""
-    clip, generator, source = edit.clip, edit._run.generator, edit._formatted(edit.source)
+    clip, generator, source = edit.clip, edit.generator, edit.formatted(edit.source)
     device, size = edit.runtime.device, clip.view_size(edit.size)
     views = torch.rand(2 * n, 3, *size, device=device)
     whole = torch.rand(1, 3, *clip.view_size(edit.size, STRUCTURE_LONG_SIDE), device=device)

@@ -1,9 +1,9 @@
 """The pictures that mini is trained and scored on: objects of a colour and a texture, before a background.
 
 ``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, or the
-background's colour, or that the object is there at all), and some scenes a third time with the change gone wrong: on a
-part of the region, half transparent, or beside the object. Of a mixture the changed attribute is true of nothing: only a
-whole edit in its place pays.
+background's colour, or that the object is there at all), and some scenes a third time with the change gone wrong: on
+a part of the region, half transparent, or beside the object. Of a mixture the changed attribute is true of nothing:
+only a whole edit in its place pays.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from t2l_cli.config import EditConfig, OptimConfig, ViewConfig
 from t2l_cli.engine import image
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.generator import Generator
-from t2l_cli.engine.image import ImageEdit, training_size
+from t2l_cli.engine.edit import training_size
+from t2l_cli.engine.image import ImageEdit
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.objective import Example, Objective
 from t2l_cli.errors import DivergedError
