@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -131,6 +132,29 @@ class EditConfig:
             raise RequestError(f"--precision must be auto, fp32 or bf16, not {self.precision!r}.")
 
 
+@dataclass(frozen=True)
+class SegmentConfig:
+    """What a step on a clip's layer looks at: three frames, one crop (supplement, section 3.1)."""
+
+    stride: int = 2  # frames between the three
+    foreground_crop: tuple[float, float] = (0.95, 1.0)  # side of the crop, part of the mask's box with its margin
+    background_crop: tuple[float, float] = (0.8, 1.0)  # part of the frame
+    margin: int = 30  # px around the foreground's box
+    background_reduction: int = 3  # of the whole atlas, when it is shown un-augmented
+    relevancy_frames: int = 5  # frames whose relevancy maps make the atlas's
+
+
+def layer_config(prompts: tuple[str, ...]) -> EditConfig:
+    """The settings for one layer of a clip: those of a picture but for what supplement, sections 2.1 and 3, changes."""
+    return EditConfig(
+        prompts,
+        size=CLIP_PRESETS["standard"].size,
+        weights=LossWeights(structure=3.0, sparsity=5e-4),
+        optim=OptimConfig(steps=3000, lr_decay=0.999),
+        views=ViewConfig(n_views=6, fill=0.0),
+    )
+
+
 MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, a longer text is a mistake
 
@@ -161,13 +185,18 @@ PRESETS: dict[str, Preset] = {
     "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
     "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
 }
+CLIP_PRESETS: dict[str, Preset] = {  # of one layer of a clip; a step sees four pictures
+    "draft": Preset(size=160, steps=60, n_views=6, lr_decay=0.98, tries=1, try_steps=15),
+    "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50),
+    "fine": Preset(size=768, steps=4000, n_views=6, lr_decay=0.999, tries=1, try_steps=50),
+}
 
 
-def with_preset(config: EditConfig, name: str) -> EditConfig:
+def with_preset(config: EditConfig, name: str, presets: Mapping[str, Preset] = PRESETS) -> EditConfig:
     """``config`` with the preset's settings in place of its own; RequestError for an unknown name."""
-    if name not in PRESETS:
-        raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
-    preset = PRESETS[name]
+    if name not in presets:
+        raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(presets)}.")
+    preset = presets[name]
     return dataclasses.replace(
         config,
         size=preset.size,

@@ -64,12 +64,23 @@ def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generato
 def apply(picture: Tensor, params: AugmentParams) -> Tensor:
     """Augment ``picture`` (1, 3, H, W) in [0, 1], of the size that was drawn for; returns (1, 3, *params.size)."""
     out = _geometry(picture, params)
-    if params.jitter is None:
-        return out
-    out = enhance.adjust_brightness_accumulative(out, params.jitter.brightness)
-    out = enhance.adjust_contrast_with_mean_subtraction(out, params.jitter.contrast)
-    out = enhance.adjust_saturation_with_gray_subtraction(out, params.jitter.saturation)
-    return enhance.adjust_hue(out, 2 * math.pi * params.jitter.hue).clamp(0, 1)
+    return coloured(out, params.jitter)
+
+
+def draw_jitter(config: AugmentConfig, generator: torch.Generator) -> Jitter | None:
+    """Draw the colours alone; None where they stay."""
+    coin, *colour = torch.rand(5, generator=generator).tolist()
+    return _jitter([(2 * c - 1) * config.jitter for c in colour]) if coin < config.jitter_p else None
+
+
+def coloured(pictures: Tensor, jitter: Jitter | None) -> Tensor:
+    """``pictures`` (B, 3, H, W) in [0, 1] with their colours changed; None leaves them."""
+    if jitter is None:
+        return pictures
+    out = enhance.adjust_brightness_accumulative(pictures, jitter.brightness)
+    out = enhance.adjust_contrast_with_mean_subtraction(out, jitter.contrast)
+    out = enhance.adjust_saturation_with_gray_subtraction(out, jitter.saturation)
+    return enhance.adjust_hue(out, 2 * math.pi * jitter.hue).clamp(0, 1)
 
 
 def apply_map(values: Tensor, params: AugmentParams) -> Tensor:

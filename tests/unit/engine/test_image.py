@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from t2l_cli.config import EditConfig, OptimConfig, ViewConfig
-from t2l_cli.engine import image
+from t2l_cli.engine import edit as edits
 from t2l_cli.engine.clip import Clip
-from t2l_cli.engine.generator import Generator
 from t2l_cli.engine.edit import training_size
+from t2l_cli.engine.generator import Generator
 from t2l_cli.engine.image import ImageEdit
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.objective import Example, Objective
@@ -30,7 +30,7 @@ CONFIG = EditConfig(
 
 @pytest.fixture(autouse=True)
 def narrow_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image, "Generator", functools.partial(Generator, channels=8))
+    monkeypatch.setattr(edits, "Generator", functools.partial(Generator, channels=8))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_the_unaugmented_pair_joins_in_its_period(
 def test_without_a_word_for_what_is_there_the_bootstrap_is_off(
     picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image, "choose_roi", lambda *args: None)
+    monkeypatch.setattr(edits, "choose_roi", lambda *args: None)
     edit = ImageEdit(picture, tiny_clip, dataclasses.replace(CONFIG, roi=None))
     assert (edit.roi, edit.roi_chosen) == (None, True)
     assert "bootstrap" not in next(iter(edit)).terms

@@ -1,0 +1,233 @@
+"""One edit of one layer of a clip, trained on its atlas and judged in its frames (supplement, section 3.1).
+
+three frames --crop, flip--> their atlas coordinates --> the smallest atlas crop that holds them --> G
+--> edit layer of the crop --sampled back--> three edited frames --> the losses of a picture, each
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2l_cli.config import MIN_SIDE, EditConfig, SegmentConfig
+from t2l_cli.engine import augment, fullres
+from t2l_cli.engine.atlas.mapping import sample, splat
+from t2l_cli.engine.atlas.model import Atlas, LayerName
+from t2l_cli.engine.clip import Clip
+from t2l_cli.engine.edit import Edit, training_size
+from t2l_cli.engine.generator import Generator
+from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.losses import Losses
+from t2l_cli.engine.objective import Example
+from t2l_cli.engine.runtime import Runtime, memory_guard
+from t2l_cli.engine.texts import StepTexts
+from t2l_cli.engine.views import ViewParams
+from t2l_cli.errors import RequestError
+
+OWNED = 0.5  # a pixel belongs to the layer that owns at least this share of it
+LEAST_AREA = 5e-4  # part of a frame that the layer must own for the frame to be looked at
+SPILL = 0.01  # of the atlas's longer side: so far the edit reaches beyond the texels in use, for soft outlines
+
+Box = tuple[int, int, int, int]  # top, left, height, width; px
+
+
+@dataclass(frozen=True)
+class Segment:
+    """K frames cropped alike, with their atlas coordinates: what a step sees of the clip.
+
+    frames: (K, 3, h, w) in [0, 1]. uv: (K, h, w, 2), texels of the atlas at training size. share: (K, 1, h, w).
+    """
+
+    frames: Tensor
+    uv: Tensor
+    share: Tensor
+
+    def flipped(self) -> Segment:
+        """The mirror image: every pixel keeps its atlas coordinates."""
+        return Segment(self.frames.flip(-1), self.uv.flip(-2), self.share.flip(-1))
+
+
+class LayerEdit(Edit):
+    """Trains an edit layer for one layer of a clip; ``result()`` has the size of the layer's texture.
+
+    ``size`` is the training size (h, w) of the atlas; frames are cropped and reduced to the same short side.
+    """
+
+    def __init__(
+        self,
+        frames: Tensor,
+        atlas: Atlas,
+        name: LayerName,
+        clip: Clip,
+        config: EditConfig,
+        runtime: Runtime | None = None,
+        segment: SegmentConfig | None = None,
+    ) -> None:
+        """Prepare the edit of the layer ``name``; ``frames`` (T, 3, H, W) uint8 on the CPU, the clip of ``atlas``.
+
+        Raises RequestError where clip and atlas do not match, or the layer is never seen.
+        """
+        super().__init__(clip, config, runtime)
+        atlas.check_clip(len(frames), frames.shape[-1], frames.shape[-2])
+        self.frames, self.atlas, self.name = frames, atlas, name
+        self.segment = segment or SegmentConfig()
+        self.layer = atlas.layer(name)
+        self.size = training_size(self.layer.size, config.size)
+        area = torch.stack([(atlas.share(name, t) > OWNED).float().mean() for t in range(len(frames))])
+        self._present = (area > LEAST_AREA).nonzero()[:, 0].tolist()
+        if not self._present:
+            raise RequestError(f"the atlas has no {name}: nothing to edit there.")
+        with memory_guard(self.runtime.device):
+            self.texture = fullres.reduce(self.layer.texture[None].float(), self.size).to(self.runtime.device)
+            self._used = self._reach()
+            middle = self._present[len(self._present) // 2]
+            self._read_texts(self._seen([middle], self._region([middle])).frames)
+            self._relevancy = self._atlas_relevancy()
+
+    def preview(self) -> EditLayer:
+        """The atlas layer at training size, on the training device."""
+        return self._painted(self.texture).within(self._used)
+
+    def result(self) -> EditLayer:
+        """The atlas layer at its texture's size, on the CPU: rgb (1, 3, H_a, W_a) and alpha (1, 1, H_a, W_a)."""
+        layer = fullres.upsample(self._painted(self.texture), self.layer.texture[None].float().cpu())
+        reach = F.interpolate(self._used.cpu(), size=self.layer.size, mode="nearest")
+        return layer.within(reach)
+
+    def shown(self) -> tuple[Tensor, Tensor]:
+        """Up to three frames of the clip, without and with the edit."""
+        chosen = _spread(self._present, 3)
+        seen = self._seen(chosen, self._region(chosen))
+        return seen.frames, self._on_frames(self._painted(self.texture), (0, 0), seen).over(seen.frames)
+
+    def losses(self, generator: Generator, random: torch.Generator, i: int) -> Losses:
+        """Eq. 2 at step ``i``, mean over three frames edited through the atlas and one that G paints directly.
+
+        Every ``source_every`` steps the whole atlas joins, un-augmented and not mapped back.
+        """
+        config = self.config
+        seen = self._draw(random)
+        texts = self.texts.draw(random)
+        (left, top), crop = self._window(seen)
+        jitter = augment.draw_jitter(config.augment, random)
+        frames, crop = augment.coloured(seen.frames, jitter), augment.coloured(crop, jitter)
+        painted = EditLayer.from_output(generator(self.formatted(crop)))
+        mapped = self._on_frames(painted, (left, top), seen)
+        k = int(torch.randint(len(frames), (1,), generator=random))
+        direct = EditLayer.from_output(generator(self.formatted(frames[k : k + 1]))).within(seen.share[k : k + 1])
+        relevancy = None if self._relevancy is None else sample(self._relevancy, seen.uv) * seen.share
+        layers = [EditLayer(mapped.rgb[j : j + 1], mapped.alpha[j : j + 1]) for j in range(len(frames))]
+        examples = [
+            self._example(frames[j : j + 1], layer, texts, random, None if relevancy is None else relevancy[j : j + 1])
+            for j, layer in [*enumerate(layers), (k, direct)]
+        ]
+        if i % config.optim.source_every == 0:
+            examples.append(self._whole(generator, random))
+        return self.objective(examples, bootstrap=1 - i / config.optim.steps)
+
+    def _example(
+        self, source: Tensor, layer: EditLayer, texts: StepTexts, random: torch.Generator, relevancy: Tensor | None
+    ) -> Example:
+        views = ViewParams.draw(self.config.views, (source.shape[-2], source.shape[-1]), random)
+        return Example(source, layer, texts, views, relevancy)
+
+    def _whole(self, generator: Generator, random: torch.Generator) -> Example:
+        """The un-augmented pair (I_A, T); a background's atlas is large and is reduced for it."""
+        by = self.segment.background_reduction if self.name == "background" else 1
+        size = training_size(self.size, max(MIN_SIDE, min(self.size) // by))
+        source, used = fullres.reduce(self.texture, size), fullres.reduce(self._used, size)
+        layer = EditLayer.from_output(generator(self.formatted(source))).within(used)
+        return self._example(source, layer, self.texts.plain(), random, self._relevancy)
+
+    def _draw(self, random: torch.Generator) -> Segment:
+        """A random segment: frames t - stride, t, t + stride, one crop of where the layer is, maybe mirrored."""
+        at, flip, side_y, side_x, y, x = torch.rand(6, generator=random).tolist()
+        t = self._present[int(at * len(self._present))]
+        stride, last = self.segment.stride, len(self.frames) - 1
+        chosen = sorted({max(0, t - stride), t, min(last, t + stride)})
+        top, left, height, width = self._region(chosen)
+        low, high = self.segment.foreground_crop if self.name == "foreground" else self.segment.background_crop
+        h, w = (max(1, round(full * (low + (high - low) * part))) for full, part in ((height, side_y), (width, side_x)))
+        box = (top + round(y * (height - h)), left + round(x * (width - w)), h, w)
+        seen = self._seen(chosen, box)
+        return seen.flipped() if flip < self.config.augment.flip_p else seen
+
+    def _region(self, chosen: list[int]) -> Box:
+        """Where the layer is in the ``chosen`` frames: the foreground's box with its margin, or the whole frame."""
+        height, width = self.frames.shape[-2:]
+        owned = self.atlas.share(self.name, torch.tensor(chosen)).amax(0) > OWNED
+        if self.name == "background" or not owned.any():
+            return 0, 0, height, width
+        margin = self.segment.margin
+        rows, columns = owned.any(1).nonzero()[:, 0], owned.any(0).nonzero()[:, 0]
+        top, left = max(0, int(rows[0]) - margin), max(0, int(columns[0]) - margin)
+        return (
+            top,
+            left,
+            min(height, int(rows[-1]) + margin + 1) - top,
+            min(width, int(columns[-1]) + margin + 1) - left,
+        )
+
+    def _seen(self, chosen: list[int], box: Box) -> Segment:
+        """The ``chosen`` frames in ``box``, reduced to the training's short side, on the training device."""
+        top, left, height, width = box
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        at = torch.tensor(chosen)
+        frames = self.frames[at][:, :, rows, columns].float() / 255
+        uv = self.layer.uv[at][:, rows, columns].permute(0, 3, 1, 2)
+        share = self.atlas.share(self.name, at)[:, None, rows, columns]
+        size = training_size((height, width), self.config.size)
+        scale = uv.new_tensor([self.size[1] / self.layer.size[1], self.size[0] / self.layer.size[0]])
+        uv = F.interpolate(uv, size=size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+        parts = fullres.reduce(frames, size), (uv + 0.5) * scale - 0.5, fullres.reduce(share, size)
+        return Segment(*(part.to(self.runtime.device) for part in parts))
+
+    def _window(self, seen: Segment) -> tuple[tuple[int, int], Tensor]:
+        """(left, top) and pixels (1, 3, h, w) of the smallest atlas crop that holds the segment's part of the layer."""
+        owned = seen.share[:, 0] > OWNED
+        uv = seen.uv[owned] if owned.any() else seen.uv.flatten(0, 2)
+        (left, top), (right, bottom) = uv.amin(0).floor().tolist(), uv.amax(0).ceil().tolist()
+        rows, columns = _span(top, bottom, self.size[0]), _span(left, right, self.size[1])
+        return (columns.start, rows.start), self.texture[:, :, rows, columns]
+
+    def _on_frames(self, painted: EditLayer, origin: tuple[int, int], seen: Segment) -> EditLayer:
+        """The layer painted on the atlas crop at ``origin`` = (left, top), as the segment's frames show it."""
+        both = torch.cat([painted.rgb, painted.alpha], 1)
+        return EditLayer.from_output(sample(both, seen.uv - seen.uv.new_tensor(origin))).within(seen.share)
+
+    def _reach(self) -> Tensor:
+        """(1, 1, h, w): 1 on the texels in use and a little around them, at training size."""
+        used = F.interpolate(self.layer.used[None, None].float(), size=self.size, mode="area")
+        radius = max(2, round(SPILL * max(self.size)))
+        return (F.max_pool2d(used, 2 * radius + 1, 1, radius) > 0).float().to(self.runtime.device)
+
+    def _atlas_relevancy(self) -> Tensor | None:
+        """R(I, T_ROI) of some frames, carried to the atlas and averaged there: (1, 1, h, w) at training size."""
+        total, weights = torch.zeros(1, *self.size), torch.zeros(self.size)
+        for t in _spread(self._present, self.segment.relevancy_frames):
+            seen = self._seen([t], self._region([t]))
+            relevancy = self._relevancy_of(seen.frames)
+            if relevancy is None:
+                return None
+            values, weight = splat(relevancy[0].cpu(), seen.share[0, 0].cpu(), seen.uv[0].cpu(), self.size)
+            total, weights = total + values * weight, weights + weight
+        return (total / weights.clamp(min=1e-6))[None].to(self.runtime.device)
+
+
+def _spread(items: list[int], k: int) -> list[int]:
+    """Up to ``k`` of ``items``, evenly from first to last."""
+    k = min(k, len(items))
+    return [items[round(j * (len(items) - 1) / max(1, k - 1))] for j in range(k)] if k > 1 else [items[len(items) // 2]]
+
+
+def _span(low: float, high: float, limit: int) -> slice:
+    """Texels from ``low`` to ``high`` inside [0, limit), made wide enough for the generator."""
+    first, last = max(0, min(int(low), limit - 1)), min(limit, max(int(high) + 1, 1))
+    missing = MIN_SIDE - (last - first)
+    if missing > 0:
+        first = max(0, min(first - missing // 2, limit - MIN_SIDE))
+        last = min(limit, first + MIN_SIDE)
+    return slice(first, last)
