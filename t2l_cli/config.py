@@ -205,3 +205,74 @@ def with_preset(config: EditConfig, name: str, presets: Mapping[str, Preset] = P
         optim=dataclasses.replace(config.optim, steps=preset.steps, lr_decay=preset.lr_decay),
         views=dataclasses.replace(config.views, n_views=preset.n_views),
     )
+
+
+# --- from a raw clip to an atlas (fit-atlas) ---
+
+
+@dataclass(frozen=True)
+class FitWeights:
+    """Relative weights of the fit's losses (video method, section 5); measured on clips with known truth."""
+
+    colour: float = 1.0  # Charbonnier distance of reconstruction and frame
+    gradient: float = 1.0  # of their differences between neighbouring pixels
+    flow: float = 0.02  # px: a point that moves with the flow keeps its atlas position
+    alpha_flow: float = 0.05  # and its opacity
+    rigid: float = 0.02  # how far the control grids bend and shear
+    bootstrap: float = 0.3  # opacity from the mask, annealed to 0 over the first half
+    outside: float = 1.0  # opacity far from the mask
+    area: float = 0.03  # opacity at all
+    variation: float = 0.05  # total variation of the opacity
+    sparsity: float = 0.05  # foreground colour where it is hidden
+    binary: float = 0.01  # opacity neither 0 nor 1, growing to the end
+
+
+@dataclass(frozen=True)
+class FitRates:
+    """Step sizes of Adam, each in its parameter's own unit; all follow one schedule."""
+
+    texture: float = 0.01  # colour
+    grid: float = 0.01  # tenths of the frame's width
+    linear: float = 0.002  # frame widths, of each frame's linear correction
+    alpha: float = 0.05  # logit
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """One fit of an atlas to a clip, whole."""
+
+    size: int = 432  # short side that the fit works at, px (never above the clip)
+    visits: int = 120  # how often every frame is looked at
+    pairs: int = 3  # neighbouring frames (t, t + 1) in a step
+    levels: int = 3  # resolutions, each twice as fine as the one before
+    texels: float = 1.25  # of a texture, along a frame pixel
+    spacing: int = 16  # px between the control points of the mappings, at a short side of 90 px
+    mask_margin: float = 0.05  # of the short side: opacity is free so far around the mask
+    seed: int = 0
+    device: DeviceName = "auto"
+    weights: FitWeights = field(default_factory=FitWeights)
+    rates: FitRates = field(default_factory=FitRates)
+
+    def __post_init__(self) -> None:
+        _check("--size", self.size, 32, 2160)
+        _check("the visits of a frame", self.visits, 1, 100_000)
+        _check("the pairs in a step", self.pairs, 1, 64)
+        _check("the resolutions", self.levels, 1, 6)
+        _check("the texels of a pixel", self.texels, 0.25, 4.0)
+        _check("the control points' distance", self.spacing, 4, 256)
+        _check("the mask's margin", self.mask_margin, 0.0, 1.0)
+        _check("--seed", self.seed, 0, 2**63 - 1)
+
+
+FIT_PRESETS: dict[str, FitConfig] = {
+    "draft": FitConfig(size=144, visits=75, levels=2),
+    "standard": FitConfig(size=432, visits=120, levels=3),
+    "fine": FitConfig(size=720, visits=200, levels=4),
+}
+
+
+def fit_preset(name: str) -> FitConfig:
+    """The fit's settings by the preset's name; RequestError for an unknown one."""
+    if name not in FIT_PRESETS:
+        raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(FIT_PRESETS)}.")
+    return FIT_PRESETS[name]

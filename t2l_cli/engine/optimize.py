@@ -1,4 +1,4 @@
-"""The one optimisation loop, for a picture, a clip's layer and an atlas alike: MADGRAD with a decaying rate.
+"""The one optimisation loop, for a picture, a clip's layer and an atlas alike: by default MADGRAD with a decaying rate.
 
 It knows a model, a function that computes the losses of a step, and nothing of what they mean. Progress leaves it as an
 iterator of ``Step``; who consumes it (a progress bar, a benchmark, a test) decides when to stop.
@@ -72,9 +72,13 @@ def optimise(
     *,
     check_every: int = 1,
     last_good: LastGood | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    schedule: Callable[[int], float] | None = None,
 ) -> Iterator[Step]:
     """Train ``model``'s parameters for ``config.steps`` steps on ``closure(i)``, the losses of step i; yield each step.
 
+    ``optimizer``: default MADGRAD; a parameter group of it may have a "rate", a factor on the learning rate.
+    ``schedule(i)``: learning rate of step i, by default ``learning_rate``.
     Losses, gradients and, at the end, parameters are looked at every ``check_every`` steps (each look waits for an
     accelerator). If one is NaN or infinite, the parameters that last gave a finite loss are put back and DivergedError
     is raised. An accelerator without memory raises DeviceMemoryError.
@@ -82,11 +86,12 @@ def optimise(
     last_good = last_good or LastGood(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = parameters[0].device
-    optimizer = MADGRAD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    if optimizer is None:
+        optimizer = MADGRAD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     for i in range(config.steps):
-        lr = learning_rate(config, i)
+        lr = schedule(i) if schedule else learning_rate(config, i)
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("rate", 1.0)
         with memory_guard(device):
             losses = closure(i)
             total = losses.total

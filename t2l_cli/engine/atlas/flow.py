@@ -1,0 +1,183 @@
+"""Optical flow between neighbouring frames, both ways, with the pixels where both ways agree.
+
+Flows are in px of their own size, (x, y): what is at p in frame t is at p + forward[t](p) in frame t + 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2l_cli.errors import RequestError
+
+FLOW_WIDTH = 384  # px: DIS misses what is finer on smaller pictures, so they are enlarged to at least this
+AGREE = 1.0  # px that there and back may miss the start by
+
+T = TypeVar("T")
+Work = Generator[tuple[int, int], None, T]  # yields (done, in all) for a progress bar, returns its result
+FlowFunction = Callable[[Tensor, Tensor], Tensor]  # two frames (3, h, w) uint8 -> flow from a to b, (2, h, w) px
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Flow of T frames. forward, backward: (T - 1, 2, h, w) float32 px; *_ok: (T - 1, h, w) bool, to be trusted.
+
+    backward[t] leads from frame t + 1 to frame t.
+    """
+
+    forward: Tensor
+    backward: Tensor
+    forward_ok: Tensor
+    backward_ok: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the frames."""
+        return self.forward.shape[-2], self.forward.shape[-1]
+
+    def resized(self, size: tuple[int, int]) -> Flow:
+        """The same motion in px of frames of another ``size``."""
+        if size == self.size:
+            return self
+        oks = [(F.interpolate(ok[:, None].float(), size=size, mode="area") > 0.5)[:, 0] for ok in self.oks]
+        return Flow(resize_flow(self.forward, size), resize_flow(self.backward, size), *oks)
+
+    @property
+    def oks(self) -> tuple[Tensor, Tensor]:
+        """Both masks."""
+        return self.forward_ok, self.backward_ok
+
+    def to(self, device: torch.device) -> Flow:
+        """The same on ``device``."""
+        return Flow(*(part.to(device) for part in (self.forward, self.backward, *self.oks)))
+
+
+def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """``flow`` (N, 2, h, w) px at another ``size``, in its px."""
+    h, w = flow.shape[-2:]
+    smaller = size[0] <= h and size[1] <= w
+    if smaller:
+        out = F.interpolate(flow, size=size, mode="area")
+    else:
+        out = F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
+    return out * flow.new_tensor([size[1] / w, size[0] / h])[None, :, None, None]
+
+
+def dis(a: Tensor, b: Tensor) -> Tensor:
+    """OpenCV's DIS flow from ``a`` to ``b``, (3, h, w) uint8 each: (2, h, w) float32 px."""
+    h, w = a.shape[-2:]
+    up = max(1, math.ceil(FLOW_WIDTH / w - 0.25))
+    greys = []
+    for frame in (a, b):
+        grey = cv2.cvtColor(frame.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
+        greys.append(cv2.resize(grey, (w * up, h * up), interpolation=cv2.INTER_CUBIC) if up > 1 else grey)
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    field = method.calc(greys[0], greys[1], None)
+    if up > 1:
+        field = cv2.resize(field, (w, h), interpolation=cv2.INTER_AREA) / up
+    return torch.from_numpy(np.ascontiguousarray(field)).permute(2, 0, 1).contiguous()
+
+
+def flow_size(size: tuple[int, int], working: tuple[int, int]) -> tuple[int, int]:
+    """(h, w) at which a clip of ``size`` is looked at for flow: the working size, or finer where that is too small."""
+    scale = min(1.0, max(working[1], FLOW_WIDTH) / size[1])
+    return max(working[0], round(size[0] * scale)), max(working[1], round(size[1] * scale))
+
+
+def estimate(frames: Tensor, size: tuple[int, int], function: FlowFunction | None = None) -> Work[Flow]:
+    """The flow of ``frames`` (T, 3, H, W) uint8 in px of frames of ``size``; yields (i, n) after every pair."""
+    function = function or dis
+    seen = flow_size((frames.shape[-2], frames.shape[-1]), size)
+    n = len(frames) - 1
+    there, back = [], []
+    before = reduce_frame(frames[0], seen)
+    for t in range(n):
+        after = reduce_frame(frames[t + 1], seen)
+        for into, a, b in ((there, before, after), (back, after, before)):
+            into.append(resize_flow(function(a, b).float().cpu()[None], size)[0])
+        before = after
+        yield t + 1, n
+    forward, backward = torch.stack(there), torch.stack(back)
+    return Flow(forward, backward, agreement(forward, backward), agreement(backward, forward))
+
+
+def reduce_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """``frame`` (3, H, W) uint8 at ``size``, each pixel the mean of what it covers."""
+    if tuple(frame.shape[-2:]) == size:
+        return frame
+    array = cv2.resize(frame.permute(1, 2, 0).numpy(), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
+def warp(picture: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
+    """``picture`` (N, C, h, w) read at p + ``flow``(p), (N, 2, h, w) px. Differentiable with respect to ``picture``."""
+    h, w = flow.shape[-2:]
+    scale = flow.new_tensor([2 / w, 2 / h])
+    at = (pixel_centres((h, w), flow.device) + flow.permute(0, 2, 3, 1) + 0.5) * scale - 1
+    return F.grid_sample(picture, at, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def pixel_centres(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """(h, w, 2): (x, y) of every pixel."""
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float32, device=device) for n in size), indexing="ij")
+    return torch.stack([x, y], -1)
+
+
+def agreement(there: Tensor, back: Tensor) -> Tensor:
+    """(N, h, w) bool: pixels that come back to within ``AGREE`` px and never leave the frame."""
+    size = (there.shape[-2], there.shape[-1])
+    limit = there.new_tensor([size[1] - 1, size[0] - 1])
+    out = []
+    for a, b in zip(there, back, strict=True):
+        target = pixel_centres(size) + a.permute(1, 2, 0)
+        inside = ((target >= 0) & (target <= limit)).all(-1)
+        missed = (a + warp(b[None], a[None])[0]).norm(dim=0)
+        out.append((missed < AGREE) & inside)
+    return torch.stack(out)
+
+
+def check_cuts(frames: Tensor, flow: Flow, first: int = 0) -> None:
+    """RequestError where the scene changes between two of ``frames`` (T, 3, h, w) uint8, of the flow's size.
+
+    A cut: hardly a pixel finds its way there and back, other pairs do better, and the colours are others as well.
+    ``first``: the clip's frame that is frames[0].
+    """
+    share = flow.forward_ok.float().mean((1, 2))
+    likeness = torch.tensor([_likeness(a, b) for a, b in zip(frames[:-1], frames[1:], strict=True)])
+    usual = share.median().item() if len(share) > 2 else 1.0
+    suspects = (share < 0.3) & (share < 0.5 * usual) & (likeness < min(0.75, 0.9 * likeness.max().item() + 1e-6))
+    for t in suspects.nonzero()[:, 0].tolist():
+        cut, end = first + t + 1, first + len(frames)
+        raise RequestError(
+            f"the scene changes between frames {cut - 1} and {cut}: an atlas holds one scene.\n"
+            f"Take one of them with --frames {first}:{cut} or --frames {cut}:{end}."
+        )
+
+
+def _likeness(a: Tensor, b: Tensor) -> float:
+    """How far the colours of two frames agree, 0 to 1: intersection of their histograms, 8 x 8 x 8 bins."""
+    counts = []
+    for frame in (a, b):
+        bins = (frame.long() >> 5).flatten(1)
+        counts.append(torch.bincount(bins[0] * 64 + bins[1] * 8 + bins[2], minlength=512).float())
+    return (torch.minimum(counts[0], counts[1]).sum() / counts[0].sum()).item()
+
+
+def flow_picture(flow: Tensor, most: float | None = None) -> Tensor:
+    """``flow`` (2, h, w) px as a picture (3, h, w) uint8: hue is the direction, white stands still.
+
+    ``most``: px at which a colour is full; default the 99th part of a hundred of this flow.
+    """
+    x, y = flow[0].numpy(), flow[1].numpy()
+    length, angle = cv2.cartToPolar(x, y)
+    full = most or max(1e-3, float(np.quantile(length, 0.99)))
+    hsv = np.stack([angle * 90 / math.pi, np.clip(length / full, 0, 1) * 255, np.full_like(x, 255)], -1)
+    return torch.from_numpy(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,80 @@
+"""The foreground's masks as a user gives them: checked, or carried from one frame to all by flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from t2l_cli.engine.atlas.flow import Flow, warp
+from t2l_cli.engine.atlas.motion import fill_holes
+from t2l_cli.errors import RequestError
+
+LEAST = 2e-4  # of a frame: a mask below is empty
+MOST = 0.995  # of all frames: a mask above is full
+
+
+@dataclass(frozen=True)
+class FrameMask:
+    """A mask (H, W) in [0, 1], or uint8 0 to 255, of frame ``t`` (0-based) alone."""
+
+    t: int
+    mask: Tensor
+
+
+def check_masks(masks: Tensor, frames: Tensor) -> Tensor:
+    """(T, H, W) bool of ``masks`` (T, H, W) in [0, 1] or 0 to 255 for ``frames`` (T, 3, H, W).
+
+    Raises RequestError where number or size differ, or the masks are empty or full.
+    """
+    if masks.ndim != 3 or len(masks) != len(frames):
+        raise RequestError(f"there are {len(masks)} masks and {len(frames)} frames; give one mask a frame.")
+    have, need = tuple(masks.shape[-2:]), tuple(frames.shape[-2:])
+    if have != need:
+        raise RequestError(f"the mask is {have[1]} x {have[0]} px, the clip {need[1]} x {need[0]}.")
+    solid = _solid(masks)
+    area = solid.float().mean((1, 2))
+    if area.max() < LEAST:
+        raise RequestError("the mask is empty: make the object white, or leave --mask out.")
+    if area.min() > MOST:
+        raise RequestError("the mask covers the whole frame: make only the object white, or leave --mask out.")
+    return solid
+
+
+def check_frame_mask(given: FrameMask, frames: Tensor) -> Tensor:
+    """(H, W) bool of one frame's mask; RequestError as ``check_masks``, and where there is no such frame."""
+    if not 0 <= given.t < len(frames):
+        raise RequestError(f"the mask is for frame {given.t}, the clip has frames 0 to {len(frames) - 1}.")
+    return check_masks(given.mask[None], frames[given.t : given.t + 1])[0]
+
+
+def _solid(masks: Tensor) -> Tensor:
+    if masks.dtype == torch.bool:
+        return masks
+    white = 255 if masks.dtype == torch.uint8 and masks.max() > 1 else 1
+    return torch.stack([mask.float() > 0.5 * white for mask in masks])
+
+
+def propagate(mask: Tensor, at: int, flow: Flow) -> Tensor:
+    """(T, h, w) bool: ``mask`` (h, w) bool of frame ``at`` carried along ``flow`` to all frames."""
+    out = {at: mask.float()}
+    for t in range(at + 1, len(flow.forward) + 1):
+        out[t] = _carried(out[t - 1], flow.backward[t - 1], flow.backward_ok[t - 1])
+    for t in range(at - 1, -1, -1):
+        out[t] = _carried(out[t + 1], flow.forward[t], flow.forward_ok[t])
+    return torch.stack([out[t] for t in range(len(out))]) > 0.5
+
+
+def _carried(mask: Tensor, flow: Tensor, ok: Tensor) -> Tensor:
+    """``mask`` (h, w) of the neighbour read along ``flow`` (2, h, w); unsure pixels go with the sure ones around."""
+    read = warp(mask[None, None], flow[None], padding="zeros")[0, 0]
+    sure = ok.float()
+    near = [cv2.GaussianBlur(x.numpy(), (0, 0), 1.5) for x in (read * sure, sure)]
+    around = torch.from_numpy(near[0] / np.maximum(near[1], 1e-3))
+    guess = torch.where(ok, read, torch.where(torch.from_numpy(near[1]) > 0.05, around, read))
+    solid = cv2.medianBlur((guess.numpy() > 0.5).astype(np.uint8), 3)
+    # soft again, by less than half a pixel: repeated thresholds would eat corners
+    return 0.5 * guess.clamp(0, 1) + 0.5 * torch.from_numpy(fill_holes(solid)).float()

@@ -1,0 +1,149 @@
+"""How good an atlas is, told so that cheating shows: a high PSNR alone is easy with a wrong decomposition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2l_cli.engine.atlas.flow import Flow, warp
+from t2l_cli.engine.atlas.mapping import reconstruct, sample
+from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, LayerName
+from t2l_cli.engine.layers import EditLayer
+
+CHECKER = 12  # px of the flow's frames along a square of the checkerboard
+OWNED = 0.9  # of a pixel, for its layer's coordinates to be judged there
+LEAST_PSNR, LEAST_SHARPNESS, MOST_RESIDUAL, MOST_WARP = 28.0, 0.6, 0.5, 0.08  # beyond these: advice
+FULL_PSNR = 99.0  # dB, where the reconstruction is exact
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures of an atlas. The residuals and warp errors are None for a layer that is hardly seen.
+
+    psnr: dB, mean over frames. sharpness: mean |2 alpha - 1| where there is foreground: 1 is decided, 0 is undecided.
+    *_residual: px of the clip, median, by which the atlas position of a point moves along the flow. *_warp: mean
+    difference in [0, 1] of a checkerboard painted on the layer between frames, along the flow.
+    """
+
+    psnr: float
+    sharpness: float | None
+    background_residual: float | None
+    foreground_residual: float | None
+    background_warp: float | None
+    foreground_warp: float | None
+    foreground_area: float  # part of the clip
+    advice: tuple[str, ...] = ()
+
+    @property
+    def residual(self) -> float:
+        """The worse of the layers' residuals, px; 0 where none is known."""
+        return max((r for r in (self.background_residual, self.foreground_residual) if r is not None), default=0.0)
+
+
+@torch.no_grad()
+def measure(atlas: Atlas, frames: Tensor, flow: Flow) -> Quality:
+    """Judge ``atlas`` by its clip's ``frames`` (T, 3, H, W) uint8 and their ``flow``, of any size."""
+    psnr = sum(_psnr(reconstruct(atlas, t), frame.float() / 255) for t, frame in enumerate(frames)) / len(frames)
+    area = atlas.alpha.mean().item()
+    present = atlas.alpha[atlas.alpha > 0.05]
+    sharpness = (2 * present - 1).abs().mean().item() if area > 1e-4 else None
+    back, front = (_along_flow(atlas, name, flow) for name in ("background", "foreground"))
+    return Quality(
+        psnr=psnr,
+        sharpness=sharpness,
+        background_residual=back[0],
+        foreground_residual=front[0],
+        background_warp=back[1],
+        foreground_warp=front[1],
+        foreground_area=area,
+        advice=_advice(psnr, sharpness, back, front, area),
+    )
+
+
+def _psnr(picture: Tensor, frame: Tensor) -> float:
+    error = (picture.clamp(0, 1) - frame).square().mean().item()
+    return FULL_PSNR if error < 10 ** (-FULL_PSNR / 10) else -10 * math.log10(error)
+
+
+def _along_flow(atlas: Atlas, name: LayerName, flow: Flow) -> tuple[float | None, float | None]:
+    """(residual in px of the clip, warp error) of a layer; None where too little of it is seen."""
+    size = flow.size
+    scale = atlas.clip.width / size[1]
+    layer = atlas.layer(name)
+    board = checkerboard(layer, CHECKER * scale)
+    residuals, errors = [], []
+    for t, (uv, later, ok) in enumerate(_pairs(atlas, name, flow)):
+        if not ok.any():
+            continue
+        step = _texels_per_pixel(uv)[ok]
+        field = flow.forward[t : t + 1]
+        moved = warp(later.permute(2, 0, 1)[None], field)[0].permute(1, 2, 0)
+        residuals.append((moved - uv).norm(dim=-1)[ok] / step.clamp(min=1e-3) * scale)
+        seen = [sample(board.rgb, at[None])[:, :1] for at in (uv, later)]
+        errors.append((warp(seen[1], field) - seen[0]).abs()[0, 0][ok])
+    pixels = sum(len(r) for r in residuals)
+    if pixels < 1e-3 * size[0] * size[1] * len(flow.forward):
+        return None, None
+    return torch.cat(residuals).median().item(), torch.cat(errors).mean().item()
+
+
+def _pairs(atlas: Atlas, name: LayerName, flow: Flow) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each pair: uv (h, w, 2) of both frames at the flow's size, and where the layer's flow is to be trusted."""
+    size = flow.size
+
+    def seen(t: int) -> tuple[Tensor, Tensor]:
+        uv = F.interpolate(atlas.layer(name).uv[t].permute(2, 0, 1)[None], size=size, mode="bilinear")
+        share = F.interpolate(atlas.share(name, t)[None, None], size=size, mode="area")
+        return uv[0].permute(1, 2, 0), share[0, 0] > OWNED
+
+    uv, own = seen(0)
+    for t in range(len(flow.forward)):
+        later, next_own = seen(t + 1)
+        there = warp(next_own[None, None].float(), flow.forward[t : t + 1])[0, 0] > OWNED
+        yield uv, later, flow.forward_ok[t] & own & there
+        uv, own = later, next_own
+
+
+def _texels_per_pixel(uv: Tensor) -> Tensor:
+    """(h, w): texels along a px, from the area that a px covers on the layer."""
+    across, down = torch.zeros_like(uv), torch.zeros_like(uv)
+    across[:, :-1] = uv[:, 1:] - uv[:, :-1]
+    across[:, -1] = across[:, -2]
+    down[:-1] = uv[1:] - uv[:-1]
+    down[-1] = down[-2]
+    return (across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]).abs().sqrt()
+
+
+def checkerboard(layer: AtlasLayer, side: float) -> EditLayer:
+    """A black and white checkerboard of a layer's size, opaque, squares of ``side`` px of the clip: paint to judge by."""
+    middle = layer.uv[len(layer.uv) // 2]
+    squares = max(2.0, side * _texels_per_pixel(middle).median().item())
+    height, width = layer.size
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    board = (((x / squares).floor() + (y / squares).floor()) % 2)[None, None].float()
+    return EditLayer(board.expand(-1, 3, -1, -1), torch.ones_like(board))
+
+
+def _advice(
+    psnr: float,
+    sharpness: float | None,
+    back: tuple[float | None, float | None],
+    front: tuple[float | None, float | None],
+    area: float,
+) -> tuple[str, ...]:
+    out = []
+    if area > 0.6:
+        out.append("the foreground fills most of the frame: if that is not so, give --mask.")
+    if psnr < LEAST_PSNR:
+        out.append("the frames come back blurred: try --preset standard or fewer --frames; a second object may move.")
+    if sharpness is not None and sharpness < LEAST_SHARPNESS:
+        out.append("the foreground's opacity is undecided: the mask misses part of the object, give --mask.")
+    for name, (residual, error) in (("background", back), ("foreground", front)):
+        if (residual or 0) > MOST_RESIDUAL or (error or 0) > MOST_WARP:
+            out.append(f"the {name} slides on its atlas, an edit there may swim: try fewer --frames or --flow raft.")
+    return tuple(out)

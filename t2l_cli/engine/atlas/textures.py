@@ -1,0 +1,80 @@
+"""Textures straight from the frames: what the pixels that a layer owns show, carried to its texels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from t2l_cli.engine.atlas.field import Field, LayerField, Size, back_project
+from t2l_cli.engine.atlas.mapping import sample
+
+CERTAIN = 4  # power of a pixel's share: mixed pixels, at outlines, say little of either layer
+LEAST_WEIGHT = 0.15  # pixels that a texel must have been read by for them to decide its colour
+PASSES = 2  # the first averages, the second sharpens what the first has blurred
+CHUNK_PIXELS = 2**21  # in work at a time
+
+Seen = tuple[Tensor, Tensor, Tensor]  # frames (B, 3, h, w) in [0, 1], weights (B, 1, h, w), uv (B, h, w, 2) texels
+
+
+@torch.no_grad()
+def improved(texture: Tensor, batches: Callable[[], Iterable[Seen]], passes: int = PASSES) -> tuple[Tensor, Tensor]:
+    """``texture`` (1, 3, H_a, W_a) moved towards what ``batches()`` show (SIRT), and the weight (H_a, W_a) of the
+    pixels that read each texel. Texels that hardly a pixel reads stay as they are.
+    """
+    size = (texture.shape[-2], texture.shape[-1])
+    weights = texture.new_zeros(size)
+    for _ in range(passes):
+        change, weights = torch.zeros_like(texture[0]), torch.zeros_like(weights)
+        for frames, weight, uv in batches():
+            part, mass = back_project(frames - sample(texture, uv), weight, uv, size)
+            change, weights = change + part, weights + mass
+        texture = texture + torch.where(weights > LEAST_WEIGHT, change / weights.clamp(min=LEAST_WEIGHT), 0)[None]
+    return texture, weights
+
+
+def chunks(n: int, size: Size) -> Iterator[range]:
+    """Frame numbers 0 to n - 1 in parts that fit into memory."""
+    step = max(1, CHUNK_PIXELS // (size[0] * size[1]))
+    return (range(t, min(n, t + step)) for t in range(0, n, step))
+
+
+@torch.no_grad()
+def resample(model: Field, level: int, frames: Tensor, share: Tensor | None = None) -> None:
+    """Show the ``frames`` (T, 3, h, w) uint8 of ``level`` on the textures of ``model``, from this level upwards.
+
+    share: (T, 1, h, w), the foreground's of each pixel; None: the model's alpha. Given at the start, when the textures
+    are still empty: texels that no frame shows are then filled from around.
+    """
+    size = (frames.shape[-2], frames.shape[-1])
+    for layer in model.layers():
+        displacement = layer.mapping.displacement()
+        shape = layer.texture.sizes[level]
+
+        def batches(
+            layer: LayerField = layer, displacement: Tensor = displacement, shape: Size = shape
+        ) -> Iterator[Seen]:
+            for part in chunks(len(frames), size):
+                index = torch.tensor(part, device=frames.device)
+                own = model.alpha(index, level) if share is None else share[index]
+                own = own if layer is model.foreground else 1 - own
+                uv = layer.uv(layer.mapping(index, size, displacement), shape)
+                yield frames[index].float() / 255, own**CERTAIN, uv
+
+        texture, weights = improved(layer.texture(level), batches)
+        if share is not None:
+            texture = _filled(texture, weights > LEAST_WEIGHT)
+        layer.texture.show(texture, level)
+
+
+def _filled(texture: Tensor, known: Tensor) -> Tensor:
+    """``texture`` (1, 3, H_a, W_a) with the texels that are not ``known`` (H_a, W_a) filled from around."""
+    if known.all() or not known.any():
+        return texture
+    picture = (texture[0].clamp(0, 1) * 255).byte().permute(1, 2, 0).cpu().numpy()
+    holes = (~known).to(torch.uint8).cpu().numpy()
+    filled = cv2.inpaint(np.ascontiguousarray(picture), holes, 3, cv2.INPAINT_TELEA)
+    return torch.where(known, texture, torch.from_numpy(filled).to(texture).permute(2, 0, 1)[None] / 255)

@@ -1,0 +1,97 @@
+"""How the foreground moves: a similarity a frame, chained along the flow and linked where it was out of sight."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from t2l_cli.engine.atlas.camera import Array, chain, pair_motions
+from t2l_cli.engine.atlas.flow import Flow
+
+SEEN = 0.02  # of the largest foreground: a frame that shows less shows none
+GOOD = 0.5  # of the largest: an object that the frame's border cuts to less is not followed any further
+LINK_SIDE = 256  # px to which the two views of an object are enlarged before they are matched
+LINK_MATCHES = 6  # agreeing points that make a match
+RATIO = 0.8  # Lowe's test: the best match is so much nearer than the second
+
+
+def object_path(flow: Flow, masks: Tensor, frames: Tensor) -> Array:
+    """(T, 3, 3): each frame's px to those of the frame that shows most of the foreground.
+
+    masks: (T, h, w) bool. frames: (T, 3, h, w) uint8, of the flow's size. Frames without foreground follow the nearest
+    that has some. Where the object is out of sight, or all but, the chain is cut: an object that comes back is
+    recognised by its looks (SIFT), else put where its centre was.
+    """
+    areas = masks.float().sum((1, 2)).numpy()
+    seen = np.flatnonzero(areas >= max(1.0, SEEN * areas.max()))
+    motions = pair_motions(flow, masks, "similarity")
+    for t, motion in enumerate(motions):
+        if motion is None and areas[t] and areas[t + 1]:
+            motions[t] = _shift(_centre(masks[t]), _centre(masks[t + 1]))
+    stays = _stays(areas, masks)
+    best = [int(stay[np.argmax(areas[stay])]) for stay in stays]  # of each stay, the frame that shows most
+    home = best[int(np.argmax(areas[best]))]
+    path = np.tile(np.eye(3), (len(frames), 1, 1))
+    for stay, own in zip(stays, best, strict=True):
+        first, last = int(stay[0]), int(stay[-1])
+        link = np.eye(3) if own == home else _link(frames, masks, own, home)
+        path[first : last + 1] = link @ chain(motions[first:last], own - first)
+    nearest = seen[np.abs(np.arange(len(frames))[:, None] - seen).argmin(1)]
+    return np.asarray(path[nearest])
+
+
+def _stays(areas: npt.NDArray[np.float32], masks: Tensor) -> list[npt.NDArray[np.intp]]:
+    """Frame numbers in which the object is in sight, cut where it hardly is between two good views."""
+    border = torch.zeros(masks.shape[1:], dtype=torch.bool)
+    border[[0, -1]], border[:, [0, -1]] = True, True
+    cut_off = (masks & border).flatten(1).any(1).numpy()
+    good = np.flatnonzero((areas >= SEEN * areas.max()) & ~(cut_off & (areas < GOOD * areas.max())))
+    gaps = [(int(a), int(b)) for a, b in zip(good[:-1], good[1:], strict=True) if b - a > 1]
+    cuts = [a + 1 + int(np.argmin(areas[a + 1 : b])) for a, b in gaps]
+    return [np.arange(a, b) for a, b in zip([0, *cuts], [*cuts, len(areas)], strict=True)]
+
+
+def _centre(mask: Tensor) -> npt.NDArray[np.float64]:
+    return mask.nonzero().float().mean(0).numpy()[::-1].astype(np.float64)
+
+
+def _shift(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]) -> Array:
+    matrix = np.eye(3)
+    matrix[:2, 2] = end - start
+    return matrix
+
+
+def _link(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
+    """From the object in frame ``a`` to the same object in frame ``b``."""
+    views = [_view(frames[t], masks[t]) for t in (a, b)]
+    (points, features), (others, targets) = ((view[0], view[1]) for view in views)
+    matrix = None
+    if features is not None and targets is not None and min(len(features), len(targets)) >= LINK_MATCHES:
+        pairs = [p for p in cv2.BFMatcher().knnMatch(features, targets, k=2) if len(p) == 2]
+        good = [m for m, n in pairs if m.distance < RATIO * n.distance]
+        if len(good) >= LINK_MATCHES:
+            start = points[[m.queryIdx for m in good]]
+            end = others[[m.trainIdx for m in good]]
+            rows, inliers = cv2.estimateAffinePartial2D(start, end, ransacReprojThreshold=1.5)
+            if rows is not None and inliers.sum() >= LINK_MATCHES:
+                matrix = np.vstack([rows, [0.0, 0.0, 1.0]])
+    if matrix is None or not 0.3 < np.linalg.det(matrix) ** 0.5 < 3:
+        return _shift(_centre(masks[a]), _centre(masks[b]))
+    return matrix
+
+
+def _view(frame: Tensor, mask: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """SIFT points of the masked object, in the frame's px, and their descriptors."""
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    top, left = int(rows[0]), int(columns[0])
+    box = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
+    grey = cv2.cvtColor(frame[:, box[0], box[1]].permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
+    up = max(1, min(6, round(LINK_SIDE / max(grey.shape))))
+    large = cv2.resize(grey, None, fx=up, fy=up, interpolation=cv2.INTER_CUBIC)
+    own = cv2.resize(mask[box].numpy().astype(np.uint8), (large.shape[1], large.shape[0]))
+    points, features = cv2.SIFT_create(contrastThreshold=0.02).detectAndCompute(large, own)
+    at = np.array([p.pt for p in points], dtype=np.float32).reshape(-1, 2)
+    return (at + 0.5) / up - 0.5 + np.array([left, top], dtype=np.float32), features

@@ -1,0 +1,241 @@
+"""The fit's optimisation: what a step looks at and what it costs, level by level from coarse to fine."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2l_cli.config import FitConfig, OptimConfig
+from t2l_cli.engine.atlas import fit_losses as term
+from t2l_cli.engine.atlas.camera import Array, Camera, apply, mosaic_bounds
+from t2l_cli.engine.atlas.field import Field, LayerField, Size, level_size
+from t2l_cli.engine.atlas.flow import Flow, pixel_centres, reduce_frame
+from t2l_cli.engine.atlas.mapping import sample
+from t2l_cli.engine.atlas.textures import resample
+from t2l_cli.engine.losses import Losses
+from t2l_cli.engine.optimize import LastGood, Step, optimise
+
+FREE_ALPHA = 0.3  # part of the fit after which colours may move the opacity; before, its gradients cheat
+BOOTSTRAP_END = 0.5
+WARM_UP, PLATEAU, LOWEST = 20, 0.6, 0.05  # of the rates: steps to rise, part of the fit until they fall, the last one
+FINEST_SHARE = 1.5  # steps at the finest level for one at each of the others
+LEAST_STEPS = 150
+BATCH_PIXELS = 6e6  # of all frames in a step, at most
+FOREGROUND_DENSITY = 1.15  # texels of the foreground's texture for one of the background's, along a px
+MASK_BLUR = 1.0  # px
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the front end found, at working size (h, w), on the training device.
+
+    frames: (T, 3, h, w) uint8. mask: (T, h, w) in [0, 1], the foreground as first guessed, or None. path: (T, 3, 3),
+    the foreground's motion.
+    """
+
+    frames: Tensor
+    flow: Flow
+    camera: Camera
+    mask: Tensor | None
+    path: Array | None
+
+    @property
+    def size(self) -> Size:
+        """(h, w)."""
+        return self.frames.shape[-2], self.frames.shape[-1]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The scene at one level. mask: (T, 1, h, w); outside: (T, 1, h, w), 1 where no foreground may be."""
+
+    level: int
+    frames: Tensor
+    flow: Flow
+    mask: Tensor | None
+    outside: Tensor | None
+
+
+class Training:
+    """Fits ``model`` to a scene. ``steps`` is the iterator of its steps."""
+
+    def __init__(self, scene: Scene, config: FitConfig, device: torch.device) -> None:
+        """Build the model and enter the coarsest level."""
+        self.scene, self.config, self.device = scene, config, device
+        self.levels = _levels(scene.size, config.levels)
+        self.model = build_field(scene, config, self.levels).to(device)
+        pairs = len(scene.frames) - 1
+        pixels = 2 * scene.size[0] * scene.size[1]
+        self.pairs = max(1, min(config.pairs, pairs, int(BATCH_PIXELS / pixels)))
+        self.n_steps = max(LEAST_STEPS, round(config.visits * len(scene.frames) / (2 * self.pairs)))
+        self._starts = self._stage_starts()
+        self._order = _shuffled(pairs, torch.Generator().manual_seed(config.seed))
+        self.stage = self._enter(self.levels - 1)
+        share = 0 * self.stage.frames[:, :1].float() if self.stage.mask is None else self.stage.mask
+        resample(self.model, self.stage.level, self.stage.frames, share)
+        self.last_good = LastGood(self.model)
+        self.steps = self._iterate()
+
+    def _iterate(self) -> Iterator[Step]:
+        rates = self.config.rates
+        groups: list[dict[str, object]] = [
+            {"params": [p for layer in self.model.layers() for p in layer.texture.parameters()], "rate": rates.texture},
+            {"params": [layer.mapping.grid for layer in self.model.layers()], "rate": rates.grid},
+            {"params": [layer.mapping.linear for layer in self.model.layers()], "rate": rates.linear},
+        ]
+        if self.model.opacity is not None:
+            groups.append({"params": list(self.model.opacity.parameters()), "rate": rates.alpha})
+        steps = optimise(
+            self.model,
+            self.losses,
+            OptimConfig(steps=self.n_steps),
+            check_every=10,
+            last_good=self.last_good,
+            optimizer=torch.optim.Adam(groups, betas=(0.9, 0.99)),
+            schedule=self._rate,
+        )
+        for step in steps:
+            yield dataclasses.replace(step, stage=f"fit {self.levels - self.stage.level} of {self.levels}")
+
+    def losses(self, i: int) -> Losses:
+        """The weighted terms of step ``i`` on the next pairs of frames."""
+        level = self.levels - 1 - sum(i >= start for start in self._starts[1:])
+        if level != self.stage.level:
+            self.stage = self._enter(level)
+            resample(self.model, level, self.stage.frames)
+        pairs = torch.tensor(list(itertools.islice(self._order, self.pairs)), device=self.device)
+        return self._terms(pairs, i / self.n_steps)
+
+    def _terms(self, pairs: Tensor, done: float) -> Losses:
+        stage, weights, model = self.stage, self.config.weights, self.model
+        index = term.stacked(pairs)
+        flow = term.batch_of(stage.flow, pairs)
+        size = flow.size
+        alpha = model.alpha(index, stage.level)
+        own = alpha.detach()
+        shares = {model.background: 1 - own}
+        if model.foreground is not None:
+            shares[model.foreground] = own
+        drawn, terms = [], {"flow": alpha.new_zeros(()), "rigid": alpha.new_zeros(())}
+        for layer, share in shares.items():
+            displacement = layer.mapping.displacement()
+            at = layer.mapping(index, size, displacement)
+            texture = layer.texture(stage.level)
+            drawn.append(sample(texture, layer.uv(at, layer.texture.sizes[stage.level])))
+            # in px of this level; a small layer counts no less than a large one
+            moved = term.flow_loss(at * (size[1] / model.size[1]), flow, share) / share.mean().clamp(min=0.05)
+            terms["flow"] = terms["flow"] + weights.flow * moved
+            terms["rigid"] = terms["rigid"] + weights.rigid * term.rigid_loss(displacement, model.size)
+        seen = own if done < FREE_ALPHA else alpha
+        picture = drawn[0] if len(drawn) == 1 else seen * drawn[1] + (1 - seen) * drawn[0]
+        error = picture - stage.frames[index].float() / 255
+        terms["colour"] = weights.colour * term.colour_loss(error)
+        terms["gradient"] = weights.gradient * term.gradient_loss(error)
+        if stage.mask is not None and stage.outside is not None:
+            terms["alpha_flow"] = weights.alpha_flow * term.alpha_flow_loss(alpha, flow)
+            left = max(0.0, 1 - done / BOOTSTRAP_END)
+            terms["bootstrap"] = weights.bootstrap * left * term.bootstrap_loss(alpha, stage.mask[index])
+            terms["outside"] = weights.outside * (alpha * stage.outside[index]).mean()
+            terms["area"] = weights.area * alpha.mean()
+            terms["variation"] = weights.variation * term.variation_loss(alpha)
+            terms["sparsity"] = weights.sparsity * ((1 - alpha) * drawn[1]).abs().mean()
+            terms["binary"] = weights.binary * done * term.binary_loss(alpha)
+        return Losses(terms)
+
+    def _enter(self, level: int) -> Stage:
+        """The scene at ``level``."""
+        scene, size = self.scene, level_size(self.scene.size, level)
+        frames = torch.stack([reduce_frame(f, size) for f in scene.frames.cpu()]).to(self.device)
+        flow = scene.flow.resized(size).to(self.device)
+        if scene.mask is None:
+            return Stage(level, frames, flow, None, None)
+        mask = F.interpolate(scene.mask[:, None], size=size, mode="area")
+        margin = max(1.0, self.config.mask_margin * min(size))
+        near = np.stack([_grown(m[0].numpy(), margin) for m in mask])[:, None]
+        soft = np.stack([cv2.GaussianBlur(m[0].numpy(), (0, 0), MASK_BLUR) for m in mask])[:, None]
+        stage = Stage(
+            level, frames, flow, torch.from_numpy(soft).to(self.device), 1 - torch.from_numpy(near).to(self.device)
+        )
+        if level == self.levels - 1 and self.model.opacity is not None and stage.mask is not None:
+            self.model.opacity.show(torch.logit(stage.mask.clamp(0.02, 0.98)), level)
+        return stage
+
+    def _stage_starts(self) -> list[int]:
+        """First step of each level, the coarsest first."""
+        parts = [1.0] * (self.levels - 1) + [FINEST_SHARE]
+        return [round(self.n_steps * sum(parts[:k]) / sum(parts)) for k in range(self.levels)]
+
+    def _rate(self, i: int) -> float:
+        """Factor on all rates: a short rise, a plateau, a cosine down."""
+        rise, done = min(1.0, (i + 1) / WARM_UP), i / self.n_steps
+        if done < PLATEAU:
+            return rise
+        fall = 0.5 * (1 + math.cos(math.pi * (done - PLATEAU) / (1 - PLATEAU)))
+        return rise * (LOWEST + (1 - LOWEST) * fall)
+
+
+def _levels(size: Size, most: int) -> int:
+    """How many levels: none shorter than some 40 px."""
+    return max(1, min(most, 1 + int(math.log2(max(1.0, min(size) / 40)))))
+
+
+def _shuffled(n: int, random: torch.Generator) -> Iterator[int]:
+    """0 to n - 1 in random order, again and again."""
+    while True:
+        yield from torch.randperm(n, generator=random).tolist()
+
+
+def _grown(mask: np.ndarray, margin: float) -> np.ndarray:  # type: ignore[type-arg]
+    """``mask`` (h, w) grown by ``margin`` px, with a soft rim."""
+    side = 2 * math.ceil(margin) + 1
+    grown = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    return np.asarray(cv2.GaussianBlur(grown, (0, 0), max(0.5, margin / 3)))
+
+
+def build_field(scene: Scene, config: FitConfig, levels: int) -> Field:
+    """The model of a scene before the fit: mappings as the front end found them, textures empty."""
+    size, n = scene.size, len(scene.frames)
+    points = config.spacing * min(size) / 90  # px between control points
+    grid = (max(2, n // 2), max(3, round(size[0] / points) + 1), max(3, round(size[1] / points) + 1))
+    coarse = (grid[0], max(3, grid[1] // 2 + 1), max(3, grid[2] // 2 + 1))
+    left, top, right, bottom = mosaic_bounds(scene.camera.matrices, size)
+    box = (left - 2, top - 2, right + 2, bottom + 2)
+    density = config.texels / _usual_scale(scene.camera.matrices, size)
+    background = LayerField(scene.camera.matrices, size, coarse, box, density, levels)
+    if scene.mask is None or scene.path is None:
+        return Field(background, None, n, size, levels)
+    box = _object_box(scene.path, scene.mask, config.mask_margin * min(size))
+    own = scene.mask.flatten(1).amax(1) > 0.5
+    density = FOREGROUND_DENSITY * config.texels / _usual_scale(scene.path[own.cpu().numpy()], size)
+    return Field(background, LayerField(scene.path, size, grid, box, density, levels), n, size, levels)
+
+
+def _usual_scale(matrices: Array, size: Size) -> float:
+    """Reference px along a px in the middle of the frame, median over frames."""
+    middle = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]])
+    step = middle + torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    at = apply(torch.from_numpy(matrices).float(), step[:, None])[:, :, 0]
+    jacobian = torch.stack([at[:, 1] - at[:, 0], at[:, 2] - at[:, 0]], -1)
+    return max(1e-3, torch.linalg.det(jacobian).abs().sqrt().median().item())
+
+
+def _object_box(path: Array, mask: Tensor, margin: float) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) in reference px of the masked pixels (T, h, w) and a ``margin``, without outliers."""
+    points = pixel_centres((mask.shape[-2], mask.shape[-1]))
+    own = [apply(torch.from_numpy(path[t : t + 1]).float(), points)[0][_near(mask[t])] for t in range(len(mask))]
+    at = np.concatenate([o.numpy() for o in own])
+    (left, top), (right, bottom) = np.quantile(at, 0.002, 0) - margin, np.quantile(at, 0.998, 0) + margin
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _near(mask: Tensor) -> Tensor:
+    return torch.from_numpy(cv2.dilate((mask > 0.5).to(torch.uint8).numpy(), np.ones((7, 7), np.uint8))) > 0
