@@ -63,19 +63,30 @@ def check_output(
     form = format_of(path)
     if size is not None and max(size) > form.max_side:
         raise RequestError(f"{form.name} holds at most {form.max_side} pixels a side; use .png for {shown(path)}.")
+    check_place(path, overwrite, source)
+
+
+def check_place(path: Path, overwrite: bool, source: str | Path | None, folder: bool = False) -> None:
+    """RequestError where ``path``, a file or a ``folder``, cannot or should not be written.
+
+    A missing or unwritable parent, something of the other kind in its place, an existing one without ``overwrite``, the
+    ``source`` itself.
+    """
     try:
-        _check_place(path, overwrite, source)
+        _check_place(path, overwrite, source, folder)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
         raise RequestError(f"cannot write {shown(path)}: {why}.") from error
 
 
-def _check_place(path: Path, overwrite: bool, source: str | Path | None) -> None:
-    folder = path.parent
-    if not folder.is_dir():
-        raise RequestError(f"the folder {shown(folder)} for {shown(path)} does not exist.")
-    if path.is_dir():
+def _check_place(path: Path, overwrite: bool, source: str | Path | None, folder: bool) -> None:
+    parent = path.parent
+    if not parent.is_dir():
+        raise RequestError(f"the folder {shown(parent)} for {shown(path)} does not exist.")
+    if path.is_dir() and not folder:
         raise RequestError(f"{shown(path)} is a folder; name a file in it.")
+    if path.exists() and folder and not path.is_dir():
+        raise RequestError(f"{shown(path)} is a file; name a folder.")
     try:
         path.lstat()
     except FileNotFoundError:
@@ -85,8 +96,8 @@ def _check_place(path: Path, overwrite: bool, source: str | Path | None) -> None
             raise RequestError(f"the output {shown(path)} is the input itself; choose another --output.")
         if not overwrite:
             raise RequestError(f"{shown(path)} exists; choose another --output or add --overwrite.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise RequestError(f"the folder {shown(folder)} is not writable.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RequestError(f"the folder {shown(parent)} is not writable.")
 
 
 def _same_file(path: Path, other: Path) -> bool:

@@ -8,11 +8,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.camera import Array, chain, pair_motions
-from t2l_cli.engine.atlas.flow import Flow
+from t2l_cli.engine.atlas.camera import Array, apply, chain, pair_motions
+from t2l_cli.engine.atlas.flow import Flow, pixel_centres
 
 SEEN = 0.02  # of the largest foreground: a frame that shows less shows none
 GOOD = 0.5  # of the largest: an object that the frame's border cuts to less is not followed any further
+SUPPORTED = 0.3  # of the object that must move as its similarity says
 LINK_SIDE = 256  # px to which the two views of an object are enlarged before they are matched
 LINK_MATCHES = 6  # agreeing points that make a match
 RATIO = 0.8  # Lowe's test: the best match is so much nearer than the second
@@ -29,8 +30,8 @@ def object_path(flow: Flow, masks: Tensor, frames: Tensor) -> Array:
     seen = np.flatnonzero(areas >= max(1.0, SEEN * areas.max()))
     motions = pair_motions(flow, masks, "similarity")
     for t, motion in enumerate(motions):
-        if motion is None and areas[t] and areas[t + 1]:
-            motions[t] = _shift(_centre(masks[t]), _centre(masks[t + 1]))
+        if areas[t] and areas[t + 1] and (motion is None or _support(motion, flow, masks[t], t) < SUPPORTED):
+            motions[t] = _link(frames, masks, t, t + 1)  # too fast for the flow
     stays = _stays(areas, masks)
     best = [int(stay[np.argmax(areas[stay])]) for stay in stays]  # of each stay, the frame that shows most
     home = best[int(np.argmax(areas[best]))]
@@ -52,6 +53,14 @@ def _stays(areas: npt.NDArray[np.float32], masks: Tensor) -> list[npt.NDArray[np
     gaps = [(int(a), int(b)) for a, b in zip(good[:-1], good[1:], strict=True) if b - a > 1]
     cuts = [a + 1 + int(np.argmin(areas[a + 1 : b])) for a, b in gaps]
     return [np.arange(a, b) for a, b in zip([0, *cuts], [*cuts, len(areas)], strict=True)]
+
+
+def _support(motion: Array, flow: Flow, mask: Tensor, t: int) -> float:
+    """Part of the object in frame ``t`` that moves along a flow to be trusted and as ``motion`` says."""
+    points = pixel_centres(flow.size)
+    told = apply(torch.from_numpy(motion[None]).float(), points)[0] - points
+    agree = (flow.forward[t].permute(1, 2, 0) - told).norm(dim=-1) < 2.0
+    return ((agree & flow.forward_ok[t] & mask).sum() / mask.sum()).item()
 
 
 def _centre(mask: Tensor) -> npt.NDArray[np.float64]:

@@ -1,0 +1,136 @@
+"""From LNA's networks to an Atlas: the textures at a resolution R, cropped to what the clip uses (supplement, 3.1).
+
+Texel i of the foreground stands for i / R, of the background for i / R - 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2l_cli.engine.atlas.mapping import reconstruct
+from t2l_cli.engine.atlas.model import OPAQUE, Atlas, AtlasLayer, ClipIdentity, used_texels
+from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
+from t2l_cli.errors import RequestError
+
+RESOLUTION = 2000  # texels across LNA's unit square
+CHUNK = 2**17  # locations evaluated at a time: some 150 MB of activations
+MAX_TEXELS = 100_000_000
+_OFFSET = {"foreground": 0.0, "background": -1.0}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Progress in words and numbers."""
+
+    name: str
+    done: int
+    total: int
+
+
+class Discretization:
+    """Iterate it for the stages; then ``result()`` is the Atlas. RequestError where the resolution asks too much."""
+
+    def __init__(
+        self,
+        networks: NeuralAtlas,
+        clip: ClipIdentity,
+        resolution: int = RESOLUTION,
+        device: torch.device | str = "cpu",
+        trained_frames: int | None = None,
+    ) -> None:
+        if not 16 <= resolution <= 16_000:
+            raise RequestError(f"--resolution must be between 16 and 16000, not {resolution}.")
+        self.networks, self.clip, self.resolution = networks.to(device).eval(), clip, resolution
+        self.device, self.trained_frames = torch.device(device), trained_frames or clip.frames
+        self._atlas: Atlas | None = None
+        self._stages = self._work()
+
+    def __iter__(self) -> Iterator[Stage]:
+        return self._stages
+
+    def result(self) -> Atlas:
+        """The atlas; works off what is left to do."""
+        for _ in self._stages:
+            pass
+        assert self._atlas is not None
+        return self._atlas
+
+    def network_frame(self, t: int) -> Tensor:
+        """Frame ``t`` as the networks themselves have it, (3, H, W)."""
+        rgb = self._evaluate(self.networks.reconstruct, self._locations(t))
+        return rgb.T.reshape(3, self.clip.height, self.clip.width)
+
+    def _work(self) -> Iterator[Stage]:
+        clip = self.clip
+        shape = (clip.frames, clip.height, clip.width)
+        uv = {name: torch.empty(*shape, 2) for name in _OFFSET}
+        alpha = torch.empty(shape)
+        maps = {"foreground": self.networks.foreground_uv, "background": self.networks.background_uv}
+        for t in range(clip.frames):
+            at = self._locations(t)
+            alpha[t] = self._evaluate(self.networks.opacity, at).reshape(shape[1:])
+            for name, mapping in maps.items():
+                where = self._evaluate(mapping, at) - _OFFSET[name]
+                uv[name][t] = (where * self.resolution).reshape(*shape[1:], 2)
+            yield Stage("coordinates", t + 1, clip.frames)
+        layers = {}
+        for k, name in enumerate(_OFFSET):
+            layers[name] = self._layer(name, uv[name], alpha if name == "foreground" else 1 - alpha)
+            yield Stage("textures", k + 1, len(_OFFSET))
+        origin = {"maker": "layered-neural-atlases", "resolution": self.resolution}
+        self._atlas = Atlas(layers["foreground"], layers["background"], alpha, clip, origin)
+
+    def _layer(self, name: str, uv: Tensor, share: Tensor) -> AtlasLayer:
+        """Crop to the box of what the layer shows, and paint that; ``uv`` is moved in place."""
+        low, high = _box(uv, share if name == "foreground" else torch.ones_like(share))
+        width, height = (int(h - l) + 1 for h, l in zip(high.tolist(), low.tolist(), strict=True))
+        if width * height > MAX_TEXELS:
+            raise RequestError(f"the {name} atlas would have {width} x {height} texels; choose a lower --resolution.")
+        x = (torch.arange(width) + low[0]) / self.resolution + _OFFSET[name]
+        y = (torch.arange(height) + low[1]) / self.resolution + _OFFSET[name]
+        rows = max(1, CHUNK // width)
+        parts = []
+        for top in range(0, height, rows):
+            grid = torch.cartesian_prod(y[top : top + rows], x).flip(1)
+            parts.append(self._evaluate(self.networks.colour, grid))
+        uv -= low
+        texture = torch.cat(parts).T.reshape(3, height, width).contiguous()
+        return AtlasLayer(texture, uv, used_texels(uv, share, (height, width)))
+
+    def _locations(self, t: int) -> Tensor:
+        clip = self.clip
+        y, x = torch.meshgrid(torch.arange(clip.height), torch.arange(clip.width), indexing="ij")
+        time = torch.full_like(x, t).flatten()
+        return normalised(x.flatten(), y.flatten(), time, (clip.width, clip.height), self.trained_frames)
+
+    @torch.no_grad()
+    def _evaluate(self, function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+        return torch.cat([function(part.to(self.device)).cpu() for part in at.split(CHUNK)])
+
+
+def _box(uv: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole texels (2,) below and above every uv (T, H, W, 2) whose share is above OPAQUE; the least of two a side."""
+    least = next((level for level in (OPAQUE, 0.5, -1.0) if (share > level).any()), -1.0)
+    lows, highs = [], []
+    for at, own in zip(uv, share, strict=True):
+        if (own > least).any():
+            lows.append(at[own > least].amin(0))
+            highs.append(at[own > least].amax(0))
+    low, high = torch.stack(lows).amin(0).floor(), torch.stack(highs).amax(0).ceil()
+    return low, torch.maximum(high, low + 1)
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio of pictures in [0, 1], in dB; infinite where they are equal."""
+    error = (a.double() - b.double()).square().mean().item()
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def round_trip(atlas: Atlas, frame: Tensor, t: int) -> float:
+    """PSNR of frame ``t`` (3, H, W) rebuilt from the atlas, in dB."""
+    return psnr(reconstruct(atlas, t), frame)
