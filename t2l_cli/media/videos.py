@@ -144,7 +144,8 @@ def _probe_video(path: Path) -> ClipInfo:
                 notes.append("more than 8 bits a channel, read as 8")
         elif upright != size:
             raise RequestError(
-                f"the size of {shown(path)} changes at frame {frames}, from {size[0]} x {size[1]} to {upright[0]} x {upright[1]}."
+                f"the size of {shown(path)} changes at frame {frames}, "
+                f"from {size[0]} x {size[1]} to {upright[0]} x {upright[1]}."
             )
         frames, last = frames + 1, _time(frame)
     if not frames:

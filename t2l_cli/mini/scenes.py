@@ -208,9 +208,8 @@ def _mixing(canvas: Canvas, dice: Dice, m: int) -> tuple[Tensor, Tensor]:
     noise = canvas.clouds(dice, m)[:, None] + 2 * (
         dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, canvas.px, device=part.device)
     )
-    level = torch.stack([torch.quantile(f.flatten(), 1 - q.item()) for f, q in zip(noise, part, strict=True)])[
-        :, None, None, None
-    ]
+    levels = [torch.quantile(f.flatten(), 1 - q.item()) for f, q in zip(noise, part, strict=True)]
+    level = torch.tensor(levels, device=part.device)[:, None, None, None]
     patchy = torch.sigmoid((noise - level) * 20)
     lot = dice.uniform(m)
     kind = torch.where(lot < 0.4, PATCHY, torch.where(lot < 0.75, EVEN, BESIDE))

@@ -88,7 +88,7 @@ class Discretization:
     def _layer(self, name: str, uv: Tensor, share: Tensor) -> AtlasLayer:
         """Crop to the box of what the layer shows, and paint that; ``uv`` is moved in place."""
         low, high = _box(uv, share if name == "foreground" else torch.ones_like(share))
-        width, height = (int(h - l) + 1 for h, l in zip(high.tolist(), low.tolist(), strict=True))
+        width, height = (int(side) + 1 for side in (high - low).tolist())
         if width * height > MAX_TEXELS:
             raise RequestError(f"the {name} atlas would have {width} x {height} texels; choose a lower --resolution.")
         x = (torch.arange(width) + low[0]) / self.resolution + _OFFSET[name]

@@ -1,0 +1,1 @@
+"""Atlas files: our own folders, and the checkpoints of the published Layered Neural Atlases code."""

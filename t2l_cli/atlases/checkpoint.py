@@ -1,0 +1,80 @@
+"""Checkpoints of the published Layered Neural Atlases code: a file `checkpoint` beside a `config.json`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+
+from t2l_cli.engine.atlas.model import ClipIdentity
+from t2l_cli.engine.atlas.networks import FOREIGN, NeuralAtlas
+from t2l_cli.errors import RequestError
+from t2l_cli.media.paths import reason, shown
+
+CHECKPOINT, CONFIG = "checkpoint", "config.json"
+_NUMBERS = ("maximum_number_of_frames", "resx", "resy")
+
+
+def load_checkpoint(path: str | Path, clip: tuple[int, int, int] | None = None) -> tuple[NeuralAtlas, ClipIdentity]:
+    """Read a checkpoint (the file, or its folder) and say which clip it is of.
+
+    The published code trains on at most ``maximum_number_of_frames`` frames of size resx x resy, from the first on;
+    its networks' time is relative to the number of frames used, min(maximum, the clip's). ``clip`` = (frames, width,
+    height), where it is known, therefore counts: a shorter clip was used whole, of a longer one the first frames.
+    Without config.json the clip's own numbers are taken. The file cannot run code: it is read with weights_only.
+    Raises RequestError, in one line, for anything that is not such a checkpoint, and where size or frames are unknown.
+    """
+    path = Path(path)
+    file = path / CHECKPOINT if path.is_dir() else path
+    networks = NeuralAtlas.from_state(_state(file))
+    numbers = _numbers(file.parent / CONFIG)
+    if numbers is None:
+        if clip is None:
+            raise RequestError(f"there is no {CONFIG} beside {shown(file)}: give the clip with --clip-file.")
+        return networks, ClipIdentity(*clip)
+    frames, width, height = numbers
+    if clip is None:
+        return networks, ClipIdentity(frames, width, height)
+    if clip[1:] != (width, height):
+        raise RequestError(f"the atlas is of a clip of {width} x {height} px, this one is {clip[1]} x {clip[2]}.")
+    if clip[0] > frames:
+        raise RequestError(f"the atlas has {frames} frames, the clip {clip[0]}; --frames 0:{frames} picks them.")
+    return networks, ClipIdentity(clip[0], width, height)
+
+
+def _state(file: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RequestError(f"there is no checkpoint {shown(file)}.") from error
+    except OSError as error:
+        raise RequestError(f"cannot read {shown(file)}: {reason(error)}.") from error
+    except pickle.UnpicklingError as error:
+        raise RequestError(
+            f"{shown(file)} is not a checkpoint of plain weights: it is damaged, or holds code, which is never run."
+        ) from error
+    except (RuntimeError, EOFError, BadZipFile, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+        raise RequestError(f"{shown(file)} is damaged or not a checkpoint.") from error
+    if not isinstance(state, dict):
+        raise RequestError(f"{FOREIGN}: {shown(file)} holds a {type(state).__name__}.")
+    return state
+
+
+def _numbers(config: Path) -> tuple[int, int, int] | None:
+    """(frames, width, height) of config.json; None where there is none."""
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        frames, width, height = (settings[name] for name in _NUMBERS)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RequestError(f"cannot read {shown(config)}: {reason(error)}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{shown(config)} does not say {', '.join(_NUMBERS)}.") from error
+    if not all(isinstance(n, int) and 0 < n < 100_000 for n in (frames, width, height)):
+        raise RequestError(f"{shown(config)} says {frames} frames of {width} x {height} px: that cannot be.")
+    return frames, width, height

@@ -1,0 +1,133 @@
+"""An Atlas as a folder (video method, section 1).
+
+foreground.png, background.png   what a person opens and paints over: RGBA, unused texels transparent
+atlas.safetensors                coordinates and opacity (float32); textures (16 bits: the PNGs' 8 would cost accuracy)
+atlas.json                       format, version, the clip's identity, how the coordinates are meant, what made it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, ClipIdentity
+from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.output import check_place, save_layer
+from t2l_cli.media.paths import reason, shown
+
+FORMAT, VERSION = "t2l-atlas", 1
+TENSORS, RECORD = "atlas.safetensors", "atlas.json"
+CONVENTION = "uv: texels (x, y) of the layer's texture; the first texel's centre is (0, 0); y points down"
+_LEVELS = 65_535  # of a stored texture: 1.5e-5 apart, all over [0, 1]
+
+
+def is_atlas_folder(path: str | Path) -> bool:
+    """Whether ``path`` looks like a folder that ``save_atlas`` wrote."""
+    return (Path(path) / RECORD).is_file()
+
+
+def check_atlas_output(path: str | Path, overwrite: bool) -> None:
+    """Raise RequestError, before any work, where :func:`save_atlas` could not or should not write ``path``."""
+    path = Path(path)
+    check_place(path, overwrite, None, folder=True)
+    if path.is_dir() and any(path.iterdir()) and not is_atlas_folder(path):
+        raise RequestError(f"the folder {shown(path)} holds something else than an atlas and is left as it is.")
+
+
+def save_atlas(atlas: Atlas, folder: str | Path, overwrite: bool = False) -> None:
+    """Write ``folder``, whole or not at all; OutputError where that fails, RequestError as ``check_atlas_output``."""
+    folder = Path(folder)
+    check_atlas_output(folder, overwrite)
+    work: Path | None = None
+    try:
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", dir=folder.parent))
+        _fill(atlas, work)
+        work.chmod(0o755)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        os.rename(work, folder)
+    except (OSError, SafetensorError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise OutputError(f"could not write the atlas {shown(folder)}: {why}.") from error
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _fill(atlas: Atlas, folder: Path) -> None:
+    tensors = {"alpha": atlas.alpha.contiguous()}
+    for name in LAYERS:
+        layer = atlas.layer(name)
+        tensors[f"{name}.uv"] = layer.uv.contiguous()
+        tensors[f"{name}.texture"] = (layer.texture.clamp(0, 1) * _LEVELS).round().to(torch.uint16).contiguous()
+        tensors[f"{name}.used"] = layer.used.contiguous()
+        save_layer(folder / f"{name}.png", *texture_bytes(layer))
+    save_file(tensors, folder / TENSORS)
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "clip": dataclasses.asdict(atlas.clip),
+        "coordinates": CONVENTION,
+        "sizes": {name: {"width": atlas.layer(name).size[1], "height": atlas.layer(name).size[0]} for name in LAYERS},
+        "origin": atlas.origin,
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def texture_bytes(layer: AtlasLayer) -> tuple[Bytes, Bytes]:
+    """The texture in 8 bits, (H_a, W_a, 3), and what is in use as opacity, (H_a, W_a)."""
+    rgb = (layer.texture.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    return rgb, (layer.used.to(torch.uint8) * 255).cpu().numpy()
+
+
+def load_atlas(folder: str | Path) -> Atlas:
+    """Read an atlas folder; RequestError, in one line, for whatever is missing, broken or does not belong together."""
+    folder = Path(folder)
+    record = _record(folder)
+    try:
+        tensors = load_file(folder / TENSORS)
+    except FileNotFoundError as error:
+        raise RequestError(f"the atlas {shown(folder)} has no {TENSORS}.") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RequestError(f"the atlas {shown(folder)} is broken: {TENSORS} cannot be read.") from error
+    try:
+        clip = ClipIdentity(**record["clip"])
+        layers = [_layer(tensors, name) for name in LAYERS]
+        alpha = tensors["alpha"].float()
+    except (KeyError, TypeError) as error:
+        raise RequestError(f"the atlas {shown(folder)} is broken: {error} is missing or wrong.") from error
+    if not alpha.isfinite().all():
+        raise RequestError(f"the atlas {shown(folder)} is broken: its opacity holds NaN or infinity.")
+    return Atlas(*layers, alpha, clip, record.get("origin") or {})
+
+
+def _layer(tensors: dict[str, Tensor], name: str) -> AtlasLayer:
+    uv = tensors[f"{name}.uv"].float()
+    if not uv.isfinite().all():
+        raise RequestError(f"the atlas is broken: the {name}'s coordinates hold NaN or infinity.")
+    return AtlasLayer(tensors[f"{name}.texture"].float() / _LEVELS, uv, tensors[f"{name}.used"].bool())
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RequestError(f"{shown(folder)} is not an atlas: it has no {RECORD}.") from error
+    except (OSError, ValueError) as error:
+        raise RequestError(f"the atlas {shown(folder)} is broken: {RECORD} cannot be read.") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("version"), int):
+        raise RequestError(f"{shown(folder / RECORD)} is not the record of an atlas.")
+    if record["version"] > VERSION:
+        raise RequestError(f"the atlas {shown(folder)} was made by a newer t2l (format {record['version']}); update.")
+    return record
