@@ -26,9 +26,11 @@ from t2l_cli.media.compositing import composite
 from t2l_cli.media.images import Picture, check_output, load_mask, load_picture, save_picture
 
 if TYPE_CHECKING:
+    from t2l_cli.engine.clip import Clip
+    from t2l_cli.engine.edit import Edit
     from t2l_cli.engine.image import ImageEdit
     from t2l_cli.engine.optimize import Step
-    from t2l_cli.weights.loading import LoadedClip
+    from t2l_cli.engine.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def run(request: Request, terminal: Terminal) -> None:
         timings.lap("start")
         run_dir = None if request.run_dir is None else RunDir(request.run_dir)
         interruption.be_patient()
-        last, failure = _optimise(edit, terminal, interruption, run_dir)
+        last, failure = optimise(edit, terminal, interruption, run_dir)
         if last is None:
             raise failure or KeyboardInterrupt
         timings.lap("optimise")
@@ -105,31 +107,34 @@ def _prepare(request: Request, terminal: Terminal) -> tuple[Picture, ImageEdit, 
     check_output(request.output, request.overwrite, request.source, picture.size)
     mask = None if request.mask is None else load_mask(request.mask, picture.size)
     config = request.config
+    clip, runtime, sha256 = load_eyes(config, request.clip_weights, request.offline, terminal)
+
+    from t2l_cli.engine.image import ImageEdit
+
+    edit = ImageEdit(tensor_of(picture.rgb), clip, config, runtime, None if mask is None else tensor_of(mask))
+    introduce(edit, terminal)
+    return picture, edit, sha256
+
+
+def load_eyes(
+    config: EditConfig, weights: Path | None, offline: bool, terminal: Terminal
+) -> tuple[Clip, Runtime, str | None]:
+    """CLIP on the device that ``config`` asks for, with a download shown; the runtime; the weights' SHA-256."""
+    from t2l_cli.engine.clip import Clip
+    from t2l_cli.engine.runtime import resolve
+    from t2l_cli.weights.loading import load_clip
+
     if config.clip == "mini":
         from t2l_cli import mini
 
         terminal.note(mini.ABOUT)
-
-    from t2l_cli.engine.clip import Clip
-    from t2l_cli.engine.image import ImageEdit
-    from t2l_cli.engine.runtime import resolve
-
     runtime = resolve(config.device, config.precision)
-    loaded = _load_clip(request, terminal)
-    clip = Clip(loaded.model, loaded.tokenizer, runtime.device, runtime.dtype)
-    edit = ImageEdit(tensor_of(picture.rgb), clip, config, runtime, None if mask is None else tensor_of(mask))
-    _introduce(edit, terminal)
-    return picture, edit, loaded.sha256
+    with download(terminal, config.clip) as tell:
+        loaded = load_clip(config.clip, weights, offline, tell)
+    return Clip(loaded.model, loaded.tokenizer, runtime.device, runtime.dtype), runtime, loaded.sha256
 
 
-def _load_clip(request: Request, terminal: Terminal) -> LoadedClip:
-    from t2l_cli.weights.loading import load_clip
-
-    with download(terminal, request.config.clip) as tell:
-        return load_clip(request.config.clip, request.clip_weights, request.offline, tell)
-
-
-def _introduce(edit: ImageEdit, terminal: Terminal) -> None:
+def introduce(edit: Edit, terminal: Terminal) -> None:
     """Say what was chosen for the user."""
     config = edit.config
     height, width = edit.size
@@ -143,8 +148,8 @@ def _introduce(edit: ImageEdit, terminal: Terminal) -> None:
         terminal.note("what is there now: CLIP finds none of the prompt's words in the picture; --roi names it")
 
 
-def _optimise(
-    edit: ImageEdit, terminal: Terminal, interruption: Interruption, run_dir: RunDir | None
+def optimise(
+    edit: Edit, terminal: Terminal, interruption: Interruption, run_dir: RunDir | None
 ) -> tuple[Step | None, DivergedError | None]:
     """Run the steps to their end, an interruption or a divergence; the last step that was done, and the divergence."""
     last = None
@@ -179,10 +184,10 @@ def _finish(
     notes = save_picture(request.output, rgb, picture.alpha, picture.icc, picture.exif, request.overwrite)
     timings.lap("finish")
     record |= {
-        "source": _absolute(request.source),
-        "output": _absolute(request.output),
-        "mask": None if request.mask is None else _absolute(request.mask),
-        "clip_weights": None if request.clip_weights is None else _absolute(request.clip_weights),
+        "source": absolute(request.source),
+        "output": absolute(request.output),
+        "mask": None if request.mask is None else absolute(request.mask),
+        "clip_weights": None if request.clip_weights is None else absolute(request.clip_weights),
         "picture_size": list(picture.size),
         "seconds": timings.seconds,
     }
@@ -195,5 +200,6 @@ def _finish(
         terminal.result([request.output], record)
 
 
-def _absolute(path: str | Path) -> str:
+def absolute(path: str | Path) -> str:
+    """``path`` for the record: absolute; "-" stays."""
     return "-" if str(path) == "-" else str(Path(path).absolute())

@@ -29,10 +29,10 @@ def slug(text: str) -> str:
     return short.strip("-") or "edit"
 
 
-def default_output(source: str | Path, prompt: str) -> Path:
+def default_output(source: str | Path, prompt: str, suffix: str = ".png") -> Path:
     """``photo-crochet-swan.png`` for ``photo.jpg`` and "crochet swan"; stdin is called ``picture``."""
-    stem = "picture" if str(source) == "-" else Path(source).stem
-    return Path(f"{_cut(stem)}-{slug(prompt)}.png")
+    stem = "picture" if str(source) == "-" else Path(source).resolve().stem
+    return Path(f"{_cut(stem)}-{slug(prompt)}{suffix}")
 
 
 def _try_folder(folder: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from t2l_cli.cli.settings import DEFAULT_PRESET, default_of
-from t2l_cli.config import PRESETS
+from t2l_cli.config import PRESETS, EditConfig, Preset
 
 RUN, CLIP, EDIT, OUTPUT = "Time and quality", "CLIP", "What to edit", "Output"
 ADVANCED = "Advanced: loss weights and rates (the paper's defaults)"
@@ -20,15 +21,22 @@ def option(*names: str, help: str, panel: str | None = None, metavar: str | None
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, envvar=variable, **more)
 
 
-def _setting(*names: str, help: str, panel: str = ADVANCED, **more: Any) -> Any:
-    """An option for a field of EditConfig: None when not given, its default shown from config.py."""
-    value = default_of(names[0].lstrip("-").replace("-", "_"))
+def setting(*names: str, help: str, panel: str = ADVANCED, base: EditConfig | None = None, **more: Any) -> Any:
+    """An option for a field of EditConfig: None when not given, its default shown from ``base`` or config.py."""
+    value = default_of(names[0].lstrip("-").replace("-", "_"), base)
     return option(*names, help=f"{help} Default: {value}.", panel=panel, show_default=False, **more)
 
 
-def _preset_setting(*names: str, field: str, help: str, metavar: str = "N", panel: str = RUN) -> Any:
+def preset_setting(
+    *names: str,
+    field: str,
+    help: str,
+    metavar: str = "N",
+    panel: str = RUN,
+    presets: Mapping[str, Preset] = PRESETS,
+) -> Any:
     """An option whose default is the preset's."""
-    values = ", ".join(f"{name} {getattr(preset, field)}" for name, preset in PRESETS.items())
+    values = ", ".join(f"{name} {getattr(preset, field)}" for name, preset in presets.items())
     return option(
         *names, help=f"{help} Default: the preset's ({values}).", panel=panel, metavar=metavar, show_default=False
     )
@@ -87,7 +95,7 @@ Config = Annotated[
 
 ClipName = Annotated[
     str | None,
-    _setting(
+    setting(
         "--clip",
         metavar="NAME",
         panel=CLIP,
@@ -109,49 +117,49 @@ PresetName = Annotated[
         f"Default: {DEFAULT_PRESET}.",
     ),
 ]
-Steps = Annotated[int | None, _preset_setting("--steps", field="steps", help="Optimisation steps.")]
+Steps = Annotated[int | None, preset_setting("--steps", field="steps", help="Optimisation steps.")]
 Size = Annotated[
     int | None,
-    _preset_setting("--size", field="size", metavar="PX", help="Short side in training, px; the result has full size."),
+    preset_setting("--size", field="size", metavar="PX", help="Short side in training, px; the result has full size."),
 ]
 Views = Annotated[
-    int | None, _preset_setting("--views", field="n_views", help="Augmented views of a picture for CLIP, a step.")
+    int | None, preset_setting("--views", field="n_views", help="Augmented views of a picture for CLIP, a step.")
 ]
 Tries = Annotated[
     int | None,
-    _preset_setting("--tries", field="tries", help="Short starts from different seeds; CLIP's favourite is continued."),
+    preset_setting("--tries", field="tries", help="Short starts from different seeds; CLIP's favourite is continued."),
 ]
 Seed = Annotated[
     int | None,
-    _setting("--seed", metavar="N", panel=RUN, help="The same seed and inputs give the same result; always reported."),
+    setting("--seed", metavar="N", panel=RUN, help="The same seed and inputs give the same result; always reported."),
 ]
-Device = Annotated[str | None, _setting("--device", panel=RUN, metavar="auto|cpu|cuda[:N]|mps", help="Where to train.")]
+Device = Annotated[str | None, setting("--device", panel=RUN, metavar="auto|cpu|cuda[:N]|mps", help="Where to train.")]
 Precision = Annotated[
-    str | None, _setting("--precision", panel=RUN, metavar="auto|fp32|bf16", help="CLIP's arithmetic.")
+    str | None, setting("--precision", panel=RUN, metavar="auto|fp32|bf16", help="CLIP's arithmetic.")
 ]
 
-ScreenWeight = Annotated[float | None, _setting("--screen-weight", metavar="X", help="lambda_g, of L_screen.")]
-StructureWeight = Annotated[float | None, _setting("--structure-weight", metavar="X", help="lambda_s, of L_structure.")]
-SparsityWeight = Annotated[float | None, _setting("--sparsity-weight", metavar="X", help="lambda_r, of L_reg.")]
-L1Weight = Annotated[float | None, _setting("--l1-weight", metavar="X", help="gamma, the L1 part of L_reg.")]
+ScreenWeight = Annotated[float | None, setting("--screen-weight", metavar="X", help="lambda_g, of L_screen.")]
+StructureWeight = Annotated[float | None, setting("--structure-weight", metavar="X", help="lambda_s, of L_structure.")]
+SparsityWeight = Annotated[float | None, setting("--sparsity-weight", metavar="X", help="lambda_r, of L_reg.")]
+L1Weight = Annotated[float | None, setting("--l1-weight", metavar="X", help="gamma, the L1 part of L_reg.")]
 BootstrapWeight = Annotated[
-    float | None, _setting("--bootstrap-weight", metavar="X", help="Relevancy bootstrap, annealed to 0.")
+    float | None, setting("--bootstrap-weight", metavar="X", help="Relevancy bootstrap, annealed to 0.")
 ]
-Distance = Annotated[str | None, _setting("--distance", metavar="spherical|cosine", help="D(x, y) of the text terms.")]
-Lr = Annotated[float | None, _setting("--lr", metavar="X", help="MADGRAD's learning rate.")]
+Distance = Annotated[str | None, setting("--distance", metavar="spherical|cosine", help="D(x, y) of the text terms.")]
+Lr = Annotated[float | None, setting("--lr", metavar="X", help="MADGRAD's learning rate.")]
 LrDecay = Annotated[
     float | None,
-    _preset_setting(
+    preset_setting(
         "--lr-decay", field="lr_decay", metavar="X", panel=ADVANCED, help="Factor on the learning rate a step."
     ),
 ]
-LrMin = Annotated[float | None, _setting("--lr-min", metavar="X", help="Floor of the learning rate.")]
-WeightDecay = Annotated[float | None, _setting("--weight-decay", metavar="X", help="MADGRAD's weight decay.")]
-Momentum = Annotated[float | None, _setting("--momentum", metavar="X", help="MADGRAD's momentum.")]
+LrMin = Annotated[float | None, setting("--lr-min", metavar="X", help="Floor of the learning rate.")]
+WeightDecay = Annotated[float | None, setting("--weight-decay", metavar="X", help="MADGRAD's weight decay.")]
+Momentum = Annotated[float | None, setting("--momentum", metavar="X", help="MADGRAD's momentum.")]
 SourceEvery = Annotated[
-    int | None, _setting("--source-every", metavar="N", help="Steps between visits of the un-augmented picture.")
+    int | None, setting("--source-every", metavar="N", help="Steps between visits of the un-augmented picture.")
 ]
 TrySteps = Annotated[
     int | None,
-    _preset_setting("--try-steps", field="try_steps", panel=ADVANCED, help="Length of one of the --tries."),
+    preset_setting("--try-steps", field="try_steps", panel=ADVANCED, help="Length of one of the --tries."),
 ]

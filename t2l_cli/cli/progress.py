@@ -144,8 +144,10 @@ def _pace(pace: Pace, steps_left: int) -> str:
 
 def losses(step: Step) -> str:
     """The total and the terms of ``step`` in a line."""
-    terms = "  ".join(f"{name} {value:.4g}" for name, value in step.terms.items())
-    return f"loss {step.total:.4g}  {terms}"
+    terms = step.terms
+    if not terms:
+        return ""
+    return f"loss {sum(terms.values()):.4g}  " + "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
 
 
 def duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from t2l_cli.media.images import Picture, save_layer, save_picture
 from t2l_cli.media.paths import reason, shown
 
 if TYPE_CHECKING:
-    from t2l_cli.engine.image import ImageEdit
+    from t2l_cli.engine.edit import Edit
     from t2l_cli.engine.optimize import Step
 
 SNAPSHOTS = 8  # pictures of the layer on its way
@@ -39,11 +39,11 @@ class Timings:
         self._since = now
 
 
-def describe(edit: ImageEdit, weights_sha256: str | None, last: Step | None) -> dict[str, Any]:
+def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command: str = "edit-image") -> dict[str, Any]:
     """The part of a run's record that only the finished (or stopped) edit knows."""
     device = edit.runtime.device
     return {
-        "command": "edit-image",
+        "command": command,
         "seed": edit.seed,
         "config": dataclasses.asdict(edit.config),
         "texts": {
@@ -96,7 +96,7 @@ class RunDir:
             raise OutputError(f"could not write to --run-dir {shown(path)}: {reason(error)}.") from error
         self._rows: Any = None
 
-    def add(self, step: Step, edit: ImageEdit) -> None:
+    def add(self, step: Step, edit: Edit) -> None:
         """Note the losses of ``step``; every eighth of the run also the layer as it is."""
         terms = step.terms
         if self._rows is None:
@@ -111,10 +111,18 @@ class RunDir:
         self, record: dict[str, Any], picture: Picture, layer: tuple[Bytes, Bytes], composite: Bytes, suffix: str
     ) -> None:
         """Write layer.png, alpha.png, the ``composite`` with the output's ``suffix``, and run.json."""
-        self._csv.close()
-        rgb, alpha = layer
-        save_layer(self.path / "layer.png", rgb, alpha, overwrite=True)
-        save_picture(self.path / "alpha.png", alpha[..., None].repeat(3, axis=2), overwrite=True)
+        self.keep_layer(*layer)
         output = self.path / f"composite{suffix or '.png'}"
         save_picture(output, composite, picture.alpha, picture.icc, picture.exif, overwrite=True)
-        write_atomically(self.path / "run.json", json.dumps(record, indent=2).encode() + b"\n", overwrite=True)
+        write_record(self.path, record)
+
+    def keep_layer(self, rgb: Bytes, alpha: Bytes) -> None:
+        """Write layer.png and alpha.png; the losses are complete."""
+        self._csv.close()
+        save_layer(self.path / "layer.png", rgb, alpha, overwrite=True)
+        save_picture(self.path / "alpha.png", alpha[..., None].repeat(3, axis=2), overwrite=True)
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write run.json into ``folder``."""
+    write_atomically(folder / "run.json", json.dumps(record, indent=2).encode() + b"\n", overwrite=True)

@@ -10,12 +10,12 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from t2l_cli.config import EditConfig, with_preset
+from t2l_cli.config import PRESETS, EditConfig, Preset, with_preset
 from t2l_cli.errors import RequestError
 
 DEFAULT_PRESET = "standard"
@@ -56,20 +56,29 @@ class Earlier:
     source: str | None = None
     mask: str | None = None
     clip_weights: str | None = None
+    atlas: str | None = None  # of a clip
+    layers: dict[str, tuple[str, ...]] | None = None  # of a clip: layer -> prompts
 
 
 def edit_config(
-    prompts: tuple[str, ...], preset: str | None, earlier: EditConfig | None, given: Mapping[str, Any]
+    prompts: tuple[str, ...],
+    preset: str | None,
+    earlier: EditConfig | None,
+    given: Mapping[str, Any],
+    base: Callable[[tuple[str, ...]], EditConfig] = EditConfig,
+    presets: Mapping[str, Preset] = PRESETS,
 ) -> EditConfig:
     """The settings of one edit. ``given`` holds the command's parameters by name, None where the user said nothing.
 
+    ``base`` and ``presets`` are a picture's, or those of a clip's layer.
+
     Raises RequestError for whatever is out of range, here and in :mod:`t2l_cli.config`.
     """
-    config = earlier or EditConfig(prompts=prompts)
+    config = earlier or base(prompts)
     if prompts:
         config = dataclasses.replace(config, prompts=prompts)
     if preset is not None or earlier is None:
-        config = with_preset(config, preset or DEFAULT_PRESET)
+        config = with_preset(config, preset or DEFAULT_PRESET, presets)
     for name, field in FIELDS.items():
         if given[name] is not None:
             config = _with(config, field, given[name])
@@ -78,9 +87,9 @@ def edit_config(
     return config
 
 
-def default_of(name: str) -> Any:
-    """The default of a command's parameter, from where it lives in :mod:`t2l_cli.config`."""
-    value: Any = EditConfig(prompts=("-",))
+def default_of(name: str, base: EditConfig | None = None) -> Any:
+    """The default of a command's parameter, from ``base`` or where it lives in :mod:`t2l_cli.config`."""
+    value: Any = base or EditConfig(prompts=("-",))
     for part in FIELDS[name].split("."):
         value = getattr(value, part)
     return value
@@ -101,7 +110,14 @@ def read_run(path: Path) -> Earlier:
     for name, value in inputs.items():
         if not isinstance(value, str) and (value is not None or name == "source"):
             raise RequestError(f'--config {path}: "{name}" must be a path.')
-    return Earlier(config, **typing.cast("dict[str, Any]", inputs))
+    atlas, layers = record.get("atlas"), record.get("layers")
+    if layers is not None:
+        if not isinstance(layers, dict) or not set(layers) <= {"foreground", "background"}:
+            raise RequestError(f'--config {path}: "layers" must name foreground or background.')
+        layers = {name: _value(tuple[str, ...], prompts, f"layers.{name}") for name, prompts in layers.items()}
+    return Earlier(
+        config, **typing.cast("dict[str, Any]", inputs), atlas=atlas if isinstance(atlas, str) else None, layers=layers
+    )
 
 
 def _with(config: _Config, field: str, value: object) -> _Config:

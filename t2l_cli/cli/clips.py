@@ -1,0 +1,117 @@
+"""What the commands for clips share: a clip's frames in memory, and an atlas from a folder or a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from t2l_cli.cli.terminal import Terminal
+from t2l_cli.errors import RequestError
+from t2l_cli.media.videos import ClipInfo, Frame, frame_digest, parse_span, probe, read_frames
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from t2l_cli.config import FitConfig
+    from t2l_cli.engine.atlas.discretize import Stage
+    from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A clip and the frames of it that are wanted."""
+
+    info: ClipInfo
+    span: tuple[int, int]
+
+    @property
+    def frames(self) -> int:
+        """How many frames."""
+        return self.span[1] - self.span[0]
+
+    def read(self) -> Iterator[Frame]:
+        """The frames, one at a time."""
+        return read_frames(self.info, self.span)
+
+    def identity(self) -> ClipIdentity:
+        """The excerpt as an atlas names it."""
+        from t2l_cli.engine.atlas.model import ClipIdentity
+
+        first = frame_digest(next(self.read()).rgb)
+        return ClipIdentity(self.frames, self.info.width, self.info.height, float(self.info.rate), first, self.span[0])
+
+
+def open_clip(path: str | Path, frames: str | None, terminal: Terminal) -> Excerpt:
+    """Look at a clip and pick ``frames`` ("a:b", None: all); says what was converted."""
+    info = probe(path)
+    for note in info.notes:
+        terminal.note(f"note: {note}")
+    return Excerpt(info, parse_span(frames, info.frames))
+
+
+def frames_in_memory(excerpt: Excerpt) -> Tensor:
+    """All frames, (T, 3, H, W) uint8: 3 bytes a pixel, beside the 20 of the atlas."""
+    import torch
+
+    out = torch.empty(excerpt.frames, 3, excerpt.info.height, excerpt.info.width, dtype=torch.uint8)
+    for row, frame in zip(out, excerpt.read(), strict=True):
+        row.copy_(torch.from_numpy(frame.rgb).permute(2, 0, 1))
+    return out
+
+
+def open_atlas(
+    path: str | Path, excerpt: Excerpt | None, terminal: Terminal, resolution: int | None = None, device: str = "auto"
+) -> Atlas:
+    """The atlas of a folder, or of a published checkpoint, which is discretised; it must be ``excerpt``'s, if given."""
+    from t2l_cli.atlases.checkpoint import load_checkpoint
+    from t2l_cli.atlases.store import is_atlas_folder, load_atlas
+
+    if is_atlas_folder(path):
+        if resolution is not None:
+            raise RequestError(f"{path} is an atlas of pictures already: --resolution is for checkpoints.")
+        atlas = load_atlas(path)
+    else:
+        from t2l_cli.engine.atlas.discretize import RESOLUTION, Discretization
+        from t2l_cli.engine.runtime import resolve
+
+        clip = None if excerpt is None else (excerpt.frames, excerpt.info.width, excerpt.info.height)
+        networks, identity = load_checkpoint(path, clip)
+        work = Discretization(networks, identity, resolution or RESOLUTION, resolve(device).device)
+        for _ in stages(work, terminal):
+            pass
+        atlas = work.result()
+    if excerpt is not None:
+        atlas.check_clip(excerpt.frames, excerpt.info.width, excerpt.info.height)
+        own = atlas.clip.first_frame
+        if own is not None and own != frame_digest(next(excerpt.read()).rgb):
+            terminal.warn("the clip's first frame is not the one that the atlas was made from: is it the same clip?")
+    return atlas
+
+
+def stages(work: Iterable[Stage], terminal: Terminal) -> Iterator[Stage]:
+    """Pass the stages of a discretisation on, with a line every tenth."""
+    for stage in work:
+        if stage.done * 10 // stage.total != (stage.done - 1) * 10 // stage.total:
+            terminal.note(f"{stage.name}: {stage.done}/{stage.total}")
+        yield stage
+
+
+def fitted_key(excerpt: Excerpt, config: FitConfig) -> str:
+    """A name for the atlas that ``config`` makes of these very frames."""
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    some = range(0, excerpt.frames, max(1, excerpt.frames // 8))
+    for i, frame in enumerate(excerpt.read()):
+        if i in some:
+            digest.update(frame_digest(frame.rgb).encode())
+    digest.update(f"{excerpt.span} {excerpt.info.width} {excerpt.info.height}".encode())
+    return digest.hexdigest()[:24]
+
+
+def paired(frames: Iterable[Frame], last: int) -> Iterator[tuple[int, Frame]]:
+    """Number the first ``last`` frames."""
+    return zip(itertools.count(), itertools.islice(frames, last), strict=False)
