@@ -232,8 +232,8 @@ class FitRates:
     """Step sizes of Adam, each in its parameter's own unit; all follow one schedule."""
 
     texture: float = 0.01  # colour
-    grid: float = 0.01  # tenths of the frame's width
-    linear: float = 0.002  # frame widths, of each frame's linear correction
+    grid: float = 0.01  # 8 px of the level in work
+    linear: float = 0.005  # the same, of each frame's linear correction
     alpha: float = 0.05  # logit
 
 

@@ -19,7 +19,7 @@ from t2l_cli.engine.atlas.flow import pixel_centres
 
 Size = tuple[int, int]
 COARSER = 3  # levels of a picture beyond the coarsest that is rendered
-GRID_UNIT, SHIFT_UNIT = 0.1, 0.1  # frame widths: of a control point's value, of a linear correction's shift
+UNIT = 8.0  # px that a mapping's parameter of 1 moves a point by (a linear one: at the frame's left and right edge)
 MAX_TEXTURE = 8192  # texels along a side
 
 
@@ -64,7 +64,7 @@ class Mapping(nn.Module):
         """(T, 2, gh, gw) px: the control points of every frame."""
         size = (len(self.base), self.grid.shape[-2], self.grid.shape[-1])
         fine = F.interpolate(self.grid, size=size, mode="trilinear", align_corners=True)
-        return fine[0].transpose(0, 1) * (GRID_UNIT * self.size[1])
+        return fine[0].transpose(0, 1) * UNIT
 
     def forward(self, index: Tensor, size: Size, displacement: Tensor | None = None) -> Tensor:
         """(B, h, w, 2) reference px of the pixel centres of the frames ``index``, seen at ``size`` = (h, w)."""
@@ -72,12 +72,11 @@ class Mapping(nn.Module):
         points = (points + 0.5) * points.new_tensor([self.size[1] / size[1], self.size[0] / size[0]]) - 0.5
         placed = apply(self.base[index], points)
         own = self.linear[index]
-        offset = placed - self.get_buffer("centre")
-        turned = torch.einsum("bhwj,bij->bhwi", offset, own[:, :4].reshape(-1, 2, 2))
-        shifted = own[:, None, None, 4:] * (SHIFT_UNIT * self.size[1])
+        offset = (placed - self.get_buffer("centre")) / (self.size[1] / 2)
+        linear = torch.einsum("bhwj,bij->bhwi", offset, own[:, :4].reshape(-1, 2, 2)) + own[:, None, None, 4:]
         control = (self.displacement() if displacement is None else displacement)[index]
         bent = F.interpolate(control, size=size, mode="bicubic", align_corners=True)
-        return placed + turned + shifted + bent.permute(0, 2, 3, 1)
+        return placed + UNIT * linear + bent.permute(0, 2, 3, 1)
 
 
 class LayerField(nn.Module):
@@ -148,13 +147,11 @@ def resize(x: Tensor, size: Size) -> Tensor:
 def back_project(values: Tensor, weight: Tensor, uv: Tensor, size: Size) -> tuple[Tensor, Tensor]:
     """Add what ``sample`` reads back onto the texels it came from: (C, H_a, W_a) sums and (H_a, W_a) weights.
 
-    values: (B, C, h, w); weight: (B, 1, h, w); uv: (B, h, w, 2) texels. The transpose of bilinear reading.
+    values: (C, N); weight: (N,); uv: (N, 2) texels. The transpose of bilinear reading.
     """
-    grid = (uv + 0.5) * uv.new_tensor([2 / size[1], 2 / size[0]]) - 1
-    weighted = torch.cat([values * weight, weight], 1)
-    texels = torch.zeros(len(uv), weighted.shape[1], *size, device=uv.device)
-    inside = (grid.abs() <= 1).all(-1)[:, None]  # beyond the border the nearest texel must not pile it up
-    total = torch.ops.aten.grid_sampler_2d_backward(weighted * inside, texels, grid, 0, 1, False, [True, False])[0].sum(
-        0
-    )
+    grid = ((uv + 0.5) * uv.new_tensor([2 / size[1], 2 / size[0]]) - 1)[None, None]
+    weight = weight * (grid.abs() <= 1).all(-1)[0, 0]  # beyond the border the nearest texel must not pile it up
+    weighted = torch.cat([values * weight, weight[None]])[None, :, None]
+    texels = torch.zeros(1, weighted.shape[1], *size, device=uv.device)
+    total = torch.ops.aten.grid_sampler_2d_backward(weighted, texels, grid, 0, 1, False, [True, False])[0][0]
     return total[:-1], total[-1]

@@ -13,6 +13,7 @@ from t2l_cli.engine.atlas.field import Field, LayerField, Size, back_project
 from t2l_cli.engine.atlas.mapping import sample
 
 CERTAIN = 4  # power of a pixel's share: mixed pixels, at outlines, say little of either layer
+NEGLIGIBLE = 0.01  # weight of a pixel that is passed over
 LEAST_WEIGHT = 0.15  # pixels that a texel must have been read by for them to decide its colour
 PASSES = 2  # the first averages, the second sharpens what the first has blurred
 CHUNK_PIXELS = 2**21  # in work at a time
@@ -30,7 +31,10 @@ def improved(texture: Tensor, batches: Callable[[], Iterable[Seen]], passes: int
     for _ in range(passes):
         change, weights = torch.zeros_like(texture[0]), torch.zeros_like(weights)
         for frames, weight, uv in batches():
-            part, mass = back_project(frames - sample(texture, uv), weight, uv, size)
+            own = weight[:, 0] > NEGLIGIBLE
+            at = uv[own]
+            missing = frames.transpose(0, 1)[:, own] - sample(texture, at[None, None])[0, :, 0]
+            part, mass = back_project(missing, weight[:, 0][own], at, size)
             change, weights = change + part, weights + mass
         texture = texture + torch.where(weights > LEAST_WEIGHT, change / weights.clamp(min=LEAST_WEIGHT), 0)[None]
     return texture, weights

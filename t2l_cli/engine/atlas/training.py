@@ -94,13 +94,15 @@ class Training:
         ]
         if self.model.opacity is not None:
             groups.append({"params": list(self.model.opacity.parameters()), "rate": rates.alpha})
+        self._optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self._set_pace()
         steps = optimise(
             self.model,
             self.losses,
             OptimConfig(steps=self.n_steps),
             check_every=10,
             last_good=self.last_good,
-            optimizer=torch.optim.Adam(groups, betas=(0.9, 0.99)),
+            optimizer=self._optimizer,
             schedule=self._rate,
         )
         for step in steps:
@@ -112,8 +114,15 @@ class Training:
         if level != self.stage.level:
             self.stage = self._enter(level)
             resample(self.model, level, self.stage.frames)
+            self._set_pace()
         pairs = torch.tensor(list(itertools.islice(self._order, self.pairs)), device=self.device)
         return self._terms(pairs, i / self.n_steps)
+
+    def _set_pace(self) -> None:
+        """Mappings move in px of the level in work: the coarser, the wider."""
+        rates = self.config.rates
+        for group, rate in zip(self._optimizer.param_groups[1:3], (rates.grid, rates.linear), strict=True):
+            group["rate"] = rate * 2**self.stage.level
 
     def _terms(self, pairs: Tensor, done: float) -> Losses:
         stage, weights, model = self.stage, self.config.weights, self.model

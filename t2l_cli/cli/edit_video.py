@@ -1,0 +1,179 @@
+"""`t2l edit-video`: the command line of one edit of a clip; the work itself is in video_editing.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t2l_cli.cli import options as o
+from t2l_cli.cli.settings import DEFAULT_PRESET
+from t2l_cli.cli.terminal import Terminal
+from t2l_cli.config import CLIP_PRESETS, layer_config
+
+_BASE = layer_config(("-",))
+ATLAS = "The atlas"
+
+ClipPath = Annotated[
+    str | None, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.", show_default=False)
+]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PROMPT", help="What the layer should show; several describe one edit.", show_default=False),
+]
+Output = Annotated[
+    str | None,
+    o.option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        panel=o.OUTPUT,
+        help="Where to write: .mp4 .mkv .mov, or a name without suffix for a folder of PNG frames. "
+        "Default: in the working directory, named after clip and prompt.",
+    ),
+]
+Codec = Annotated[
+    str,
+    o.option(
+        "--codec",
+        metavar="h264|lossless|prores",
+        panel=o.OUTPUT,
+        help="prores writes the edit alone, with its alpha, to .mov.",
+    ),
+]
+AtlasPath = Annotated[
+    Path | None,
+    o.option(
+        "--atlas",
+        metavar="ATLAS",
+        panel=ATLAS,
+        help="Atlas folder or published checkpoint. Default: one is fitted, and kept in the cache for the next run.",
+    ),
+]
+Layer = Annotated[
+    str | None,
+    o.option("--layer", metavar="foreground|background", panel=ATLAS, help="What to edit. Default: foreground."),
+]
+Foreground = Annotated[
+    str | None, o.option("--foreground", metavar="PROMPT", panel=ATLAS, help="Edit the foreground so.")
+]
+Background = Annotated[
+    str | None, o.option("--background", metavar="PROMPT", panel=ATLAS, help="Edit the background so.")
+]
+Frames = Annotated[
+    str | None, o.option("--frames", metavar="A:B", panel=ATLAS, help="Only these frames, from 0, without B.")
+]
+Resolution = Annotated[
+    int | None, o.option("--resolution", metavar="N", panel=ATLAS, help="Of a checkpoint's atlas. Default: 2000.")
+]
+FitPreset = Annotated[
+    str,
+    o.option("--fit-preset", metavar="draft|standard|fine", panel=ATLAS, help="Of the fit, where there is no --atlas."),
+]
+Mask = Annotated[
+    Path | None,
+    o.option("--mask", metavar="PATH", panel=ATLAS, help="The object in white in the first frame, for the fit."),
+]
+PresetName = Annotated[
+    str | None,
+    o.option(
+        "--preset",
+        metavar="|".join(CLIP_PRESETS),
+        panel=o.RUN,
+        help=f"standard is the paper's; draft is for a CPU or a first look. Default: {DEFAULT_PRESET}.",
+    ),
+]
+Steps = Annotated[
+    int | None, o.preset_setting("--steps", field="steps", presets=CLIP_PRESETS, help="Optimisation steps a layer.")
+]
+Size = Annotated[
+    int | None,
+    o.preset_setting(
+        "--size", field="size", metavar="PX", presets=CLIP_PRESETS, help="Short side of frames and atlas in training."
+    ),
+]
+Views = Annotated[
+    int | None,
+    o.preset_setting("--views", field="n_views", presets=CLIP_PRESETS, help="Views of a picture for CLIP, a step."),
+]
+Tries = Annotated[
+    int | None,
+    o.preset_setting("--tries", field="tries", presets=CLIP_PRESETS, help="Short starts; CLIP's favourite goes on."),
+]
+TrySteps = Annotated[
+    int | None,
+    o.preset_setting(
+        "--try-steps", field="try_steps", presets=CLIP_PRESETS, panel=o.ADVANCED, help="Length of one of the --tries."
+    ),
+]
+LrDecay = Annotated[
+    float | None,
+    o.preset_setting(
+        "--lr-decay", field="lr_decay", metavar="X", presets=CLIP_PRESETS, panel=o.ADVANCED, help="Factor a step."
+    ),
+]
+StructureWeight = Annotated[
+    float | None, o.setting("--structure-weight", metavar="X", base=_BASE, help="lambda_s, of L_structure.")
+]
+SparsityWeight = Annotated[
+    float | None, o.setting("--sparsity-weight", metavar="X", base=_BASE, help="lambda_r, of L_reg.")
+]
+
+
+def edit_video(
+    ctx: typer.Context,
+    clip_path: ClipPath = None,
+    prompts: Prompts = None,
+    output: Output = None,
+    codec: Codec = "h264",
+    overwrite: o.Overwrite = False,
+    run_dir: o.RunDir = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    atlas: AtlasPath = None,
+    layer: Layer = None,
+    foreground: Foreground = None,
+    background: Background = None,
+    frames: Frames = None,
+    resolution: Resolution = None,
+    fit_preset: FitPreset = "draft",
+    mask: Mask = None,
+    roi: o.Roi = None,
+    layer_text: o.LayerText = None,
+    config: o.Config = None,
+    preset: PresetName = None,
+    steps: Steps = None,
+    size: Size = None,
+    views: Views = None,
+    tries: Tries = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    precision: o.Precision = None,
+    clip: o.ClipName = None,
+    clip_weights: o.ClipWeights = None,
+    offline: o.Offline = False,
+    screen_weight: o.ScreenWeight = None,
+    structure_weight: StructureWeight = None,
+    sparsity_weight: SparsityWeight = None,
+    l1_weight: o.L1Weight = None,
+    bootstrap_weight: o.BootstrapWeight = None,
+    distance: o.Distance = None,
+    lr: o.Lr = None,
+    lr_decay: LrDecay = None,
+    lr_min: o.LrMin = None,
+    weight_decay: o.WeightDecay = None,
+    momentum: o.Momentum = None,
+    source_every: o.SourceEvery = None,
+    try_steps: TrySteps = None,
+) -> None:
+    """Edit a clip from text: t2l edit-video clip.mp4 "rusty car".
+
+    The edit is painted once, on the clip's atlas, and sticks to things as they move. The painted layer is written
+    beside the clip, to go on with in an image editor (t2l composite). Ctrl-C keeps the result so far.
+    """
+    with Terminal(quiet, verbose, as_json) as terminal:
+        from t2l_cli.cli.video_editing import checked, run
+
+        run(checked(ctx.params), terminal)

@@ -1,0 +1,69 @@
+"""`t2l fit-atlas`: a raw clip to an atlas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t2l_cli.cli import options as o
+from t2l_cli.cli.terminal import Terminal
+from t2l_cli.config import FIT_PRESETS
+
+ClipPath = Annotated[Path, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.")]
+Mask = Annotated[
+    Path | None,
+    o.option(
+        "--mask",
+        metavar="PATH",
+        help="The object in white: a clip, a folder, or one picture for the frame that --mask-frame names. "
+        "Default: what moves.",
+    ),
+]
+MaskFrame = Annotated[int, o.option("--mask-frame", metavar="N", help="Frame of a single mask picture, from 0.")]
+Preset = Annotated[str, o.option("--preset", metavar="|".join(FIT_PRESETS), help="draft is for a CPU.")]
+Visits = Annotated[int | None, o.option("--visits", metavar="N", help="How often each frame is looked at.")]
+Size = Annotated[int | None, o.option("--size", metavar="PX", help="Short side that the fit works at.")]
+Threads = Annotated[int | None, o.option("--threads", metavar="N", help="CPU threads. Default: all cores.")]
+Seed = Annotated[int | None, o.option("--seed", metavar="N", help="The same seed and clip give the same atlas.")]
+RunDir = Annotated[
+    Path | None,
+    o.option(
+        "--run-dir", metavar="DIR", help="Keep previews here: mask, flow, reconstruction, checkerboard, run.json."
+    ),
+]
+Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="Only these frames, from 0, without B.")]
+
+
+def fit_atlas(
+    clip: ClipPath,
+    output: Annotated[Path, o.option("--output", "-o", metavar="ATLAS", help="The atlas folder to write.")],
+    frames: Frames = None,
+    mask: Mask = None,
+    mask_frame: MaskFrame = 0,
+    preset: Preset = "standard",
+    size: Size = None,
+    visits: Visits = None,
+    seed: Seed = None,
+    device: o.Device = None,
+    threads: Threads = None,
+    run_dir: RunDir = None,
+    overwrite: o.Overwrite = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Take a clip apart into foreground, background and opacity: t2l fit-atlas clip.mp4 -o atlas.
+
+    No masks, no flow files, no checkpoint needed. Ctrl-C keeps the atlas as far as it is fitted.
+    """
+    with Terminal(quiet, verbose, as_json) as terminal:
+        from t2l_cli.cli.atlas_work import FitRequest, fit
+
+        fit(
+            FitRequest(
+                clip, output, frames, mask, mask_frame, preset, size, visits, seed, device, threads, run_dir, overwrite
+            ),
+            terminal,
+        )

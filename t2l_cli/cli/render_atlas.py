@@ -1,0 +1,46 @@
+"""`t2l render-atlas`: an atlas as pictures that a person can look at and paint on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t2l_cli.cli import options as o
+from t2l_cli.cli.terminal import Terminal
+
+AtlasPath = Annotated[
+    Path, typer.Argument(metavar="ATLAS", help="A published Layered Neural Atlases checkpoint, or an atlas folder.")
+]
+ClipFile = Annotated[
+    Path | None, o.option("--clip-file", metavar="CLIP", help="The clip that it is of: checks it, and measures it.")
+]
+Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="The clip's frames that the atlas is of.")]
+Resolution = Annotated[
+    int | None,
+    o.option("--resolution", metavar="N", help="Texels across a checkpoint's unit square. Default: 2000."),
+]
+
+
+def render_atlas(
+    atlas: AtlasPath,
+    output: Annotated[Path, o.option("--output", "-o", metavar="DIR", help="The atlas folder to write.")],
+    clip_file: ClipFile = None,
+    frames: Frames = None,
+    resolution: Resolution = None,
+    device: o.Device = None,
+    overwrite: o.Overwrite = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Turn an atlas into pictures: t2l render-atlas checkpoint -o atlas.
+
+    The folder holds foreground.png and background.png to look at and paint on, alpha.png, and checkerboard.mp4, which
+    shows whether the atlas sticks to things as they move.
+    """
+    with Terminal(quiet, verbose, as_json) as terminal:
+        from t2l_cli.cli.atlas_work import render
+
+        render(atlas, output, clip_file, frames, resolution, device or "auto", overwrite, terminal)
