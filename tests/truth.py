@@ -5,8 +5,8 @@
     truth.atlas()                      the Atlas that an importer or a fit should find
     truth.seen("foreground", t, q)     where the surface point at texel q is in frame t
 
-The foreground is a rounded blob with a pattern that moves, turns and breathes; the background is a textured ground under
-a camera that pans, turns and zooms, or stands still, with parallax on request.
+The foreground is a rounded blob with a pattern that moves, turns and grows; the background is a textured ground under a
+camera that pans, turns and zooms, or stands still, with parallax on request.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def make_truth(
 
 
 def bilinear(texture: Array, uv: Array) -> Array:
-    """``texture`` (H, W, C) at ``uv`` (..., 2) texels (x, y), the nearest texel beyond the border: (..., C), float64."""
+    """``texture`` (H, W, C) at ``uv`` (..., 2) texels (x, y): (..., C), float64; beyond the border the nearest texel."""
     texture = np.asarray(texture, np.float64)
     height, width = texture.shape[:2]
     x, y = np.clip(uv[..., 0], 0, width - 1), np.clip(uv[..., 1], 0, height - 1)
@@ -163,7 +163,7 @@ def _ground(size: tuple[int, int], frames: int, moving: bool, parallax: bool) ->
 
 
 def _blob(size: tuple[int, int], frames: int) -> tuple[Motion, Motion]:
-    """Frame to the blob's own plane and back: it crosses 0.4 of the width on an arc, turning 40 degrees, growing 15 %."""
+    """Frame to the blob's own plane and back: it crosses 0.4 of the width on an arc, turns 40 degrees, grows by 15 %."""
 
     def pose(t: int) -> tuple[Array, Array]:
         part = t / max(1, frames - 1) - 0.5

@@ -10,18 +10,24 @@ import typer
 import t2l_cli
 from t2l_cli.cli.composite import composite
 from t2l_cli.cli.edit_image import edit_image
+from t2l_cli.cli.edit_video import edit_video
+from t2l_cli.cli.fit_atlas import fit_atlas
 from t2l_cli.cli.models import models
+from t2l_cli.cli.render_atlas import render_atlas
 from t2l_cli.cli.terminal import INTERRUPTED, abandon_stdout, report, stderr_console
 
 app = typer.Typer(
     name="t2l",
-    help="Edit photos from text, after Text2LIVE: only an edit layer is painted, the photo stays.",
+    help="Edit photos and clips from text, after Text2LIVE: only an edit layer is painted, the rest stays.",
     epilog="Every option can come from an environment variable T2L_<OPTION>; the weights cache from T2L_CACHE_DIR.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("edit-image")(edit_image)
+app.command("edit-video")(edit_video)
+app.command("fit-atlas")(fit_atlas)
+app.command("render-atlas")(render_atlas)
 app.command("composite")(composite)
 app.add_typer(models, name="models")
 

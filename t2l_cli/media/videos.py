@@ -1,212 +1,176 @@
-"""Clips in: whatever PyAV decodes, or a folder of frames, as upright 8-bit RGB, one frame at a time.
+"""Clips in: a video file or a folder of pictures becomes upright 8-bit RGB frames with their times, one at a time.
 
 Writing is in :mod:`t2l_cli.media.encode`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
-import av
-import numpy as np
-from av.video.reformatter import Colorspace
+from av.container import InputContainer
+from av.video.frame import VideoFrame
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.compositing import Bytes
-from t2l_cli.media.images import load_picture
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.decoding import DEFAULT_RATE, check_size, decoded, opened, track_rate, turn_of, upright_rgb
+from t2l_cli.media.frames import frame_names, load_frames
+from t2l_cli.media.paths import STDIO, shown
 
-FOLDER_RATE = Fraction(25)  # frames a second of a folder of pictures
-MIN_SIDE = 16  # px
-MAX_PIXELS = 50_000_000  # px a frame
-_HD_HEIGHT = 720  # px; an untagged clip from here on is taken for BT.709, below for BT.601
+_HDR_CURVES = (16, 18)  # PQ and HLG (ITU-T H.273, TransferCharacteristics)
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """A clip, before its frames are read."""
+    """What a clip is, found by decoding all of it once."""
 
     path: Path
     width: int  # px, upright
-    height: int
-    frames: int  # exactly as many as ``read_frames`` yields
-    rate: Fraction  # frames a second, on average
-    time_base: Fraction  # unit of Frame.pts
-    audio: bool = False
-    names: tuple[str, ...] = ()  # of the frames' files, where the clip is a folder
-    notes: tuple[str, ...] = ()  # what was converted, one phrase each
+    height: int  # px, upright
+    frames: int  # exactly as many as read_frames yields
+    rate: Fraction  # average frames a second
+    time_base: Fraction  # s, unit of Frame.pts
+    audio: bool  # has an audio track
+    names: tuple[str, ...] = ()  # file names of the frames of a folder; () for a video file
+    notes: tuple[str, ...] = ()  # what was converted or left out, one phrase each
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame and when it is shown."""
+    """One frame, upright, in 8 bits."""
 
-    rgb: Bytes  # (H, W, 3), upright
-    pts: int  # in the clip's time base, rising
-    duration: int = 0  # in the clip's time base; 0: unknown
+    rgb: Bytes  # (H, W, 3)
+    pts: int  # in units of ClipInfo.time_base; starts anywhere, strictly increasing
+    duration: int  # in units of ClipInfo.time_base; 0: unknown
 
 
 def probe(path: str | Path) -> ClipInfo:
-    """Look at a clip: a video file or a folder of pictures. Counts the frames by decoding them once.
+    """Read a video file or a folder of frames once, wholly, and say what it holds.
 
-    Raises RequestError, in one line, for whatever is not a readable clip, down to its last frame.
+    Raises RequestError, in one line with the path, for anything that cannot be read as a clip of one size between 16
+    and 16,384 px a side, from its first to its last frame.
     """
+    if str(path) == STDIO:
+        raise RequestError("a clip cannot come from the standard input; name a video file or a folder of frames.")
     path = Path(path)
     try:
-        if path.is_dir():
-            return _probe_folder(path)
-        if not path.exists():
-            raise RequestError(f"there is no clip {shown(path)}.")
-        if path.stat().st_size == 0:
-            raise RequestError(f"{shown(path)} is empty.")
-    except OSError as error:
-        raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
-    return _probe_video(path)
+        folder = path.is_dir()
+    except ValueError as error:  # a zero byte in the name
+        raise RequestError(f"{shown(path)} is not a file name.") from error
+    return _probe_folder(path) if folder else _probe_file(path)
+
+
+def _probe_folder(path: Path) -> ClipInfo:
+    names = frame_names(path)
+    notes: dict[str, None] = {}  # in order, each once
+    width = height = 0
+    for picture in load_frames(path, names):
+        if not width:
+            width, height = picture.size
+            check_size(path, width, height)
+        notes |= dict.fromkeys(note.replace(", transparency kept", "") for note in picture.notes)
+        if picture.alpha is not None:
+            notes["transparency is left out"] = None
+    return ClipInfo(path, width, height, len(names), DEFAULT_RATE, 1 / DEFAULT_RATE, False, names, tuple(notes))
+
+
+def _probe_file(path: Path) -> ClipInfo:
+    with opened(path) as (container, stream):
+        notes: tuple[str, ...] = ()
+        width = height = count = damaged = 0
+        for count, shot in enumerate(decoded(path, container, stream), 1):
+            if count == 1:
+                notes = _notes(container, shot.picture)
+                width, height = shot.picture.width, shot.picture.height
+                if turn_of(shot.picture).swap:
+                    width, height = height, width
+            damaged += shot.picture.is_corrupt
+        if damaged:
+            notes += (f"{damaged} of {count} frames are damaged and read as well as the decoder could",)
+        time_base = stream.time_base or 1 / DEFAULT_RATE
+        audio = bool(container.streams.audio)
+        return ClipInfo(path, width, height, count, track_rate(stream), time_base, audio, (), notes)
+
+
+def _notes(container: InputContainer, picture: VideoFrame) -> tuple[str, ...]:
+    """What a user should know of a file, judged by its first picture."""
+    notes = []
+    turned = turn_of(picture).words
+    if turned:
+        notes.append(f"{turned} as its metadata says")
+    depth = max((component.bits for component in picture.format.components), default=8)
+    if depth > 8:
+        notes.append(f"{depth}-bit, read as 8-bit")
+    if picture.color_trc in _HDR_CURVES:
+        notes.append("HDR, read without tone mapping: colours look pale")
+    if any(component.is_alpha for component in picture.format.components):
+        notes.append("transparency is left out")
+    if picture.interlaced_frame:
+        notes.append("interlaced, read as whole frames")
+    tracks = len(container.streams.video)
+    if tracks > 1:
+        notes.append(f"{tracks} video tracks: only the main one is used")
+    return tuple(notes)
 
 
 def read_frames(info: ClipInfo, span: tuple[int, int] | None = None) -> Iterator[Frame]:
-    """The frames ``span`` = (a, b), a to b - 1, of a clip, or all; one in memory at a time."""
+    """Yield the frames a to b - 1 of ``span`` (a, b), or all, one in memory at a time.
+
+    A file is decoded from its start, so that frame numbers are exact. RequestError where the clip is no longer what
+    :func:`probe` found.
+    """
     first, end = span or (0, info.frames)
-    if info.names:
-        for i in range(first, end):
-            yield Frame(_frame_file(info.path / info.names[i], (info.width, info.height)), i, 1)
-        return
-    for i, frame in enumerate(_decoded(info.path)):
-        if i >= end:
-            return
-        if i >= first:
-            yield Frame(_upright(frame), _time(frame), int(frame.duration or 0))
+    frames = _of_folder(info, first, end) if info.names else _of_file(info, first, end)
+    count = 0
+    for frame in frames:
+        if frame.rgb.shape != (info.height, info.width, 3):
+            break
+        yield frame
+        count += 1
+    if count < end - first:
+        raise RequestError(f"{shown(info.path)} has changed since it was opened; start again.")
+
+
+def _of_folder(info: ClipInfo, first: int, end: int) -> Iterator[Frame]:
+    for index, picture in enumerate(load_frames(info.path, info.names[first:end]), first):
+        yield Frame(picture.rgb, index, 1)
+
+
+def _of_file(info: ClipInfo, first: int, end: int) -> Iterator[Frame]:
+    with opened(info.path) as (container, stream):
+        for shot in islice(decoded(info.path, container, stream), first, end):
+            yield Frame(upright_rgb(shot.picture), shot.pts, shot.duration)
 
 
 def parse_span(text: str | None, frames: int) -> tuple[int, int]:
-    """``a:b`` as (a, b) for a clip of ``frames``, Python's slices in spirit; RequestError where that leaves none."""
+    """The frames (a, b), 0 <= a < b <= ``frames``, that ``text`` asks for: "a:b" without b, as Python slices.
+
+    Either side may be left out, negative numbers count from the end, None is the whole clip. RequestError where
+    ``text`` is nothing of the kind, or a range that is empty or beyond the clip.
+    """
     if text is None:
         return 0, frames
-    match = re.fullmatch(r"\s*(-?\d*)\s*:\s*(-?\d*)\s*", text)
-    if match is None or "-" in match.groups():
-        raise RequestError(f"--frames must be a:b, such as 0:70, not {text[:40]!r}.")
-    first, end, _ = slice(*(int(part) if part else None for part in match.groups())).indices(frames)
+    match = re.fullmatch(r"\s*(-?[0-9]{1,9})?\s*:\s*(-?[0-9]{1,9})?\s*", text)
+    if match is None:
+        raise RequestError(f"--frames {shown(text)} is not a range; write it as first:end, such as 0:70.")
+    first = int(match[1] or 0)
+    end = int(match[2]) if match[2] else frames
+    first, end = (place + frames if place < 0 else place for place in (first, end))
+    if not (0 <= first <= frames and 0 <= end <= frames):
+        raise RequestError(
+            f"--frames {text.strip()} is beyond the clip, which has {frames} frames: 0:{frames} at most."
+        )
     if first >= end:
-        raise RequestError(f"--frames {text.strip()} leaves no frame of the clip's {frames}.")
+        raise RequestError(f"--frames {text.strip()} holds no frame; the end comes after the first, such as 0:70.")
     return first, end
 
 
 def frame_digest(rgb: Bytes) -> str:
-    """SHA-256 of a frame's size and pixels."""
-    return hashlib.sha256(str(rgb.shape).encode() + np.ascontiguousarray(rgb).tobytes()).hexdigest()
-
-
-def _probe_folder(path: Path) -> ClipInfo:
-    files = [f for f in path.iterdir() if f.is_file() and not f.name.startswith(".")]
-    names = sorted((f.name for f in files), key=_natural)
-    if not names:
-        raise RequestError(f"the folder {shown(path)} holds no frames.")
-    size: tuple[int, int] | None = None
-    for name in names:
-        size = size or (lambda rgb: (rgb.shape[1], rgb.shape[0]))(load_picture(path / name).rgb)
-        _frame_file(path / name, size)
-    assert size is not None
-    return ClipInfo(path, *size, len(names), FOLDER_RATE, 1 / FOLDER_RATE, names=tuple(names))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """frame2 before frame10."""
-    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
-
-
-def _frame_file(path: Path, size: tuple[int, int]) -> Bytes:
-    rgb = load_picture(path).rgb
-    if (rgb.shape[1], rgb.shape[0]) != size:
-        raise RequestError(
-            f"the frame {shown(path)} is {rgb.shape[1]} x {rgb.shape[0]} px, the first one {size[0]} x {size[1]}."
-        )
-    return rgb
-
-
-def _probe_video(path: Path) -> ClipInfo:
-    frames, size, notes = 0, (0, 0), list[str]()
-    first = last = 0
-    for frame in _decoded(path):
-        turned = round(frame.rotation) % 360
-        upright = (frame.height, frame.width) if turned in (90, 270) else (frame.width, frame.height)
-        if frames == 0:
-            size, first = upright, _time(frame)
-            _check_size(path, *size)
-            if turned:
-                notes.append(f"turned by {turned} degrees, as its metadata says")
-            if any(component.bits > 8 for component in frame.format.components):
-                notes.append("more than 8 bits a channel, read as 8")
-        elif upright != size:
-            raise RequestError(
-                f"the size of {shown(path)} changes at frame {frames}, "
-                f"from {size[0]} x {size[1]} to {upright[0]} x {upright[1]}."
-            )
-        frames, last = frames + 1, _time(frame)
-    if not frames:
-        raise RequestError(f"{shown(path)} has no frame that can be decoded.")
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        base = Fraction(stream.time_base or Fraction(1, 90_000))
-        rate = Fraction(frames - 1) / ((last - first) * base) if last > first else Fraction(stream.average_rate or 25)
-        return ClipInfo(path, *size, frames, rate, base, bool(container.streams.audio), notes=tuple(notes))
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if min(width, height) < MIN_SIDE or width * height > MAX_PIXELS:
-        raise RequestError(
-            f"the frames of {shown(path)} are {width} x {height} px; t2l takes {MIN_SIDE} px to 50 megapixels."
-        )
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[av.container.InputContainer]:
-    try:
-        container = av.open(str(path), metadata_errors="ignore")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise RequestError(f"{shown(path)} is not a clip that can be read: {_why(error)}.") from error
-    with container:
-        if not container.streams.video:
-            raise RequestError(f"{shown(path)} has no video stream.")
-        yield container
-
-
-def _decoded(path: Path) -> Iterator[av.VideoFrame]:
-    """The frames of the first video stream, in the order they are shown."""
-    done = 0
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        frames = container.decode(stream)
-        while True:
-            try:
-                frame = next(frames)
-            except StopIteration:
-                return
-            except (av.error.FFmpegError, OSError, ValueError) as error:
-                where = f"breaks after {done} frames" if done else "cannot be decoded"
-                raise RequestError(f"{shown(path)} {where}: {_why(error)}.") from error
-            yield frame
-            done += 1
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _time(frame: av.VideoFrame) -> int:
-    return int(frame.pts if frame.pts is not None else frame.dts or 0)
-
-
-def _upright(frame: av.VideoFrame) -> Bytes:
-    """The frame as RGB, by its own colour matrix, turned as its metadata says."""
-    matrix = Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
-    tagged = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601}.get(int(frame.colorspace), matrix)
-    rgb = frame.reformat(format="rgb24", src_colorspace=tagged).to_ndarray()
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise
-    return np.ascontiguousarray(np.rot90(rgb, turns))
+    """SHA-256, in hexadecimal, of a frame's size and bytes; ``rgb`` (H, W, 3) uint8."""
+    height, width = rgb.shape[:2]
+    return hashlib.sha256(f"{width}x{height}:".encode() + rgb.tobytes()).hexdigest()

@@ -1,0 +1,67 @@
+"""Painted atlas layers, or paint on one frame, over their clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+from t2l_cli.cli.clips import open_atlas, open_clip
+from t2l_cli.cli.terminal import Terminal
+from t2l_cli.cli.video_editing import layer_of, map_back
+from t2l_cli.errors import RequestError
+from t2l_cli.media.encode import Codec, check_clip_output
+from t2l_cli.media.images import load_layer
+
+if TYPE_CHECKING:
+    from t2l_cli.engine.atlas.model import LayerName
+    from t2l_cli.engine.layers import EditLayer
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """One command line of composite for a clip."""
+
+    source: Path
+    output: Path
+    atlas: Path
+    painted: dict[str, Path | None]  # layer -> RGBA picture of the atlas's size
+    paint: Path | None  # RGBA picture of a frame's size
+    frame: int
+    layer: str  # what the paint sticks to
+    frames: str | None
+    codec: str
+    overwrite: bool
+
+
+def run(request: ClipRequest, terminal: Terminal) -> None:
+    """Write the clip with the paint on it; RequestError where layers, atlas and clip do not fit."""
+    if request.codec not in get_args(Codec):
+        raise RequestError(f"--codec must be h264, lossless or prores, not {request.codec!r}.")
+    check_clip_output(request.output, request.overwrite, request.source)
+    layers = {name: layer_of(*load_layer(path)) for name, path in request.painted.items() if path is not None}
+    excerpt = open_clip(request.source, request.frames, terminal)
+    atlas = open_atlas(request.atlas, excerpt, terminal)
+    if request.paint is not None:
+        if request.layer in layers:
+            raise RequestError(f"give the {request.layer} either as a painted layer or by --paint.")
+        layers[request.layer] = _carried(request, layer_of(*load_layer(request.paint)), atlas)
+    codec = cast("Codec", request.codec)
+    map_back(excerpt, atlas, layers, request.output, codec, request.overwrite, terminal)
+    record = {"command": "composite", "source": str(request.source), "atlas": str(request.atlas)}
+    terminal.result([request.output], record)
+
+
+def _carried(request: ClipRequest, paint: EditLayer, atlas: object) -> EditLayer:
+    from t2l_cli.engine.atlas.mapping import from_frame
+    from t2l_cli.engine.atlas.model import Atlas
+
+    assert isinstance(atlas, Atlas)
+    clip = atlas.clip
+    if not 0 <= request.frame < clip.frames:
+        raise RequestError(f"--frame must be between 0 and {clip.frames - 1}, not {request.frame}.")
+    if paint.size != (clip.height, clip.width):
+        raise RequestError(
+            f"the paint is {paint.size[1]} x {paint.size[0]} px, the clip's frames {clip.width} x {clip.height}."
+        )
+    return from_frame(atlas, request.frame, paint, cast("LayerName", request.layer))

@@ -1,0 +1,272 @@
+"""One edit of a clip, from the parameters to files: clip and atlas -> a training a layer -> frames with the edit on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import typer
+
+from t2l_cli.cli.clips import Excerpt, fitted_key, frames_in_memory, open_atlas, open_clip
+from t2l_cli.cli.editing import absolute, introduce, load_eyes, optimise
+from t2l_cli.cli.interrupt import Interruption
+from t2l_cli.cli.naming import claimed, default_output
+from t2l_cli.cli.pixels import bytes_of, tensor_of
+from t2l_cli.cli.progress import duration
+from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, write_record
+from t2l_cli.cli.settings import Earlier, edit_config, read_run
+from t2l_cli.cli.terminal import INTERRUPTED, Terminal
+from t2l_cli.config import CLIP_PRESETS, EditConfig, layer_config
+from t2l_cli.errors import DivergedError, RequestError
+from t2l_cli.media.encode import ClipWriter, Codec, check_clip_output
+from t2l_cli.media.output import check_output, save_layer
+
+if TYPE_CHECKING:
+    from t2l_cli.engine.atlas.model import Atlas, LayerName
+    from t2l_cli.engine.layers import EditLayer
+    from t2l_cli.engine.video import LayerEdit
+
+_LAYERS = ("foreground", "background")
+FITTED = "atlases"  # folder in the cache
+
+
+@dataclass(frozen=True)
+class VideoRequest:
+    """One checked command line; ``configs`` has an entry for each layer that is edited."""
+
+    source: str
+    output: Path
+    configs: dict[str, EditConfig]
+    codec: Codec
+    overwrite: bool
+    run_dir: Path | None
+    atlas: Path | None
+    resolution: int | None
+    frames: str | None
+    fit_preset: str
+    mask: Path | None
+    clip_weights: Path | None
+    offline: bool
+
+    def layer_file(self, name: str) -> Path:
+        """Where the painted atlas layer goes: beside the clip."""
+        return self.output.with_name(f"{self.output.stem}-{name}.png")
+
+
+def checked(flags: Mapping[str, Any]) -> VideoRequest:
+    """The request that the command's parameters make; RequestError where it cannot be carried out."""
+    earlier = Earlier() if flags["config"] is None else read_run(flags["config"])
+    source = flags["clip_path"] or earlier.source
+    if source is None:
+        raise RequestError('name a clip and say what it should show: t2l edit-video clip.mp4 "rusty car".')
+    prompts = _prompts(flags, earlier)
+    configs = {
+        name: edit_config(texts, flags["preset"], earlier.config, flags, layer_config, CLIP_PRESETS)
+        for name, texts in prompts.items()
+    }
+    if flags["codec"] not in get_args(Codec):
+        raise RequestError(f"--codec must be h264, lossless or prores, not {flags['codec']!r}.")
+    first = next(iter(prompts.values()))[0]
+    suffix = ".mov" if flags["codec"] == "prores" else ".mp4"
+    output = Path(flags["output"] or default_output(source, first, suffix))
+    check_clip_output(output, flags["overwrite"], source)
+    atlas = flags["atlas"] or (None if earlier.atlas is None else Path(earlier.atlas))
+    if atlas is not None and not Path(atlas).exists():
+        raise RequestError(f"there is no atlas {atlas}.")
+    weights = flags["clip_weights"] or earlier.clip_weights
+    if weights is not None and not Path(weights).is_file():
+        raise RequestError(f"there is no file {weights} for --clip-weights.")
+    if flags["run_dir"] is not None:
+        check_run_dir(flags["run_dir"], flags["overwrite"])
+    request = VideoRequest(
+        source=str(source),
+        output=output,
+        configs=configs,
+        codec=flags["codec"],
+        overwrite=flags["overwrite"],
+        run_dir=flags["run_dir"],
+        atlas=atlas,
+        resolution=flags["resolution"],
+        frames=flags["frames"],
+        fit_preset=flags["fit_preset"],
+        mask=flags["mask"],
+        clip_weights=None if weights is None else Path(weights),
+        offline=flags["offline"],
+    )
+    for name in configs:
+        check_output(request.layer_file(name), flags["overwrite"])
+    return request
+
+
+def _prompts(flags: Mapping[str, Any], earlier: Earlier) -> dict[str, tuple[str, ...]]:
+    """Layer -> prompts, from PROMPT and --layer, from --foreground and --background, or from an earlier run."""
+    named = {name: (flags[name],) for name in _LAYERS if flags[name] is not None}
+    if flags["layer"] not in (None, *_LAYERS):
+        raise RequestError(f"--layer must be foreground or background, not {flags['layer']!r}.")
+    if flags["prompts"]:
+        if named:
+            raise RequestError("give prompts either as PROMPT with --layer, or by --foreground and --background.")
+        return {flags["layer"] or "foreground": tuple(flags["prompts"])}
+    if named or earlier.layers:
+        return named or cast("dict[str, tuple[str, ...]]", earlier.layers)
+    raise RequestError('say what the clip should show: t2l edit-video clip.mp4 "rusty car".')
+
+
+def run(request: VideoRequest, terminal: Terminal) -> None:
+    """Carry ``request`` out; the result so far is written, too, after Ctrl-C and after a divergence."""
+    timings = Timings()
+    with claimed(request.output), Interruption(terminal.quiet) as interruption:
+        excerpt = open_clip(request.source, request.frames, terminal)
+        atlas = _atlas(request, excerpt, terminal, interruption)
+        timings.lap("atlas")
+        layers: dict[str, EditLayer] = {}
+        records: dict[str, Any] = {}
+        failure: DivergedError | None = None
+        frames = frames_in_memory(excerpt)
+        for name, config in request.configs.items():
+            if interruption.requested or failure:
+                break
+            layers[name], records[name], failure = _train(request, name, config, frames, atlas, terminal, interruption)
+        del frames
+        timings.lap("optimise")
+        first = next(iter(records.values()))
+        record = first | {
+            "command": "edit-video",
+            "ended": "diverged" if failure else "interrupted" if interruption.requested else "done",
+            "source": absolute(request.source),
+            "output": absolute(request.output),
+            "frames": list(excerpt.span),
+            "atlas": None if request.atlas is None else absolute(request.atlas),
+            "clip_weights": None if request.clip_weights is None else absolute(request.clip_weights),
+            "layers": {name: list(request.configs[name].prompts) for name in records},
+            "details": records,
+        }
+        written = _write(request, excerpt, atlas, layers, terminal)
+        timings.lap("finish")
+        record["seconds"] = timings.seconds
+        if request.run_dir is not None:
+            write_record(request.run_dir, record)
+        terminal.note(
+            f"{duration(timings.seconds['optimise'])} of training, {duration(timings.seconds['finish'])} to map it back"
+        )
+        terminal.result(written, record)
+    if failure:
+        raise failure
+    if interruption.requested:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _train(
+    request: VideoRequest,
+    name: str,
+    config: EditConfig,
+    frames: Any,
+    atlas: Atlas,
+    terminal: Terminal,
+    interruption: Interruption,
+) -> tuple[EditLayer, dict[str, Any], DivergedError | None]:
+    """The edit layer of one atlas layer, what is to be said of it, and the divergence that ended it."""
+    clip, runtime, sha256 = load_eyes(config, request.clip_weights, request.offline, terminal)
+    from t2l_cli.engine.video import LayerEdit
+
+    edit: LayerEdit = LayerEdit(frames, atlas, cast("LayerName", name), clip, config, runtime)
+    terminal.note(f"the {name}:")
+    introduce(edit, terminal)
+    run_dir = None if request.run_dir is None else RunDir(request.run_dir / name)
+    interruption.be_patient()
+    last, failure = optimise(edit, terminal, interruption, run_dir)
+    if last is None:
+        raise failure or KeyboardInterrupt
+    layer = edit.result()
+    if run_dir is not None:
+        run_dir.keep_layer(*bytes_of(layer))
+    return layer, describe(edit, sha256, last, "edit-video"), failure
+
+
+def _write(
+    request: VideoRequest, excerpt: Excerpt, atlas: Atlas, layers: dict[str, EditLayer], terminal: Terminal
+) -> list[Path]:
+    """Write the clip and the painted atlas layers; the paths written."""
+    written = [request.output]
+    quantised = {}
+    for name, layer in layers.items():
+        pixels = bytes_of(layer)
+        quantised[name] = layer_of(*pixels)
+        save_layer(request.layer_file(name), *pixels, request.overwrite)
+        written.append(request.layer_file(name))
+    try:
+        map_back(excerpt, atlas, quantised, request.output, request.codec, request.overwrite, terminal)
+    except BaseException:
+        for file in written[1:]:  # all or nothing
+            with contextlib.suppress(OSError):
+                file.unlink()
+        raise
+    return written
+
+
+def layer_of(rgb: Any, alpha: Any) -> EditLayer:
+    """A picture's layer from its bytes (H, W, 3) and (H, W)."""
+    from t2l_cli.engine.layers import EditLayer
+
+    return EditLayer(tensor_of(rgb)[None], tensor_of(alpha)[None])
+
+
+def map_back(
+    excerpt: Excerpt,
+    atlas: Atlas,
+    layers: Mapping[str, EditLayer],
+    output: Path,
+    codec: Codec,
+    overwrite: bool,
+    terminal: Terminal,
+) -> None:
+    """Lay painted atlas ``layers`` over the clip, frame by frame; with codec prores the edit alone."""
+    from t2l_cli.engine.atlas.mapping import Mapper
+
+    mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"))
+    with ClipWriter(output, excerpt.info, codec, excerpt.span, overwrite) as writer:
+        for t, frame in enumerate(excerpt.read()):
+            if codec == "prores":
+                writer.write(frame, *bytes_of(mapper.layer(t)))
+            else:
+                out = mapper.over(tensor_of(frame.rgb), t)
+                writer.write(frame, _bytes(out))
+    for note in writer.notes:
+        terminal.note(f"note: {note}")
+
+
+def _bytes(picture: Any) -> Any:
+    """(3, H, W) in [0, 1] as (H, W, 3) uint8, to the nearest level."""
+    import torch
+
+    return (picture * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def _atlas(request: VideoRequest, excerpt: Excerpt, terminal: Terminal, interruption: Interruption) -> Atlas:
+    """The atlas that is named, or one that is fitted to the clip, or was on an earlier run."""
+    device = next(iter(request.configs.values())).device
+    if request.atlas is not None:
+        return open_atlas(request.atlas, excerpt, terminal, request.resolution, device)
+    from t2l_cli.atlases.store import is_atlas_folder, load_atlas, save_atlas
+    from t2l_cli.cli.atlas_work import FitRequest, fitting, report
+    from t2l_cli.weights.cache import cache_dir
+
+    fit = FitRequest(Path(request.source), Path(), mask=request.mask, preset=request.fit_preset, device=device)
+    key = fitted_key(excerpt, fit.config()) + ("" if request.mask is None else f"-{request.mask.stat().st_mtime_ns}")
+    folder = cache_dir() / FITTED / key
+    if is_atlas_folder(folder):
+        terminal.note(f"using the atlas that was fitted before: {folder}")
+        return load_atlas(folder)
+    terminal.note("no --atlas: fitting one to the clip first")
+    work = fitting(excerpt, fit.config(), fit, terminal, interruption)
+    atlas, quality = work.result(), work.quality()
+    report(quality, terminal)
+    if not interruption.requested:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        origin = atlas.origin | {"quality": dataclasses.asdict(quality)}
+        save_atlas(dataclasses.replace(atlas, origin=origin), folder, overwrite=True)
+    return atlas

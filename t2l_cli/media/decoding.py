@@ -1,0 +1,220 @@
+"""Video files through PyAV: opened with care, decoded in order, each picture upright in 8-bit RGB."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.stream import VideoStream
+
+from t2l_cli.errors import RequestError
+from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.images import MIN_PICTURE_SIDE
+from t2l_cli.media.paths import reason, shown
+
+MAX_SIDE = 16_384  # px; libx264's limit
+DEFAULT_RATE = Fraction(25)  # frames a second where nothing says otherwise
+
+# Chroma is repeated on the way in and averaged on the way out. The two undo each other exactly, so an untouched frame
+# comes back as it was; swscale's own defaults lose more than a level of brightness each way.
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+TO_RGB = int(Interpolation.POINT | _EXACT)
+FROM_RGB = int(Interpolation.AREA | _EXACT)
+
+# What a frame says of its matrix (ITU-T H.273, MatrixCoefficients) -> swscale's name for it.
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+_NOT_CLIPS = ("image2", "ico", "tty")  # demuxers of stills and of text drawn as a terminal would
+
+
+class Decoded(NamedTuple):
+    """One decoded picture, as stored, and its time in units of the stream's time base."""
+
+    picture: VideoFrame
+    pts: int
+    duration: int  # 0: unknown
+
+
+class Turn(NamedTuple):
+    """How a stored picture is set upright: first the axes swapped, then mirrored."""
+
+    swap: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @property
+    def words(self) -> str:
+        """What was done, for a note; empty where nothing was."""
+        degrees = {(True, True, False): 90, (False, True, True): 180, (True, False, True): 270}.get(self)
+        if degrees is not None:
+            return f"turned by {degrees} degrees"
+        return "mirrored" if any(self) else ""
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container of a video file and its main video track; RequestError where it has none that can be read."""
+    check_readable(path)
+    try:
+        # Absolute, and files only: neither a name like http:x nor a playlist's text may fetch anything.
+        whitelist = {"protocol_whitelist": "file"}
+        container = av.open(os.path.abspath(path), "r", options=whitelist, metadata_errors="replace")
+    except FFmpegError as error:
+        if isinstance(error, OSError):
+            raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
+        raise RequestError(f"{shown(path)} is not a video that t2l reads, or it is cut short.") from error
+    with container:
+        name = container.format.name
+        if name.endswith("_pipe") or name in _NOT_CLIPS:
+            what = "is text" if name == "tty" else "is a still picture"
+            raise RequestError(f"{shown(path)} {what}, not a clip; give a video file or a folder of frames.")
+        yield container, _main_track(path, container)
+
+
+def check_readable(path: Path) -> None:
+    """Raise RequestError where ``path`` is not a file that holds something."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise RequestError(f"{shown(path)} is neither a video file nor a folder of frames.")
+        if status.st_size == 0:
+            raise RequestError(f"{shown(path)} is empty.")
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise RequestError(f"there is no file or folder {shown(path)}.") from error
+    except OSError as error:
+        raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
+    except ValueError as error:  # a zero byte in the name
+        raise RequestError(f"{shown(path)} is not a file name.") from error
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raise RequestError where frames of ``width`` x ``height`` px are too small to edit or too large to write."""
+    if min(width, height) < MIN_PICTURE_SIDE:
+        least = f"{MIN_PICTURE_SIDE} x {MIN_PICTURE_SIDE}"
+        raise RequestError(f"{shown(path)} is {width} x {height} pixels, which is too small to edit: {least} at least.")
+    if max(width, height) > MAX_SIDE:
+        raise RequestError(f"{shown(path)} is {width} x {height} pixels; the limit is {MAX_SIDE:,} a side.")
+
+
+def _main_track(path: Path, container: InputContainer) -> VideoStream:
+    # The cover of an album is a video track to FFmpeg.
+    tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
+    if not tracks:
+        raise RequestError(f"{shown(path)} holds no video.")
+    best = container.streams.best("video")
+    track = best if isinstance(best, VideoStream) and best in tracks else tracks[0]
+    # PyAV leaves the context out where this build of FFmpeg has no decoder.
+    if getattr(track, "codec_context", None) is None:
+        raise RequestError(f"{shown(path)} is in a video format that cannot be decoded here; convert it to H.264.")
+    return track
+
+
+def track_rate(stream: VideoStream) -> Fraction:
+    """Average frames a second of a track, from its header."""
+    rate = stream.average_rate or stream.guessed_rate
+    return rate if rate else DEFAULT_RATE
+
+
+def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Decoded]:
+    """Every picture of ``stream`` in order of display, all of one size, with strictly increasing times.
+
+    RequestError where the file breaks (it says after how many frames) or the size changes.
+    """
+    time_base = stream.time_base or 1 / DEFAULT_RATE
+    step = max(1, round(1 / (track_rate(stream) * time_base)))  # ticks a frame
+    stores_dts_alone = container.format.name == "avi"  # FFmpeg's pts of an AVI with B-frames are in the wrong order
+    last: int | None = None
+    size: tuple[int, int] | None = None
+    for count, picture in enumerate(_pictures(path, container, stream)):
+        found = (picture.width, picture.height)
+        if size is None:
+            check_size(path, *found)
+            size = found
+        elif found != size:
+            was, now = (f"{width} x {height}" for width, height in (size, found))
+            raise RequestError(
+                f"{shown(path)} changes its size from {was} to {now} pixels at frame {count}; convert it to one size."
+            )
+        pts = picture.dts if stores_dts_alone else picture.pts
+        if pts is None:
+            pts = 0 if last is None else last + step
+        elif last is not None and pts <= last:
+            pts = last + 1
+        last = pts
+        yield Decoded(picture, pts, max(0, picture.duration or 0))
+
+
+def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    # Threads stay within a picture, which is PyAV's default: across pictures errors come late and take good ones along.
+    count = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                pictures = packet.decode()
+            except InvalidDataError:
+                if count == 0 and packet.size:  # a recording that starts between two key frames
+                    continue
+                raise
+            for picture in pictures:
+                yield picture
+                count += 1
+    except FFmpegError as error:
+        if count:
+            raise RequestError(
+                f"{shown(path)} breaks after {count} frames ({error.strerror}); repair it or cut it there."
+            ) from error
+        raise RequestError(f"nothing of {shown(path)} can be decoded: it is damaged or cut short.") from error
+    if count == 0:
+        raise RequestError(f"{shown(path)} holds no frame that can be decoded; it may be cut short.")
+
+
+def turn_of(picture: VideoFrame) -> Turn:
+    """How the display matrix of ``picture`` says to set it upright, to the nearest quarter turn."""
+    side_data: Any = picture.side_data  # its type names motion vectors only
+    matrix = side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Turn()
+    # Rows a b u, c d v, x y w: the point (p, q) of the picture is shown at (a p + c q + x, b p + d q + y).
+    a, b, _, c, d = (int(value) for value in np.frombuffer(memoryview(matrix), np.int32)[:5])
+    return Turn(True, c < 0, b < 0) if abs(b) > abs(a) else Turn(False, a < 0, d < 0)
+
+
+def upright_rgb(picture: VideoFrame) -> Bytes:
+    """``picture`` as (H, W, 3) uint8: converted by its own matrix and range, turned as its metadata says."""
+    options: dict[str, Any] = {}
+    if not (picture.format.is_rgb or picture.format.has_palette):
+        options["src_colorspace"] = _matrix(picture)
+        if picture.color_range in (ColorRange.MPEG, ColorRange.JPEG):
+            options["src_color_range"] = picture.color_range
+    converted = picture.reformat(format="rgb24", dst_color_range=ColorRange.JPEG, interpolation=TO_RGB, **options)
+    rgb: Bytes = converted.to_ndarray().astype(np.uint8, copy=False)
+    turn = turn_of(picture)
+    if turn.swap:
+        rgb = rgb.transpose(1, 0, 2)
+    return np.ascontiguousarray(rgb[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1])
+
+
+def _matrix(picture: VideoFrame) -> Colorspace:
+    # Untagged video is BT.709 from HD upwards and BT.601 below, as players take it.
+    large = picture.width >= 1280 or picture.height > 576
+    return _MATRICES.get(picture.colorspace, Colorspace.ITU709 if large else Colorspace.ITU601)

@@ -1,0 +1,121 @@
+"""Folders of frames: which pictures of a folder are its frames, and a folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.media.images import Picture, load_picture
+from t2l_cli.media.paths import reason, shown
+
+_RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG"}  # formats that Pillow names but does not decode
+
+
+def frame_names(folder: Path) -> tuple[str, ...]:
+    """File names of the frames in ``folder``, 2 before 10; RequestError where there is none.
+
+    Hidden files, sub-folders and files without a picture's suffix are no frames.
+    """
+    suffixes = {
+        suffix
+        for suffix, name in Image.registered_extensions().items()
+        if name in Image.OPEN and name not in _RECOGNISED_ONLY
+    }
+    try:
+        names = [
+            entry.name
+            for entry in os.scandir(folder)
+            if not entry.name.startswith(".") and Path(entry.name).suffix.lower() in suffixes and not entry.is_dir()
+        ]
+    except OSError as error:
+        raise RequestError(f"cannot read the folder {shown(folder)}: {reason(error)}.") from error
+    if not names:
+        raise RequestError(f"the folder {shown(folder)} holds no pictures.")
+    return tuple(sorted(names, key=_natural))
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    # Odd places hold the numbers, so that text is compared with text; the name itself settles 1 and 01.
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
+
+
+def load_frames(folder: Path, names: tuple[str, ...]) -> Iterator[Picture]:
+    """The pictures ``names`` of ``folder``, one at a time, all of the first one's size; RequestError names a bad one."""
+    size: tuple[int, int] | None = None
+    for name in names:
+        picture = load_picture(folder / name)
+        size = size or picture.size
+        if picture.size != size:
+            has, others = (f"{width} x {height}" for width, height in (picture.size, size))
+            raise RequestError(
+                f"{shown(folder / name)} is {has} pixels and {shown(names[0])} {others}: "
+                "the frames of a clip have one size."
+            )
+        yield picture
+
+
+def png_names(sources: tuple[str, ...], count: int) -> Iterator[str]:
+    """Names for PNG frames: the stems of ``sources`` (``count`` of them), or 00000.png upwards where there are none."""
+    stems = [Path(source).stem for source in sources]
+    if not stems:
+        stems = [f"{index:05d}" for index in range(count)]
+    elif len({stem.lower() for stem in stems}) < len(stems):  # a.jpg beside a.png
+        stems = list(sources)
+    return (f"{stem}.png" for stem in stems)
+
+
+def holds_only_frames(folder: Path) -> bool:
+    """Whether replacing ``folder`` destroys nothing but PNG frames (and the hidden files of file managers)."""
+    return all(
+        entry.is_file() and (entry.name.startswith(".") or entry.name.lower().endswith(".png"))
+        for entry in os.scandir(folder)
+    )
+
+
+@contextlib.contextmanager
+def atomic_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty folder beside ``final`` to fill, and rename it on success; after any exception it is removed.
+
+    With ``overwrite`` an existing folder is replaced. Raises OutputError where it meanwhile exists otherwise, and for
+    every OSError of the block (a full disk).
+    """
+    target = Path(os.path.realpath(final)) if overwrite else final
+    temporary = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}")
+    try:
+        try:
+            temporary.mkdir()
+            yield temporary
+            if overwrite and target.exists():
+                _exchange(temporary, target)
+            elif os.path.lexists(target):
+                raise OutputError(
+                    f"{shown(final)} was written by another run meanwhile and is left as it is; "
+                    "choose another --output or add --overwrite."
+                )
+            else:
+                temporary.rename(target)
+        except OSError as error:
+            raise OutputError(f"could not write {shown(final)}: {reason(error)}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(temporary: Path, target: Path) -> None:
+    """Put ``temporary`` in the place of ``target`` and remove what was there; nothing is lost if that fails."""
+    old = temporary.with_name(f"{temporary.name}.old")
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
