@@ -103,13 +103,13 @@ def load_atlas(folder: str | Path) -> Atlas:
         raise RequestError(f"the atlas {shown(folder)} is broken: {TENSORS} cannot be read.") from error
     try:
         clip = ClipIdentity(**record["clip"])
-        layers = [_layer(tensors, name) for name in LAYERS]
+        foreground, background = (_layer(tensors, name) for name in LAYERS)
         alpha = tensors["alpha"].float()
     except (KeyError, TypeError) as error:
         raise RequestError(f"the atlas {shown(folder)} is broken: {error} is missing or wrong.") from error
     if not alpha.isfinite().all():
         raise RequestError(f"the atlas {shown(folder)} is broken: its opacity holds NaN or infinity.")
-    return Atlas(*layers, alpha, clip, record.get("origin") or {})
+    return Atlas(foreground, background, alpha, clip, record.get("origin") or {})
 
 
 def _layer(tensors: dict[str, Tensor], name: str) -> AtlasLayer:

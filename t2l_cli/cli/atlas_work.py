@@ -91,7 +91,7 @@ def previews(atlas: Atlas, folder: Path) -> None:
     half = [dataclasses.replace(board, alpha=board.alpha * 0.5) for board in boards]
     mapper = Mapper(atlas, *half)
     rate = Fraction(clip.rate or 25).limit_denominator(1001)
-    info = ClipInfo(folder, clip.width, clip.height, clip.frames, rate, 1 / rate)
+    info = ClipInfo(folder, clip.width, clip.height, clip.frames, rate, 1 / rate, audio=False, names=(), notes=())
     with ClipWriter(folder / "checkerboard.mp4", info, overwrite=True) as writer:
         for t in range(clip.frames):
             picture = pixels(mapper.over(reconstruct(atlas, t), t))
@@ -118,8 +118,14 @@ class FitRequest:
 
     def config(self) -> FitConfig:
         """The fit's settings; RequestError where one is out of range."""
-        given = {"size": self.size, "visits": self.visits, "seed": self.seed, "device": self.device}
-        return dataclasses.replace(fit_preset(self.preset), **{k: v for k, v in given.items() if v is not None})
+        preset = fit_preset(self.preset)
+        return dataclasses.replace(
+            preset,
+            size=preset.size if self.size is None else self.size,
+            visits=preset.visits if self.visits is None else self.visits,
+            seed=preset.seed if self.seed is None else self.seed,
+            device=self.device or preset.device,
+        )
 
 
 def fit(request: FitRequest, terminal: Terminal) -> None:
@@ -178,9 +184,7 @@ def fitting(
             if work.ready and not told:
                 told = True
                 if not work.found_foreground:
-                    terminal.warn(
-                        "nothing moves but the camera: the background alone is fitted; --mask names an object"
-                    )
+                    terminal.warn("nothing moves but the camera: the background alone is fitted; --mask says otherwise")
             if interruption.requested:
                 if not work.ready:
                     raise KeyboardInterrupt

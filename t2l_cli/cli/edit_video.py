@@ -69,7 +69,7 @@ Resolution = Annotated[
 ]
 FitPreset = Annotated[
     str,
-    o.option("--fit-preset", metavar="draft|standard|fine", panel=ATLAS, help="Of the fit, where there is no --atlas."),
+    o.option("--fit-preset", metavar="draft|standard|fine", panel=ATLAS, help="Of the fit, without --atlas."),
 ]
 Mask = Annotated[
     Path | None,

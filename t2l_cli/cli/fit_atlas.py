@@ -29,9 +29,7 @@ Threads = Annotated[int | None, o.option("--threads", metavar="N", help="CPU thr
 Seed = Annotated[int | None, o.option("--seed", metavar="N", help="The same seed and clip give the same atlas.")]
 RunDir = Annotated[
     Path | None,
-    o.option(
-        "--run-dir", metavar="DIR", help="Keep previews here: mask, flow, reconstruction, checkerboard, run.json."
-    ),
+    o.option("--run-dir", metavar="DIR", help="Keep previews here: mask, flow, rebuilt frames, run.json."),
 ]
 Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="Only these frames, from 0, without B.")]
 

@@ -104,7 +104,7 @@ def checked(flags: Mapping[str, Any]) -> VideoRequest:
 
 def _prompts(flags: Mapping[str, Any], earlier: Earlier) -> dict[str, tuple[str, ...]]:
     """Layer -> prompts, from PROMPT and --layer, from --foreground and --background, or from an earlier run."""
-    named = {name: (flags[name],) for name in _LAYERS if flags[name] is not None}
+    named: dict[str, tuple[str, ...]] = {name: (flags[name],) for name in _LAYERS if flags[name] is not None}
     if flags["layer"] not in (None, *_LAYERS):
         raise RequestError(f"--layer must be foreground or background, not {flags['layer']!r}.")
     if flags["prompts"]:
@@ -112,7 +112,7 @@ def _prompts(flags: Mapping[str, Any], earlier: Earlier) -> dict[str, tuple[str,
             raise RequestError("give prompts either as PROMPT with --layer, or by --foreground and --background.")
         return {flags["layer"] or "foreground": tuple(flags["prompts"])}
     if named or earlier.layers:
-        return named or cast("dict[str, tuple[str, ...]]", earlier.layers)
+        return named or earlier.layers or {}
     raise RequestError('say what the clip should show: t2l edit-video clip.mp4 "rusty car".')
 
 

@@ -1,56 +1,90 @@
-"""Clips out: same frames, same times, same sound as the source; whole or not at all.
-
-H.264 for everyone, an RGB-exact H.264 on request, ProRes 4444 for an edit layer with its alpha, or a folder of PNGs.
-"""
+"""Clips out: a video file or a folder of PNG frames, whole or not at all. Reading is in :mod:`t2l_cli.media.videos`."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
-from fractions import Fraction
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Protocol, Self
 
-import av
-import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.error import FFmpegError
 
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import atomic_path
 from t2l_cli.media.compositing import Bytes
-from t2l_cli.media.output import check_place, save_layer, save_picture
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.frames import atomic_folder, holds_only_frames, png_names
+from t2l_cli.media.muxing import FORMATS, Codec, VideoFile
+from t2l_cli.media.output import _check_place, _same_file, save_picture
+from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.videos import ClipInfo, Frame
 
-Codec = Literal["h264", "lossless", "prores"]
-SUFFIXES = (".mp4", ".mkv", ".mov")
-_CRF = "16"  # x264's quality: hardly to be told from the source
-_BT709 = 1  # ffmpeg's number of the colour space, primaries and transfer
+__all__ = ["ClipWriter", "Codec", "check_clip_output"]
 
 
-def check_clip_output(path: str | Path, overwrite: bool, source: str | Path | None = None) -> None:
+def check_clip_output(
+    path: str | Path, overwrite: bool, source: str | Path | None = None, codec: Codec = "h264"
+) -> None:
     """Raise RequestError, before any work, where :class:`ClipWriter` could not or should not write ``path``.
 
-    A suffix of SUFFIXES is a video file; a name without one is a folder of PNG frames.
+    A suffix that is none of .mp4 .mkv .mov (none at all: a folder of PNG frames), a codec that does not fit it,
+    a missing or unwritable folder, an existing output without ``overwrite``, and the ``source`` itself. A folder is
+    replaced only where it holds nothing but frames.
     """
+    if str(path) == STDIO:
+        raise RequestError("a clip cannot go to the standard output; name a file or a folder with -o.")
     path = Path(path)
-    if path.suffix and path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix and suffix not in FORMATS:
+        known = " ".join(FORMATS)
         raise RequestError(
-            f"the suffix {path.suffix} of {shown(path)} is not one that t2l can write a clip for; "
-            f"use one of {' '.join(SUFFIXES)}, or none for a folder of PNG frames."
+            f"the suffix {shown(suffix)} of {shown(path)} is not one that t2l can write a clip for; "
+            f"use one of {known}, or none for a folder of frames."
         )
-    check_place(path, overwrite, source, folder=not path.suffix)
+    if codec == "prores" and suffix not in ("", ".mov"):
+        raise RequestError(f"ProRes is written to .mov; {shown(path)} has another suffix.")
+    try:
+        if suffix or not path.is_dir():
+            _check_place(path, overwrite, source)
+        else:
+            _check_folder(path, overwrite, source)
+        if not suffix and path.is_file():
+            raise RequestError(f"{shown(path)} is a file, and a folder of frames was asked for; name another.")
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
+        raise RequestError(f"cannot write {shown(path)}: {why}.") from error
+
+
+def _check_folder(path: Path, overwrite: bool, source: str | Path | None) -> None:
+    """The checks of an existing folder as the output."""
+    if source is not None and _same_file(path, Path(source)):
+        raise RequestError(f"the output {shown(path)} is the input itself; choose another --output.")
+    if not overwrite:
+        raise RequestError(f"the folder {shown(path)} exists; choose another --output or add --overwrite.")
+    if not holds_only_frames(path):
+        raise RequestError(
+            f"the folder {shown(path)} holds more than PNG frames and is not replaced; choose another --output."
+        )
+    # Replaced by renaming, so it is its parent that must be writable.
+    _check_place(path.resolve().with_name(".t2l"), overwrite, None)
+
+
+class _Sink(Protocol):
+    """Where frames go; ``notes`` says what could not be kept."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None: ...
 
 
 class ClipWriter:
-    """Writes the frames of a clip under its own timing; use it in a ``with``, which finishes or undoes the file.
+    """Writes a clip frame by frame; a context manager, at whose end the output appears, or after an error nothing.
 
-    ``span`` says which frames of ``info`` will come, for the sound. ``notes`` tells what was converted.
-    Raises RequestError for a codec that the suffix does not take, OutputError where the file cannot be written.
+    ``info`` is the source: its sound is copied, the times of its frames are kept. ``span`` says which of its frames
+    will come (all where it is None). A .mkv keeps times to the millisecond. A folder takes PNG, whatever ``codec``.
+
+    Raises RequestError at once for what :func:`check_clip_output` refuses, OutputError where writing fails.
     """
 
     def __init__(
@@ -61,202 +95,86 @@ class ClipWriter:
         span: tuple[int, int] | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.path, self.info, self.codec, self.overwrite = Path(path), info, codec, overwrite
-        self.span = span or (0, info.frames)
-        self.notes: list[str] = []
-        self._stack = ExitStack()
-        self._sink: _Folder | _Movie | None = None
-        if codec == "prores" and self.path.suffix.lower() != ".mov":
-            raise RequestError(f"ProRes 4444 is written to .mov; {shown(path)} has another suffix.")
+        check_clip_output(path, overwrite, info.path, codec)
+        self._path = Path(path)
+        self._info = info
+        self._codec = codec
+        self._span = span or (0, info.frames)
+        self._overwrite = overwrite
+        self._keeps_alpha = codec == "prores" or not self._path.suffix
+        self._count = 0
+        self._sink: _Sink | None = None
+        self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> ClipWriter:
-        with ExitStack() as stack:
-            if self.path.suffix:
-                target = stack.enter_context(atomic_path(self.path, self.overwrite))
-                self._sink = _Movie(target, self.info, self.codec, self.span, self.notes)
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the output does not keep or how it differs, one phrase each; complete after the block."""
+        return self._sink.notes if self._sink else ()
+
+    def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None = None) -> None:
+        """Write ``rgb`` (H, W, 3) uint8 at the time of ``frame``.
+
+        ``alpha`` (H, W) uint8, straight: for the codec "prores" and folders only. OutputError for a full disk.
+        """
+        size = (self._info.height, self._info.width)
+        if rgb.shape != (*size, 3) or (alpha is not None and alpha.shape != size):
+            raise ValueError(f"a frame of {rgb.shape} does not belong to a clip of {size}")
+        if alpha is not None and not self._keeps_alpha:
+            raise ValueError(f"{self._codec} keeps no alpha")
+        if self._sink is None:
+            raise ValueError("the writer is a context manager: use it in a with statement")
+        self._sink.write(frame, rgb, alpha)
+        self._count += 1
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_explained(self._path))
+            if self._path.suffix:
+                temporary = stack.enter_context(atomic_path(self._path, self._overwrite))
+                partial = self._span != (0, self._info.frames)
+                self._sink = stack.enter_context(VideoFile(temporary, self._info, self._codec, partial))
             else:
-                target = stack.enter_context(_AtomicFolder(self.path, self.overwrite))
-                self._sink = _Folder(target, self.info, self.span)
+                temporary = stack.enter_context(atomic_folder(self._path, self._overwrite))
+                first, end = self._span
+                names = png_names(self._info.names[first:end], end - first)
+                self._sink = _FrameFolder(temporary, self._path, names)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._stack:  # renames or removes, whatever happens to the encoder
-            assert self._sink is not None
-            self._guarded(self._sink.abandon if kind else self._sink.close)
-            if kind is not None:
-                self._stack.pop_all().__exit__(kind, error, trace)
-
-    def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None = None) -> None:
-        """Write ``rgb`` (H, W, 3) at ``frame``'s time; ``alpha`` (H, W), straight, for ProRes and folders."""
-        sink = self._sink
-        assert sink is not None, "use ClipWriter in a with"
-        self._guarded(lambda: sink.write(frame, rgb, alpha))
-
-    def _guarded(self, do: Callable[[], None]) -> None:
-        try:
-            do()
-        except (av.error.FFmpegError, OSError) as error:
-            why = reason(error) if isinstance(error, OSError) else str(error)
-            raise OutputError(f"could not write {shown(self.path)}: {why}.") from error
+        if kind is None and not self._count:
+            with self._stack:
+                raise OutputError(f"no frame came for {shown(self._path)}: nothing was written.")
+        self._stack.__exit__(kind, error, trace)
 
 
-class _AtomicFolder:
-    """A folder that appears whole: a temporary sibling, renamed at the end."""
+class _FrameFolder:
+    """PNG frames into the folder ``place``, which is shown to the user as ``final``."""
 
-    def __init__(self, final: Path, overwrite: bool) -> None:
-        self.final, self.overwrite = final, overwrite
+    notes: tuple[str, ...] = ()
 
-    def __enter__(self) -> Path:
-        try:
-            self.work = Path(tempfile.mkdtemp(prefix=f".{self.final.name[:60]}.", dir=self.final.parent))
-        except OSError as error:
-            raise OutputError(f"could not write {shown(self.final)}: {reason(error)}.") from error
-        return self.work
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if kind is None:
-                self.work.chmod(0o755)
-                if self.overwrite and self.final.is_dir():
-                    shutil.rmtree(self.final)
-                os.rename(self.work, self.final)
-        except OSError as error:
-            raise OutputError(f"could not write {shown(self.final)}: {reason(error)}.") from error
-        finally:
-            shutil.rmtree(self.work, ignore_errors=True)
-
-
-class _Folder:
-    """PNG frames, named as the source's where it is a folder."""
-
-    def __init__(self, folder: Path, info: ClipInfo, span: tuple[int, int]) -> None:
-        self.folder, self.i = folder, 0
-        self.names = [Path(name).stem for name in info.names[slice(*span)]]
+    def __init__(self, place: Path, final: Path, names: Iterator[str]) -> None:
+        self._place = place
+        self._final = final
+        self._names = names
 
     def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None:
-        path = self.folder / f"{self.names[self.i] if self.names else f'{self.i:05d}'}.png"
-        self.i += 1
-        if alpha is None:
-            save_picture(path, rgb)
-        else:
-            save_layer(path, rgb, alpha)
-
-    def close(self) -> None:
-        pass
-
-    abandon = close
-
-
-class _Movie:
-    """A video file: frames encoded, sound copied packet by packet."""
-
-    def __init__(self, target: Path, info: ClipInfo, codec: Codec, span: tuple[int, int], notes: list[str]) -> None:
-        self.info, self.codec, self.notes = info, codec, notes
-        options = {"movflags": "+faststart"} if target.suffix.lower() != ".mkv" else {}
-        self.out = av.open(str(target), "w", options=options)
-        self.stream = self._video_stream()
-        self.audio = _Audio(self.out, info, span, notes) if info.audio else None
-        self.zero: int | None = None
-        self.end = 0
-
-    def _video_stream(self) -> Any:
-        info = self.info
-        name = {"h264": "libx264", "lossless": "libx264rgb", "prores": "prores_ks"}[self.codec]
-        stream: Any = self.out.add_stream(name, rate=info.rate.limit_denominator(60_000))
-        stream.width, stream.height = info.width, info.height
-        even = info.width % 2 == 0 and info.height % 2 == 0
-        if self.codec == "h264":
-            stream.pix_fmt, stream.options = "yuv420p" if even else "yuv444p", {"crf": _CRF, "preset": "medium"}
-            if not even:
-                self.notes.append("the size is odd: H.264 in 4:4:4, which some players do not show")
-        elif self.codec == "lossless":
-            stream.pix_fmt, stream.options = "rgb24", {"qp": "0", "preset": "veryfast"}
-        else:
-            stream.pix_fmt, stream.options = "yuva444p10le", {"profile": "4444", "alpha_bits": "16"}
-        if self.codec != "lossless":
-            context = stream.codec_context
-            context.colorspace = context.color_primaries = context.color_trc = _BT709
-            context.color_range = int(ColorRange.MPEG)
-        stream.time_base = stream.codec_context.time_base = info.time_base
-        return stream
-
-    def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None:
-        pixels = (
-            rgb
-            if self.codec != "prores"
-            else np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8) if alpha is None else alpha])
-        )
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24" if pixels.shape[2] == 3 else "rgba")
-        if self.codec != "lossless":
-            picture = picture.reformat(
-                format=self.stream.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-            )
-            picture.colorspace = _BT709
-            picture.color_range = int(ColorRange.MPEG)
-        if self.zero is None:
-            self.zero = frame.pts
-            if self.audio is not None:
-                self.audio.begin(frame.pts * self.info.time_base)
-        picture.pts, picture.time_base = frame.pts - self.zero, self.info.time_base
-        self.end = frame.pts + (frame.duration or round(1 / (self.info.rate * self.info.time_base)))
-        for packet in self.stream.encode(picture):
-            self.out.mux(packet)
-        if self.audio is not None:
-            self.audio.copy_until(self.end * self.info.time_base)
-
-    def close(self) -> None:
-        for packet in self.stream.encode(None):
-            self.out.mux(packet)
-        if self.audio is not None:
-            self.audio.finish()
-        self.out.close()
-
-    def abandon(self) -> None:
-        if self.audio is not None:
-            self.audio.source.close()
-        self.out.close()
-
-
-class _Audio:
-    """The source's first sound track, copied packet by packet beside the frames as they come."""
-
-    def __init__(self, out: Any, info: ClipInfo, span: tuple[int, int], notes: list[str]) -> None:
-        self.out = out
-        self.source: Any = av.open(str(info.path), metadata_errors="ignore")
-        self.track = self.source.streams.audio[0]
-        self.whole = span == (0, info.frames)
-        self.packets = (p for p in self.source.demux(self.track) if p.dts is not None)
-        self.waiting: Any = None
-        self.shift = 0
+        """Add one picture; its name is its place in the clip."""
         try:
-            self.stream = out.add_stream_from_template(self.track)
-        except (ValueError, av.error.FFmpegError):
-            notes.append(f"the sound ({self.track.codec_context.name}) does not fit this file and is left out")
-            self.stream = None
+            save_picture(self._place / next(self._names), rgb, alpha)
+        except OutputError as error:
+            # save_picture would name the temporary folder; what it met is what matters.
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
 
-    def begin(self, first: Fraction) -> None:
-        """The picture's time 0 is ``first`` seconds of the source: the sound moves along."""
-        self.shift = round(first / self.track.time_base)
 
-    def copy_until(self, seconds: Fraction | None) -> None:
-        while self.stream is not None:
-            packet = self.waiting or next(self.packets, None)
-            if packet is None:
-                return
-            if seconds is not None and packet.pts * self.track.time_base >= seconds:
-                self.waiting = packet
-                return
-            self.waiting = None
-            if not self.whole and packet.pts < self.shift:
-                continue
-            packet.pts, packet.dts = packet.pts - self.shift, packet.dts - self.shift
-            packet.stream = self.stream
-            self.out.mux(packet)
-
-    def finish(self) -> None:
-        if self.whole:
-            self.copy_until(None)
-        self.source.close()
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what PyAV raises into one line. Its OSErrors have become OutputError on the way here."""
+    try:
+        yield
+    except FFmpegError as error:
+        raise OutputError(f"could not write {shown(path)}: {error.strerror}.") from error

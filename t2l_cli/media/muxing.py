@@ -1,4 +1,4 @@
-"""One video file out: frames encoded as they come, with the source's times and its sound."""
+"""One video file out: frames encoded as they come, with the times and the sound of their source."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import av
 import numpy as np
-from av.container import OutputContainer
-from av.container.core import Container
+from av.codec.codec import UnknownCodecError
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
+from t2l_cli.errors import OutputError
 from t2l_cli.media.audio import AudioCopy
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.decoding import FROM_RGB, opened
@@ -26,8 +28,10 @@ Codec = Literal["h264", "lossless", "prores"]
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 """Clips that can be written: suffix -> FFmpeg's name of the format."""
 
-_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: broadcast formats, whose times start anywhere
-_FINE = 48_000  # ticks a second at least, for the offsets between tracks in mp4 and mov
+_RGB = 0  # MatrixCoefficients of pictures that are stored as RGB (ITU-T H.273)
+_TS_DISCONT = 0x0200  # FFmpeg's flag of broadcast formats, whose times start anywhere
+_START_UNITS = 1_000_000  # a second in a container's start time
+_FINE = 48_000  # ticks a second at least for the offsets between the tracks of an mp4 or mov
 
 
 @dataclass(frozen=True)
@@ -37,42 +41,143 @@ class _Recipe:
     encoder: str  # FFmpeg's name
     pixels: str  # pixel format
     options: dict[str, str]
-    alpha: bool = False
 
 
-def _recipe(codec: Codec, info: ClipInfo) -> _Recipe:
+def _recipe(codec: Codec, odd: bool) -> _Recipe:
     if codec == "lossless":
-        return _Recipe("libx264rgb", "rgb24", {"qp": "0", "preset": "medium"})
+        return _Recipe("libx264rgb", "rgb24", {"qp": "0"})
     if codec == "prores":
-        return _Recipe("prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}, True)
-    odd = info.width % 2 or info.height % 2
-    return _Recipe("libx264", "yuv444p" if odd else "yuv420p", {"crf": "16", "preset": "medium"})
+        return _Recipe("prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"})
+    return _Recipe("libx264", "yuv444p" if odd else "yuv420p", {"crf": "16"})
 
 
 class VideoFile:
-    """Encodes frames into the file ``path`` (format by its suffix). Raises FFmpegError, and OSError for a full disk.
+    """Encodes frames into the file ``path``, in the format of its suffix; a context manager that completes the file.
 
-    ``partial``: the frames are a part of the clip, so the first one's time becomes 0, and the sound begins and ends
-    with them. Otherwise times are the source's, except that a broadcast recording starts at 0.
+    ``partial``: the frames are a part of the clip, so the first one's time becomes 0 and the sound begins and ends
+    with them. Otherwise times are the source's, but a broadcast recording starts at 0. Raises PyAV's errors, which
+    for a full disk are OSErrors too.
     """
 
     def __init__(self, path: Path, info: ClipInfo, codec: Codec, partial: bool) -> None:
         self._info = info
-        self._recipe = _recipe(codec, info)
         self._partial = partial
-        self._origin: int | None = None  # of the output, in ticks of the source; known with the first frame
-        self._first = self._end = Fraction(0)  # s, of the frames written
+        odd = bool(info.width % 2 or info.height % 2)
+        self._recipe = _recipe(codec, odd)
+        self._shift = 0  # ticks by which the output is earlier than the source
+        self._start = self._end = Fraction(0)  # s, of the frames written
         self._count = 0
-        self._resources = contextlib.ExitStack()  # holds the source open, for its sound
-        self.notes: list[str] = []
-        if info.names or codec != "h264":
-            pass
-        self._audio: AudioCopy | None = None
-        self._start_ticks = 0
-        self._aspect: Fraction | None = None
-        self._container = av.open(str(path), "w", format=FORMATS[path.suffix.lower()], options=_options(path, info))
+        self._notes: list[str] = []
+        if codec == "h264" and odd:
+            self._notes.append(
+                f"{info.width} x {info.height} is odd: written as H.264 4:4:4, which some players cannot show"
+            )
+        with contextlib.ExitStack() as stack:
+            source, track = (None, None) if info.names else stack.enter_context(opened(info.path))
+            self._container = av.open(str(path), "w", format=FORMATS[path.suffix.lower()], options=_options(path, info))
+            stack.callback(_abandon, self._container)
+            self._stream = self._add_video(track)
+            self._audio = AudioCopy(source, self._container, info.path) if source else None
+            if source and not partial:
+                self._shift = _origin(source, info.time_base)
+            self._resources = stack.pop_all()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the file could not keep, one phrase each."""
+        return (*self._notes, *(self._audio.notes if self._audio else ()))
+
+    def _add_video(self, track: VideoStream | None) -> VideoStream:
+        recipe, info = self._recipe, self._info
         try:
-            self._open_source(path)
-        except BaseException:
-            self.abandon()
-            raise
+            stream = self._container.add_stream(recipe.encoder, rate=info.rate, options=recipe.options)
+        except UnknownCodecError as error:
+            raise OutputError(f"this PyAV cannot encode with {recipe.encoder}; reinstall it (pip install av).") from error
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = info.width, info.height, recipe.pixels
+        context = stream.codec_context
+        stream.time_base = context.time_base = info.time_base
+        rgb = recipe.pixels == "rgb24"
+        context.colorspace = _RGB if rgb else Colorspace.ITU709
+        context.color_range = ColorRange.JPEG if rgb else ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        aspect = track.sample_aspect_ratio if track is not None else None
+        if track is not None and aspect:
+            turned = (track.width, track.height) != (info.width, info.height)
+            context.sample_aspect_ratio = 1 / aspect if turned else aspect
+        return stream
+
+    def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None:
+        """Add ``rgb`` (H, W, 3), with ``alpha`` (H, W) where the codec keeps one, at the time of ``frame``."""
+        time_base = self._info.time_base
+        if self._count == 0:
+            self._start = frame.pts * time_base
+            if self._partial:
+                self._shift = frame.pts
+        picture = self._picture(rgb, alpha)
+        picture.time_base = time_base
+        picture.pts = frame.pts - self._shift
+        picture.duration = frame.duration
+        self._container.mux(self._stream.encode(picture))
+        self._count += 1
+        self._end = frame.pts * time_base + (frame.duration * time_base or 1 / self._info.rate)
+        self._copy_audio(self._end)
+
+    def _picture(self, rgb: Bytes, alpha: Bytes | None) -> VideoFrame:
+        if self._recipe.pixels == "rgb24":
+            return VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
+        if self._recipe.pixels.startswith("yuva"):
+            cover = np.full(rgb.shape[:2], 255, np.uint8) if alpha is None else alpha
+            picture = VideoFrame.from_ndarray(np.dstack([rgb, cover]), "rgba")
+        else:
+            picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
+        return picture.reformat(
+            format=self._recipe.pixels,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=FROM_RGB,
+        )
+
+    def _copy_audio(self, end: Fraction | None) -> None:
+        if self._audio is not None:
+            start = self._start if self._partial else None
+            self._audio.copy(start, end, self._shift * self._info.time_base)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._resources:
+            if kind is None:
+                self._container.mux(self._stream.encode(None))
+                whole = not self._partial and self._count == self._info.frames
+                self._copy_audio(None if whole else self._end)
+                self._container.close()
+
+
+def _options(path: Path, info: ClipInfo) -> dict[str, str]:
+    """What the container is told: the index first, and times as fine as the source's."""
+    if path.suffix.lower() == ".mkv":  # milliseconds, always
+        return {}
+    ticks = info.time_base.denominator
+    return {
+        "movflags": "+faststart",
+        "video_track_timescale": str(ticks),
+        "movie_timescale": str(ticks * -(-_FINE // ticks)),
+    }
+
+
+def _origin(source: InputContainer, time_base: Fraction) -> int:
+    """Ticks of ``time_base`` at which a broadcast recording starts; 0 for files, which start where they say."""
+    flags: Any = source.format.flags
+    if not int(flags) & _TS_DISCONT:
+        return 0
+    return round(Fraction(source.start_time or 0, _START_UNITS) / time_base)
+
+
+def _abandon(container: OutputContainer) -> None:
+    """Close what may be half written; an error is no news then. Does nothing to a container that is closed."""
+    with contextlib.suppress(FFmpegError, OSError):
+        container.close()

@@ -110,7 +110,7 @@ class Discretization:
 
     @torch.no_grad()
     def _evaluate(self, function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-        return torch.cat([function(part.to(self.device)).cpu() for part in at.split(CHUNK)])
+        return torch.cat([function(part.to(self.device)).cpu() for part in torch.split(at, CHUNK)])
 
 
 def _box(uv: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

@@ -96,7 +96,8 @@ class NeuralAtlas(nn.Module):
 
     def opacity(self, xyt: Tensor) -> Tensor:
         """Foreground opacity (N,) in [0.001, 0.991]."""
-        return 0.99 * 0.5 * (self.alpha(xyt)[:, 0] + 1) + 0.001
+        alpha: Tensor = 0.99 * 0.5 * (self.alpha(xyt)[:, 0] + 1) + 0.001
+        return alpha
 
     def colour(self, uv: Tensor) -> Tensor:
         """(N, 3) in [0, 1] at atlas coordinates (N, 2); both layers share the network."""
