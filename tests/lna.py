@@ -60,7 +60,7 @@ def plane(truth: TruthClip, name: LayerName, q: np.ndarray[Any, np.dtype[np.floa
 
     Each layer is centred in its quarter; a px of the frame is 0.8 / longer side, as uv_mapping_scale 0.8 means it.
     """
-    frames, height, width = truth.alpha.shape
+    height, width = truth.alpha.shape[1:]
     middle = np.array(truth.texture[name].shape[1::-1]) / 2
     return torch.from_numpy(0.8 / max(width, height) * (q - middle) + (0.5 if name == "foreground" else -0.5))
 

@@ -112,7 +112,7 @@ def make_truth(
 
 
 def bilinear(texture: Array, uv: Array) -> Array:
-    """``texture`` (H, W, C) at ``uv`` (..., 2) texels (x, y): (..., C), float64; beyond the border the nearest texel."""
+    """``texture`` (H, W, C) at ``uv`` (..., 2) texels (x, y), beyond the border the nearest one: (..., C), float64."""
     texture = np.asarray(texture, np.float64)
     height, width = texture.shape[:2]
     x, y = np.clip(uv[..., 0], 0, width - 1), np.clip(uv[..., 1], 0, height - 1)
@@ -163,7 +163,7 @@ def _ground(size: tuple[int, int], frames: int, moving: bool, parallax: bool) ->
 
 
 def _blob(size: tuple[int, int], frames: int) -> tuple[Motion, Motion]:
-    """Frame to the blob's own plane and back: it crosses 0.4 of the width on an arc, turns 40 degrees, grows by 15 %."""
+    """Frame to the blob's own plane and back: it crosses 0.4 of the width on an arc, turns 40 degrees and grows 15 %."""
 
     def pose(t: int) -> tuple[Array, Array]:
         part = t / max(1, frames - 1) - 0.5

@@ -35,7 +35,7 @@ class AudioCopy:
                 codec = track.codec_context.name if getattr(track, "codec_context", None) else "of an unknown kind"
                 self.notes.append(f"audio ({codec}) is left out: this kind of file cannot hold it, .mkv can hold most")
         self._packets = self._read(source, [source.streams[index] for index in self._tracks])
-        self._ahead: tuple[Fraction, Packet[AudioStream]] | None = None
+        self._ahead: tuple[Fraction, Packet[Stream]] | None = None
 
     def copy(self, start: Fraction | None, end: Fraction | None, shift: Fraction) -> None:
         """Write the packets not written yet that begin from ``start`` to before ``end``; None is no bound."""
@@ -51,7 +51,7 @@ class AudioCopy:
                 packet.stream = self._tracks[packet.stream_index]
                 self._target.mux(packet)
 
-    def _read(self, source: InputContainer, tracks: list[Stream]) -> Iterator[tuple[Fraction, Packet[AudioStream]]]:
+    def _read(self, source: InputContainer, tracks: list[Stream]) -> Iterator[tuple[Fraction, Packet[Stream]]]:
         try:
             for packet in source.demux(*tracks) if tracks else ():
                 stamp = packet.dts if packet.pts is None else packet.pts
@@ -62,7 +62,7 @@ class AudioCopy:
 
 
 def _fits(track: AudioStream, form: str) -> bool:
-    """Whether a file of FFmpeg's format ``form`` takes the track: tried in memory, as muxers have rules of their own."""
+    """Whether a file of FFmpeg's format ``form`` takes the track: tried in memory, for muxers have their own rules."""
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             trial.add_stream_from_template(track)

@@ -114,7 +114,7 @@ class ClipWriter:
     def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None = None) -> None:
         """Write ``rgb`` (H, W, 3) uint8 at the time of ``frame``.
 
-        ``alpha`` (H, W) uint8, straight: for the codec "prores" and folders only. OutputError for a full disk.
+        ``alpha`` (H, W) uint8, straight: for the codec "prores" and folders only.
         """
         size = (self._info.height, self._info.width)
         if rgb.shape != (*size, 3) or (alpha is not None and alpha.shape != size):

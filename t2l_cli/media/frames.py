@@ -49,7 +49,7 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 
 
 def load_frames(folder: Path, names: tuple[str, ...]) -> Iterator[Picture]:
-    """The pictures ``names`` of ``folder``, one at a time, all of the first one's size; RequestError names a bad one."""
+    """The pictures ``names`` of ``folder``, one at a time; RequestError where one is bad or of another size."""
     size: tuple[int, int] | None = None
     for name in names:
         picture = load_picture(folder / name)

@@ -79,7 +79,7 @@ def check_place(path: Path, overwrite: bool, source: str | Path | None, folder: 
         raise RequestError(f"cannot write {shown(path)}: {why}.") from error
 
 
-def _check_place(path: Path, overwrite: bool, source: str | Path | None, folder: bool) -> None:
+def _check_place(path: Path, overwrite: bool, source: str | Path | None, folder: bool = False) -> None:
     parent = path.parent
     if not parent.is_dir():
         raise RequestError(f"the folder {shown(parent)} for {shown(path)} does not exist.")
