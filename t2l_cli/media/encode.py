@@ -15,8 +15,8 @@ from t2l_cli.media.atomic import atomic_path
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.frames import atomic_folder, holds_only_frames, png_names
 from t2l_cli.media.muxing import FORMATS, Codec, VideoFile
-from t2l_cli.media.output import _check_place, _same_file, save_picture
-from t2l_cli.media.paths import STDIO, reason, shown
+from t2l_cli.media.output import check_place, save_picture
+from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.videos import ClipInfo, Frame
 
 __all__ = ["ClipWriter", "Codec", "check_clip_output"]
@@ -43,30 +43,11 @@ def check_clip_output(
         )
     if codec == "prores" and suffix not in ("", ".mov"):
         raise RequestError(f"ProRes is written to .mov; {shown(path)} has another suffix.")
-    try:
-        if suffix or not path.is_dir():
-            _check_place(path, overwrite, source)
-        else:
-            _check_folder(path, overwrite, source)
-        if not suffix and path.is_file():
-            raise RequestError(f"{shown(path)} is a file, and a folder of frames was asked for; name another.")
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
-        raise RequestError(f"cannot write {shown(path)}: {why}.") from error
-
-
-def _check_folder(path: Path, overwrite: bool, source: str | Path | None) -> None:
-    """The checks of an existing folder as the output."""
-    if source is not None and _same_file(path, Path(source)):
-        raise RequestError(f"the output {shown(path)} is the input itself; choose another --output.")
-    if not overwrite:
-        raise RequestError(f"the folder {shown(path)} exists; choose another --output or add --overwrite.")
-    if not holds_only_frames(path):
+    check_place(path, overwrite, source, folder=not suffix)
+    if not suffix and path.is_dir() and not holds_only_frames(path):
         raise RequestError(
             f"the folder {shown(path)} holds more than PNG frames and is not replaced; choose another --output."
         )
-    # Replaced by renaming, so it is its parent that must be writable.
-    _check_place(path.resolve().with_name(".t2l"), overwrite, None)
 
 
 class _Sink(Protocol):

@@ -75,10 +75,13 @@ def png_names(sources: tuple[str, ...], count: int) -> Iterator[str]:
 
 def holds_only_frames(folder: Path) -> bool:
     """Whether replacing ``folder`` destroys nothing but PNG frames (and the hidden files of file managers)."""
-    return all(
-        entry.is_file() and (entry.name.startswith(".") or entry.name.lower().endswith(".png"))
-        for entry in os.scandir(folder)
-    )
+    try:
+        return all(
+            entry.is_file() and (entry.name.startswith(".") or entry.name.lower().endswith(".png"))
+            for entry in os.scandir(folder)
+        )
+    except OSError as error:
+        raise RequestError(f"cannot read the folder {shown(folder)}: {reason(error)}.") from error
 
 
 @contextlib.contextmanager

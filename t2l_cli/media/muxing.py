@@ -73,7 +73,8 @@ class VideoFile:
                 f"{info.width} x {info.height} is odd: written as H.264 4:4:4, which some players cannot show"
             )
         with contextlib.ExitStack() as stack:
-            source, track = (None, None) if info.names else stack.enter_context(opened(info.path))
+            # A folder of frames has no sound, nor has a clip that is made here.
+            source, track = stack.enter_context(opened(info.path)) if info.path.is_file() else (None, None)
             self._container = av.open(str(path), "w", format=FORMATS[path.suffix.lower()], options=_options(path, info))
             stack.callback(_abandon, self._container)
             self._stream = self._add_video(track)
