@@ -1,0 +1,184 @@
+"""Clips through the installed program, judged against a clip whose decomposition is known."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from program import Bytes, Run, lines, pixels
+
+from t2l_cli.atlases.store import load_atlas, save_atlas
+from tests.truth import TruthClip, bilinear, make_truth
+
+FAST = ("--clip", "mini", "--offline", "--steps", "2", "--views", "1", "--size", "129", "--roi", "object")
+
+
+@pytest.fixture(scope="module")
+def truth() -> TruthClip:
+    return make_truth((160, 96), 8)
+
+
+@pytest.fixture
+def frames(truth: TruthClip, tmp_path: Path) -> Path:
+    folder = tmp_path / "shot"
+    folder.mkdir()
+    for i, rgb in enumerate(truth.frames):
+        Image.fromarray(rgb).save(folder / f"f{i:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def atlas(truth: TruthClip, tmp_path: Path) -> Path:
+    save_atlas(truth.atlas(), tmp_path / "atlas")
+    return tmp_path / "atlas"
+
+
+def read(folder: Path) -> Bytes:
+    return np.stack([pixels(path) for path in sorted(folder.glob("*.png"))])
+
+
+def test_a_clip_comes_back_with_its_layer_and_its_record(
+    t2l: Callable[..., Run], frames: Path, atlas: Path, tmp_path: Path
+) -> None:
+    done = t2l("edit-video", frames, "red object", "--atlas", atlas, *FAST, "-o", "out", "--run-dir", "run")
+    assert done.returncode == 0, done.stderr
+    assert lines(done.stdout) == ["out", "out-foreground.png"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"f{i:03d}.png" for i in range(8)]
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert record["layers"] == {"foreground": ["red object"]}
+    assert (tmp_path / "run/foreground/losses.csv").exists()
+    # the painted layer over the clip is the very same clip
+    again = t2l("composite", frames, "--atlas", atlas, "--foreground", "out-foreground.png", "-o", "again")
+    assert again.returncode == 0, again.stderr
+    assert np.array_equal(read(tmp_path / "out"), read(tmp_path / "again"))
+    # and the record repeats the run
+    shutil.rmtree(tmp_path / "again")
+    repeat = t2l("edit-video", "--config", "run/run.json", "-o", "again")
+    assert repeat.returncode == 0, repeat.stderr
+    assert np.array_equal(read(tmp_path / "out"), read(tmp_path / "again"))
+
+
+def test_both_layers_in_one_run(t2l: Callable[..., Run], frames: Path, atlas: Path, tmp_path: Path) -> None:
+    prompts = ("--foreground", "red object", "--background", "blue background")
+    done = t2l("edit-video", frames, *prompts, "--atlas", atlas, *FAST, "-o", "out.mp4")
+    assert done.returncode == 0, done.stderr
+    assert lines(done.stdout) == ["out.mp4", "out-foreground.png", "out-background.png"]
+
+
+def test_an_empty_edit_returns_the_frames_bit_for_bit(
+    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path
+) -> None:
+    width, height = Image.open(atlas / "foreground.png").size
+    Image.fromarray(np.full((height, width, 4), [255, 0, 0, 0], np.uint8)).save(tmp_path / "empty.png")
+    for output in ("out", "out.mkv"):
+        done = t2l(
+            "composite", frames, "--atlas", atlas, "--foreground", "empty.png", "-o", output, "--codec", "lossless"
+        )
+        assert done.returncode == 0, done.stderr
+    assert np.array_equal(read(tmp_path / "out"), truth.frames)
+    # through the lossless video and back to pictures
+    done = t2l("composite", "out.mkv", "--atlas", atlas, "--foreground", "empty.png", "-o", "back")
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(read(tmp_path / "back"), truth.frames)
+
+
+@pytest.mark.parametrize("name", ["foreground", "background"])
+def test_a_mark_on_the_atlas_is_at_its_place_in_every_frame(
+    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path, name: str
+) -> None:
+    width, height = Image.open(atlas / f"{name}.png").size
+    place = (width // 2, height // 2) if name == "foreground" else (width // 2, height // 5)
+    y, x = np.mgrid[:height, :width]
+    spot = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / (2 * 4.0**2))
+    layer = np.dstack([np.full((height, width, 3), [255, 0, 255]), 255 * spot]).round().astype(np.uint8)
+    Image.fromarray(layer).save(tmp_path / "mark.png")
+    done = t2l("composite", frames, "--atlas", atlas, f"--{name}", "mark.png", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    found = 0
+    for t, rgb in enumerate(read(tmp_path / "out")):
+        share = truth.alpha[t] if name == "foreground" else 1 - truth.alpha[t]
+        expected = share * bilinear(layer[..., 3:] / 255.0, truth.uv[name][t])[..., 0]  # type: ignore[index]
+        if expected.max() < 0.9:
+            continue  # hidden, or beyond the frame
+        painted = np.abs(rgb.astype(float) - truth.frames[t]).sum(2)
+        room = np.abs(np.array([255.0, 0, 255]) - truth.frames[t]).sum(2)
+        seen = painted / room
+        rows, columns = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
+        for axis in (rows, columns):
+            assert abs((seen * axis).sum() / seen.sum() - (expected * axis).sum() / expected.sum()) < 0.25  # px
+        found += 1
+    assert found >= 5
+
+
+def test_paint_on_one_frame_goes_to_all(
+    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path
+) -> None:
+    middle = np.argwhere(truth.alpha[0] > 0.999).mean(0).round().astype(int)
+    paint = np.zeros((*truth.frames.shape[1:3], 4), np.uint8)
+    paint[middle[0] - 4 : middle[0] + 5, middle[1] - 4 : middle[1] + 5] = [0, 255, 255, 255]
+    Image.fromarray(paint).save(tmp_path / "paint.png")
+    done = t2l("composite", frames, "--atlas", atlas, "--paint", "paint.png", "--frame", "0", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    out = read(tmp_path / "out").astype(float)
+    texel = truth.uv["foreground"][0, middle[0], middle[1]]
+    for t in range(len(out)):
+        x, y = truth.seen("foreground", t, texel).round().astype(int)
+        assert np.abs(out[t, y, x] - [0, 255, 255]).max() < 40
+
+
+def test_render_atlas_says_how_good_it_is(t2l: Callable[..., Run], frames: Path, atlas: Path, tmp_path: Path) -> None:
+    done = t2l("render-atlas", atlas, "-o", "pictures", "--clip-file", frames, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["psnr"] > 45
+    assert {"foreground.png", "background.png", "alpha.png", "checkerboard.mp4", "atlas.json"} <= {
+        p.name for p in (tmp_path / "pictures").iterdir()
+    }
+    assert load_atlas(tmp_path / "pictures").clip.first_frame is not None
+
+
+BAD = {
+    "no atlas there": (("--atlas", "nowhere"), "no atlas"),
+    "a layer that does not exist": (("--layer", "middle"), "foreground or background"),
+    "too few frames": (("--frames", "0:3"), "frames"),
+    "no frame": (("--frames", "5:5"), "leaves no frame"),
+    "an unknown suffix": (("-o", "out.txt"), "suffix"),
+    "prores to mp4": (("-o", "out.mp4", "--codec", "prores"), "mov"),
+    "an unknown codec": (("--codec", "vp9"), "codec"),
+    "the source itself": (("-o", "shot"), "exists|input itself"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_requests_are_one_line_and_do_nothing(
+    case: str, t2l: Callable[..., Run], frames: Path, atlas: Path, tmp_path: Path
+) -> None:
+    before = sorted(p for p in tmp_path.rglob("*"))
+    options, message = BAD[case]
+    done = t2l("edit-video", frames, "red object", "--atlas", atlas, *FAST, *options)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    _one_line(done, message)
+    assert sorted(p for p in tmp_path.rglob("*")) == before
+
+
+def test_what_is_no_clip_is_said(t2l: Callable[..., Run], atlas: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a clip")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "hollow").mkdir()
+    for name in ("text.mp4", "empty.mp4", "hollow", "missing.mp4"):
+        done = t2l("edit-video", name, "red object", "--atlas", atlas, *FAST)
+        assert done.returncode == 2
+        _one_line(done, name)
+
+
+def _one_line(done: Run, message: str) -> None:
+    errors = [line for line in lines(done.stderr) if line.startswith("Error:")]
+    assert len(errors) == 1
+    assert re.search(message, errors[0])
+    assert "Traceback" not in done.stderr.decode()
