@@ -163,7 +163,7 @@ def _ground(size: tuple[int, int], frames: int, moving: bool, parallax: bool) ->
 
 
 def _blob(size: tuple[int, int], frames: int) -> tuple[Motion, Motion]:
-    """Frame to the blob's own plane and back: it crosses 0.4 of the width on an arc, turns 40 degrees and grows 15 %."""
+    """Frame to the blob's plane and back: it crosses 0.4 of the width on an arc, turns 40 degrees and grows 15 %."""
 
     def pose(t: int) -> tuple[Array, Array]:
         part = t / max(1, frames - 1) - 0.5

@@ -67,7 +67,8 @@ def _motion(start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], model:
         return None
     matrix: Array | None
     if model == "homography":
-        matrix, _ = cv2.findHomography(start, end, cv2.RANSAC, INLIER)
+        found, _ = cv2.findHomography(start, end, cv2.RANSAC, INLIER)
+        matrix = None if found is None else np.asarray(found, np.float64)
     else:
         estimate = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
         rows, _ = estimate(start, end, ransacReprojThreshold=INLIER if model == "affine" else 2 * INLIER)

@@ -90,7 +90,7 @@ class AtlasFit:
         return self._training is not None
 
     def result(self) -> Atlas:
-        """The atlas as it stands, of the clip's size, on the CPU. RequestError while flow and mask are not yet found."""
+        """The atlas as it stands, of the clip's size, on the CPU; RequestError while flow and mask are unknown."""
         training = self._trained()
         if self._atlas is None or self._atlas[0] != self._done:
             with memory_guard(self.runtime.device):

@@ -5,6 +5,7 @@ Flows are in px of their own size, (x, y): what is at p in frame t is at p + for
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def dis(a: Tensor, b: Tensor) -> Tensor:
     for frame in (a, b):
         grey = cv2.cvtColor(frame.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
         greys.append(cv2.resize(grey, (w * up, h * up), interpolation=cv2.INTER_CUBIC) if up > 1 else grey)
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     field = method.calc(greys[0], greys[1], None)
     if up > 1:
         field = cv2.resize(field, (w, h), interpolation=cv2.INTER_AREA) / up
@@ -97,7 +98,8 @@ def estimate(frames: Tensor, size: tuple[int, int], function: FlowFunction | Non
     function = function or dis
     seen = flow_size((frames.shape[-2], frames.shape[-1]), size)
     n = len(frames) - 1
-    there, back = [], []
+    there: list[Tensor] = []
+    back: list[Tensor] = []
     before = reduce_frame(frames[0], seen)
     for t in range(n):
         after = reduce_frame(frames[t + 1], seen)
@@ -151,7 +153,7 @@ def check_cuts(frames: Tensor, flow: Flow, first: int = 0) -> None:
     ``first``: the clip's frame that is frames[0].
     """
     share = flow.forward_ok.float().mean((1, 2))
-    likeness = torch.tensor([_likeness(a, b) for a, b in zip(frames[:-1], frames[1:], strict=True)])
+    likeness = torch.tensor([_likeness(a, b) for a, b in itertools.pairwise(frames)])
     usual = share.median().item() if len(share) > 2 else 1.0
     suspects = (share < 0.3) & (share < 0.5 * usual) & (likeness < min(0.75, 0.9 * likeness.max().item() + 1e-6))
     for t in suspects.nonzero()[:, 0].tolist():

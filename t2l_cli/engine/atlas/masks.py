@@ -75,6 +75,6 @@ def _carried(mask: Tensor, flow: Tensor, ok: Tensor) -> Tensor:
     near = [cv2.GaussianBlur(x.numpy(), (0, 0), 1.5) for x in (read * sure, sure)]
     around = torch.from_numpy(near[0] / np.maximum(near[1], 1e-3))
     guess = torch.where(ok, read, torch.where(torch.from_numpy(near[1]) > 0.05, around, read))
-    solid = cv2.medianBlur((guess.numpy() > 0.5).astype(np.uint8), 3)
+    solid = np.asarray(cv2.medianBlur((guess.numpy() > 0.5).astype(np.uint8), 3), np.uint8)
     # soft again, by less than half a pixel: repeated thresholds would eat corners
     return 0.5 * guess.clamp(0, 1) + 0.5 * torch.from_numpy(fill_holes(solid)).float()

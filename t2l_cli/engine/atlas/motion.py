@@ -121,9 +121,9 @@ def _colour_residual(frames: Tensor, matrices: Array, exclude: Tensor | None) ->
 
 
 def median_mosaic(frames: Tensor, matrices: list[Array], shape: tuple[int, int], exclude: Tensor | None) -> Bytes:
-    """The median of up to ``MOSAIC_FRAMES`` frames, each moved by its matrix into a picture (width, height) = ``shape``.
+    """The median of up to ``MOSAIC_FRAMES`` frames, each moved by its matrix into a picture of ``shape``.
 
-    ``exclude`` (T, h, w) bool: pixels that count only where no frame has any other.
+    shape: (width, height). ``exclude`` (T, h, w) bool: pixels that count only where no frame has any other.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOSAIC_FRAMES)).round().astype(int))
     pictures, kinds = [], []
@@ -158,12 +158,12 @@ def _disk(radius: int) -> Bytes:
 
 def _clean(score: Float) -> Bytes:
     """(h, w) 0 or 1: where ``score`` is above 1, without specks, gaps and holes."""
-    mask = (score > 1).astype(np.uint8)
-    unit = max(1, round(min(mask.shape) / 90))
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(unit))
-    mask = cv2.copyMakeBorder(mask, *[5 * unit] * 4, cv2.BORDER_REPLICATE)  # closing must not eat the border
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(3 * unit))[5 * unit : -5 * unit, 5 * unit : -5 * unit]
-    return fill_holes(large_components(np.ascontiguousarray(mask)))
+    unit = max(1, round(min(score.shape) / 90))
+    rim = 4 * unit  # closing must not eat the border
+    mask = cv2.morphologyEx((score > 1).astype(np.uint8), cv2.MORPH_OPEN, _disk(unit))
+    mask = cv2.copyMakeBorder(mask, rim, rim, rim, rim, cv2.BORDER_REPLICATE)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(3 * unit))[rim:-rim, rim:-rim]
+    return fill_holes(large_components(np.ascontiguousarray(mask, np.uint8)))
 
 
 def large_components(mask: Bytes) -> Bytes:
@@ -180,4 +180,4 @@ def fill_holes(mask: Bytes) -> Bytes:
     """``mask`` (h, w) of 0 and 1 with all that it encloses."""
     outside = np.pad(mask, 1)
     cv2.floodFill(outside, None, (0, 0), 2)
-    return (outside[1:-1, 1:-1] != 2).astype(np.uint8)
+    return np.asarray(outside[1:-1, 1:-1] != 2, np.uint8)

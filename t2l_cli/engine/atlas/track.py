@@ -60,7 +60,7 @@ def _support(motion: Array, flow: Flow, mask: Tensor, t: int) -> float:
     points = pixel_centres(flow.size)
     told = apply(torch.from_numpy(motion[None]).float(), points)[0] - points
     agree = (flow.forward[t].permute(1, 2, 0) - told).norm(dim=-1) < 2.0
-    return ((agree & flow.forward_ok[t] & mask).sum() / mask.sum()).item()
+    return float((agree & flow.forward_ok[t] & mask).sum() / mask.sum())
 
 
 def _centre(mask: Tensor) -> npt.NDArray[np.float64]:
@@ -101,6 +101,6 @@ def _view(frame: Tensor, mask: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDA
     up = max(1, min(6, round(LINK_SIDE / max(grey.shape))))
     large = cv2.resize(grey, None, fx=up, fy=up, interpolation=cv2.INTER_CUBIC)
     own = cv2.resize(mask[box].numpy().astype(np.uint8), (large.shape[1], large.shape[0]))
-    points, features = cv2.SIFT_create(contrastThreshold=0.02).detectAndCompute(large, own)
+    points, features = cv2.SIFT.create(contrastThreshold=0.02).detectAndCompute(large, own)
     at = np.array([p.pt for p in points], dtype=np.float32).reshape(-1, 2)
     return (at + 0.5) / up - 0.5 + np.array([left, top], dtype=np.float32), features

@@ -20,6 +20,7 @@ from t2l_cli.engine.atlas.camera import Array, Camera, apply, mosaic_bounds
 from t2l_cli.engine.atlas.field import Field, LayerField, Size, level_size
 from t2l_cli.engine.atlas.flow import Flow, pixel_centres, reduce_frame
 from t2l_cli.engine.atlas.mapping import sample
+from t2l_cli.engine.atlas.motion import Float
 from t2l_cli.engine.atlas.textures import resample
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.optimize import LastGood, Step, optimise
@@ -203,11 +204,11 @@ def _shuffled(n: int, random: torch.Generator) -> Iterator[int]:
         yield from torch.randperm(n, generator=random).tolist()
 
 
-def _grown(mask: np.ndarray, margin: float) -> np.ndarray:  # type: ignore[type-arg]
+def _grown(mask: Float, margin: float) -> Float:
     """``mask`` (h, w) grown by ``margin`` px, with a soft rim."""
     side = 2 * math.ceil(margin) + 1
     grown = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
-    return np.asarray(cv2.GaussianBlur(grown, (0, 0), max(0.5, margin / 3)))
+    return np.asarray(cv2.GaussianBlur(grown, (0, 0), max(0.5, margin / 3)), np.float32)
 
 
 def build_field(scene: Scene, config: FitConfig, levels: int) -> Field:
@@ -234,7 +235,7 @@ def _usual_scale(matrices: Array, size: Size) -> float:
     step = middle + torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     at = apply(torch.from_numpy(matrices).float(), step[:, None])[:, :, 0]
     jacobian = torch.stack([at[:, 1] - at[:, 0], at[:, 2] - at[:, 0]], -1)
-    return max(1e-3, torch.linalg.det(jacobian).abs().sqrt().median().item())
+    return max(1e-3, float(torch.linalg.det(jacobian).abs().sqrt().median()))
 
 
 def _object_box(path: Array, mask: Tensor, margin: float) -> tuple[float, float, float, float]:
