@@ -20,7 +20,7 @@ from truth import TruthClip, bilinear, make_truth
 from t2l_cli.engine.atlas.model import LayerName
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
 
-STEPS, BATCH, RATE = 200, 384, 2e-3
+STEPS, BATCH, RATE = 250, 256, 2e-3
 CONFIG: dict[str, Any] = {  # as published, shortened to what is about the networks and the clip
     "results_folder_name": "results",
     "maximum_number_of_frames": 70,

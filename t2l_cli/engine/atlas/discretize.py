@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from t2l_cli.engine.atlas.mapping import reconstruct
 from t2l_cli.engine.atlas.model import OPAQUE, Atlas, AtlasLayer, ClipIdentity, used_texels
@@ -20,6 +21,7 @@ from t2l_cli.errors import RequestError
 RESOLUTION = 2000  # texels across LNA's unit square
 CHUNK = 2**17  # locations evaluated at a time: some 150 MB of activations
 MAX_TEXELS = 100_000_000
+MAX_GAP = 32  # texels; what two neighbouring pixels show is one piece if it is not further apart
 _OFFSET = {"foreground": 0.0, "background": -1.0}
 
 
@@ -100,7 +102,7 @@ class Discretization:
             parts.append(self._evaluate(self.networks.colour, grid))
         uv -= low
         texture = torch.cat(parts).T.reshape(3, height, width).contiguous()
-        return AtlasLayer(texture, uv, used_texels(uv, share, (height, width)))
+        return AtlasLayer(texture, uv, _in_use(uv, share, (height, width)))
 
     def _locations(self, t: int) -> Tensor:
         clip = self.clip
@@ -123,6 +125,28 @@ def _box(uv: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
             highs.append(at[own > least].amax(0))
     low, high = torch.stack(lows).amin(0).floor(), torch.stack(highs).amax(0).ceil()
     return low, torch.maximum(high, low + 1)
+
+
+def _in_use(uv: Tensor, share: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H_a, W_a) bool: the texels that frames show, also those between two pixels that lie several texels apart."""
+    used = used_texels(uv, share, size)
+    t = int((share > 0.5).sum((1, 2)).argmax())
+    own = share[t] > 0.5
+    steps = torch.cat([uv[t].diff(dim=d).norm(dim=-1)[own.narrow(d, 1, own.shape[d] - 1)] for d in (0, 1)])
+    if not len(steps):
+        return used
+    # the last percent are folds of the mapping, not its scale
+    usual = steps.sort().values[int(0.98 * (len(steps) - 1))].item()
+    radius = min(MAX_GAP, math.ceil(usual)) // 2
+    # closed: grown by half a step and shrunk again, so that holes go and outlines stay
+    return -_grown(-_grown(used.float(), radius), radius) > 0.5
+
+
+def _grown(picture: Tensor, radius: int) -> Tensor:
+    """(H, W): the largest value within ``radius`` on either axis."""
+    side = 2 * radius + 1
+    across = F.max_pool2d(picture[None], (1, side), 1, (0, radius))
+    return F.max_pool2d(across, (side, 1), 1, (radius, 0))[0]
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
