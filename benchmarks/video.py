@@ -1,9 +1,9 @@
 """Clips: time and memory of a training step and of mapping back, beside the arithmetic floor.
 
-    python benchmarks/video.py --size 96 160 --frames 16 --steps 3 --map-size 432 768 --atlas 2000 --map-frames 20
+    python benchmarks/video.py --size 144 240 --frames 16 --steps 3 --map-size 432 768 --atlas 2000 --map-frames 20
 
-The floor of a step: its passes through generator and CLIP, each timed alone in the same run. The floor of mapping back: one
-bilinear sampling of four channels a frame and layer, and reading and writing the frame once.
+The floor of a step: its passes through generator and CLIP, each timed alone in the same run. The floor of mapping back:
+one bilinear sampling of four channels a frame and layer, and reading and writing the frame once.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def timed(work: Callable[[], object], repeat: int = 3) -> float:
 
 
 def step_times(edit: LayerEdit, steps: int) -> tuple[float, float]:
-    """Seconds a step, and of its parts alone: two passes of the generator and eight sets of views, forward, backward."""
+    """Seconds a step, and of its parts alone: the generator twice, then CLIP with and without gradient."""
     iterator = iter(edit)
     next(iterator)
     start = time.perf_counter()
@@ -81,7 +81,7 @@ def step_times(edit: LayerEdit, steps: int) -> tuple[float, float]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="Time a step of a clip's layer, and mapping back.")
-    parser.add_argument("--size", type=int, nargs=2, default=(96, 160), metavar=("H", "W"))
+    parser.add_argument("--size", type=int, nargs=2, default=(144, 240), metavar=("H", "W"))
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--map-size", type=int, nargs=2, default=(432, 768), metavar=("H", "W"))

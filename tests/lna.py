@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
-from truth import TruthClip, bilinear, make_truth
 
 from t2l_cli.engine.atlas.model import LayerName
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
+from tests.truth import TruthClip, bilinear, make_truth
 
 STEPS, BATCH, RATE = 250, 256, 2e-3
 CONFIG: dict[str, Any] = {  # as published, shortened to what is about the networks and the clip

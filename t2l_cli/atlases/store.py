@@ -29,6 +29,7 @@ from t2l_cli.media.paths import reason, shown
 FORMAT, VERSION = "t2l-atlas", 1
 TENSORS, RECORD = "atlas.safetensors", "atlas.json"
 CONVENTION = "uv: texels (x, y) of the layer's texture; the first texel's centre is (0, 0); y points down"
+_OWN = {TENSORS, RECORD, "foreground.png", "background.png", "alpha.png", "checkerboard.mp4", "run.json"}
 _LEVELS = 65_535  # of a stored texture: 1.5e-5 apart, all over [0, 1]
 
 
@@ -41,28 +42,56 @@ def check_atlas_output(path: str | Path, overwrite: bool) -> None:
     """Raise RequestError, before any work, where :func:`save_atlas` could not or should not write ``path``."""
     path = Path(path)
     check_place(path, overwrite, None, folder=True)
-    if path.is_dir() and any(path.iterdir()) and not is_atlas_folder(path):
-        raise RequestError(f"the folder {shown(path)} holds something else than an atlas and is left as it is.")
+    try:
+        names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    except OSError as error:
+        raise RequestError(f"cannot read the folder {shown(path)}: {reason(error)}.") from error
+    if not names:
+        return
+    try:
+        _record(path)
+    except RequestError as error:
+        raise RequestError(
+            f"the folder {shown(path)} holds something else than an atlas and is left as it is."
+        ) from error
+    if beside := sorted(name for name in names - _OWN if not name.startswith(".")):
+        raise RequestError(
+            f"the folder {shown(path)} holds {shown(beside[0])} beside the atlas, which --overwrite would delete; "
+            "move it away or choose another --output."
+        )
 
 
 def save_atlas(atlas: Atlas, folder: str | Path, overwrite: bool = False) -> None:
     """Write ``folder``, whole or not at all; OutputError where that fails, RequestError as ``check_atlas_output``."""
-    folder = Path(folder)
     check_atlas_output(folder, overwrite)
+    folder = Path(os.path.realpath(folder))  # where it is a link, the folder behind it is meant
     work: Path | None = None
     try:
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", dir=folder.parent))
         _fill(atlas, work)
         work.chmod(0o755)
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        os.rename(work, folder)
+        _put(work, folder)
     except (OSError, SafetensorError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         raise OutputError(f"could not write the atlas {shown(folder)}: {why}.") from error
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _put(work: Path, folder: Path) -> None:
+    """Rename ``work`` to ``folder``; what was there is put back if that fails, and deleted only afterwards."""
+    if not folder.is_dir():
+        os.rename(work, folder)
+        return
+    old = work.with_name(f"{work.name}.old")
+    os.rename(folder, old)
+    try:
+        os.rename(work, folder)
+    except BaseException:
+        os.rename(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _fill(atlas: Atlas, folder: Path) -> None:

@@ -81,7 +81,7 @@ def dis(a: Tensor, b: Tensor) -> Tensor:
         grey = cv2.cvtColor(frame.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
         greys.append(cv2.resize(grey, (w * up, h * up), interpolation=cv2.INTER_CUBIC) if up > 1 else grey)
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    field = method.calc(greys[0], greys[1], None)
+    field = method.calc(greys[0], greys[1], np.zeros((h * up, w * up, 2), np.float32))
     if up > 1:
         field = cv2.resize(field, (w, h), interpolation=cv2.INTER_AREA) / up
     return torch.from_numpy(np.ascontiguousarray(field)).permute(2, 0, 1).contiguous()

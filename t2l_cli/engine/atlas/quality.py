@@ -26,9 +26,9 @@ FULL_PSNR = 99.0  # dB, where the reconstruction is exact
 class Quality:
     """Figures of an atlas. The residuals and warp errors are None for a layer that is hardly seen.
 
-    psnr: dB, mean over up to ``PSNR_FRAMES`` frames. sharpness: mean |2 alpha - 1| where there is foreground: 1 is decided, 0 is undecided.
-    *_residual: px of the clip, median, by which the atlas position of a point moves along the flow. *_warp: mean
-    difference in [0, 1] of a checkerboard painted on the layer between frames, along the flow.
+    psnr: dB, mean over up to ``PSNR_FRAMES`` frames. sharpness: mean |2 alpha - 1| where there is foreground: 1 is
+    decided, 0 is undecided. *_residual: px of the clip, median, by which the atlas position of a point moves along the
+    flow. *_warp: mean difference in [0, 1] of a checkerboard painted on the layer between frames, along the flow.
     """
 
     psnr: float
@@ -122,7 +122,7 @@ def _texels_per_pixel(uv: Tensor) -> Tensor:
 
 
 def checkerboard(layer: AtlasLayer, side: float) -> EditLayer:
-    """A black and white checkerboard of a layer's size, opaque, squares of ``side`` px of the clip: paint to judge by."""
+    """A black and white checkerboard of a layer's size, opaque, squares of ``side`` px of the clip, to judge by."""
     middle = layer.uv[len(layer.uv) // 2]
     squares = max(2.0, side * _texels_per_pixel(middle).median().item())
     height, width = layer.size

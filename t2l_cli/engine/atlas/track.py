@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +52,7 @@ def _stays(areas: npt.NDArray[np.float32], masks: Tensor) -> list[npt.NDArray[np
     border[[0, -1]], border[:, [0, -1]] = True, True
     cut_off = (masks & border).flatten(1).any(1).numpy()
     good = np.flatnonzero((areas >= SEEN * areas.max()) & ~(cut_off & (areas < GOOD * areas.max())))
-    gaps = [(int(a), int(b)) for a, b in zip(good[:-1], good[1:], strict=True) if b - a > 1]
+    gaps = [(int(a), int(b)) for a, b in itertools.pairwise(good) if b - a > 1]
     cuts = [a + 1 + int(np.argmin(areas[a + 1 : b])) for a, b in gaps]
     return [np.arange(a, b) for a, b in zip([0, *cuts], [*cuts, len(areas)], strict=True)]
 
@@ -103,4 +105,5 @@ def _view(frame: Tensor, mask: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDA
     own = cv2.resize(mask[box].numpy().astype(np.uint8), (large.shape[1], large.shape[0]))
     points, features = cv2.SIFT.create(contrastThreshold=0.02).detectAndCompute(large, own)
     at = np.array([p.pt for p in points], dtype=np.float32).reshape(-1, 2)
-    return (at + 0.5) / up - 0.5 + np.array([left, top], dtype=np.float32), features
+    at = (at + 0.5) / up - 0.5 + np.array([left, top], dtype=np.float32)
+    return at, None if features is None else np.asarray(features, np.float32)

@@ -1,0 +1,275 @@
+"""Between atlas and frames, against float64 written out independently, and on clips whose decomposition is known."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from t2l_cli.engine.atlas.mapping import (
+    Mapper,
+    from_frame,
+    premultiplied,
+    reconstruct,
+    sample,
+    sample_layer,
+    splat,
+    straight,
+)
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName
+from t2l_cli.engine.layers import EditLayer
+from t2l_cli.errors import RequestError
+from tests.truth import Array, TruthClip, bilinear, make_truth
+
+
+@pytest.fixture(scope="module")
+def truth() -> TruthClip:
+    return make_truth((80, 48), 9)
+
+
+@pytest.fixture(scope="module")
+def atlas(truth: TruthClip) -> Atlas:
+    return truth.atlas()
+
+
+def rand(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def painted(atlas: Atlas, name: LayerName, seed: int = 0) -> EditLayer:
+    """Coarse random paint all over a layer, with wholly transparent parts that hold random colours."""
+    coarse = rand(1, 4, 7, 6, seed=seed)
+    fine = torch.nn.functional.interpolate(coarse, size=atlas.layer(name).size, mode="bilinear")
+    return EditLayer(fine[:, :3], (fine[:, 3:] * 2 - 0.7).clamp(0, 1))
+
+
+def float64(layer: EditLayer) -> tuple[Array, Array]:
+    """Premultiplied colour (H, W, 3) and alpha (H, W, 1)."""
+    rgb, alpha = (part[0].permute(1, 2, 0).double().numpy() for part in (layer.rgb, layer.alpha))
+    return rgb * alpha, alpha
+
+
+# --- sampling
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10_000))
+def test_sampling_is_bilinear_and_reads_the_nearest_texel_outside(height: int, width: int, seed: int) -> None:
+    texture = rand(1, 3, height, width, seed=seed).double()
+    uv = rand(2, 4, 5, 2, seed=seed + 1).double() * (max(height, width) + 6) - 3
+    expected = np.stack([bilinear(texture[0].permute(1, 2, 0).numpy(), at.numpy()) for at in uv])
+    np.testing.assert_allclose(sample(texture, uv).permute(0, 2, 3, 1).numpy(), expected, atol=1e-12)
+
+
+def test_a_texels_centre_reads_that_texel() -> None:
+    texture = rand(1, 2, 5, 7)
+    uv = torch.stack(torch.meshgrid(torch.arange(7.0), torch.arange(5.0), indexing="xy"), -1)[None]
+    torch.testing.assert_close(sample(texture, uv), texture, atol=2e-6, rtol=0)
+
+
+def test_sampling_is_precise_on_large_textures() -> None:
+    """Float32 coordinates on 2000 texels and more: a hundredth of a texel at the very most."""
+    ramp = torch.arange(3000.0).expand(1, 1, 4, 3000)
+    x = rand(1, 1, 500, 1, seed=3).double() * 2999
+    uv = torch.cat([x, torch.full_like(x, 1.5)], -1)
+    assert (sample(ramp, uv.float())[0, 0, 0].double() - x[0, 0, :, 0]).abs().max() < 1e-2
+
+
+def test_sampling_is_differentiable_in_both() -> None:
+    texture = rand(1, 2, 4, 5).double().requires_grad_()
+    uv = (rand(1, 3, 3, 2, seed=1).double() * 2.8 + 0.1).requires_grad_()
+    assert torch.autograd.gradcheck(sample, (texture, uv))
+
+
+def test_transparent_texels_do_not_bleed() -> None:
+    """Half a green layer, the rest transparent red: nowhere between them is anything but green."""
+    rgb = torch.zeros(1, 3, 6, 6)
+    rgb[:, 1, :, :3], rgb[:, 0, :, 3:] = 1, 1
+    alpha = torch.zeros(1, 1, 6, 6)
+    alpha[..., :3] = 1
+    uv = torch.stack(torch.meshgrid(torch.linspace(0, 5, 41), torch.tensor([2.0]), indexing="xy"), -1)[None]
+    seen = sample_layer(EditLayer(rgb, alpha), uv)
+    visible = seen.alpha[0, 0, 0] > 1e-4
+    assert 15 < visible.sum() < 41
+    torch.testing.assert_close(seen.rgb[0, 1, 0][visible], torch.ones(int(visible.sum())))
+    assert not seen.rgb[:, [0, 2]].any()
+
+
+def test_premultiplied_and_back() -> None:
+    layer = EditLayer(rand(2, 3, 4, 4), rand(2, 1, 4, 4, seed=1))
+    again = straight(premultiplied(layer))
+    torch.testing.assert_close(again.rgb, layer.rgb, atol=1e-4, rtol=0)
+    assert torch.equal(again.alpha, layer.alpha)
+    assert not straight(torch.zeros(1, 4, 2, 2)).rgb.any()
+
+
+# --- reconstruction and mapping back
+
+
+def test_the_truth_reconstructs_the_clip(truth: TruthClip, atlas: Atlas) -> None:
+    for t in range(len(truth.frames)):
+        np.testing.assert_allclose(reconstruct(atlas, t).permute(1, 2, 0).numpy(), truth.exact(t), atol=5e-5)
+
+
+@pytest.mark.parametrize("names", [("foreground",), ("background",), LAYERS])
+def test_mapping_back_is_equations_15_and_16(truth: TruthClip, atlas: Atlas, names: tuple[LayerName, ...]) -> None:
+    layers = {name: painted(atlas, name, seed) for seed, name in enumerate(names)}
+    mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"))
+    for t in (0, 4, 8):
+        frame = rand(3, 48, 80, seed=t)
+        image = frame.permute(1, 2, 0).double().numpy()
+        over = {}
+        for name in LAYERS:
+            colour, opacity = float64(layers[name]) if name in layers else (np.zeros((2, 2, 3)), np.zeros((2, 2, 1)))
+            c, a = (bilinear(part, truth.uv[name][t]) for part in (colour, opacity))
+            # straight colour at the pixel, as Eq. 15 has it; irrelevant where there is none
+            over[name] = a * (c / np.maximum(a, 1e-12)) + (1 - a) * image
+        alpha = truth.alpha[t, ..., None]
+        expected = alpha * over["foreground"] + (1 - alpha) * over["background"]
+        np.testing.assert_allclose(mapper.over(frame, t).permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+def test_the_layer_over_the_frame_is_the_edited_frame(atlas: Atlas) -> None:
+    mapper = Mapper(atlas, painted(atlas, "foreground"), painted(atlas, "background", 1))
+    frame = rand(3, 48, 80)
+    for t in (0, 8):
+        layer = mapper.layer(t)
+        assert layer.size == (48, 80)
+        torch.testing.assert_close(layer.over(frame[None])[0], mapper.over(frame, t), atol=2e-5, rtol=0)
+
+
+def test_without_paint_the_clip_comes_back_bit_for_bit(truth: TruthClip, atlas: Atlas) -> None:
+    empty = {
+        name: EditLayer(rand(1, 3, *atlas.layer(name).size), torch.zeros(1, 1, *atlas.layer(name).size))
+        for name in LAYERS
+    }
+    frames = truth.tensor().float() / 255
+    for mapper in (Mapper(atlas), Mapper(atlas, empty["foreground"], empty["background"])):
+        for t, frame in enumerate(frames):
+            assert torch.equal(mapper.over(frame, t), frame)
+            assert not mapper.layer(t).alpha.any()
+
+
+def test_a_pixel_without_paint_is_not_touched(truth: TruthClip, atlas: Atlas) -> None:
+    mapper = Mapper(atlas, painted(atlas, "foreground"), painted(atlas, "background", 1))
+    frame = truth.tensor()[3].float() / 255
+    bare = mapper.layer(3).alpha[0, 0] == 0
+    assert 50 < bare.sum() < bare.numel() - 50
+    assert torch.equal(mapper.over(frame, 3)[:, bare], frame[:, bare])
+
+
+def test_foreground_paint_leaves_the_background_alone(atlas: Atlas) -> None:
+    size = atlas.foreground.size
+    mapper = Mapper(atlas, EditLayer(torch.ones(1, 3, *size), torch.ones(1, 1, *size)))
+    frame = rand(3, 48, 80)
+    outside = atlas.alpha[2] == 0
+    assert torch.equal(mapper.over(frame, 2)[:, outside], frame[:, outside])
+    inside = atlas.alpha[2] == 1
+    torch.testing.assert_close(mapper.over(frame, 2)[:, inside], torch.ones(3, int(inside.sum())))
+
+
+def test_a_layer_of_another_size_is_refused(atlas: Atlas) -> None:
+    height, width = atlas.background.size
+    layer = EditLayer(torch.zeros(1, 3, height, width + 1), torch.zeros(1, 1, height, width + 1))
+    with pytest.raises(RequestError, match=f"background layer is {width + 1} x {height} px"):
+        Mapper(atlas, background=layer)
+
+
+# --- from a frame to the atlas
+
+
+def dot(at: npt.ArrayLike, size: tuple[int, int], sigma: float = 1.5) -> Tensor:
+    """(H, W): a soft dot at ``at`` (x, y)."""
+    x0, y0 = np.asarray(at, float)
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size), indexing="ij")
+    return torch.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * sigma**2)).float()
+
+
+def centroid(picture: Tensor) -> Array:
+    """(x, y) of the mass of a (H, W) picture."""
+    height, width = picture.shape
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    mass = picture.double()
+    return np.array([(mass * k).sum().item() for k in (x, y)]) / mass.sum().item()
+
+
+@pytest.mark.parametrize("density", [0.6, 1.0, 2.7])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_dot_painted_on_a_frame_is_at_its_place_in_all(name: LayerName, density: float) -> None:
+    """From frame 2 to the atlas and from there to every frame, within a tenth of a texel and a px."""
+    truth = make_truth((80, 48), 5, density=density)
+    atlas = truth.atlas()
+    at = np.array([43.3, 24.6]) if name == "foreground" else np.array([12.7, 14.2])
+    paint = EditLayer(torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 48, 80), dot(at, (48, 80))[None, None])
+    carried = from_frame(atlas, 2, paint, name)
+    spot = bilinear_at(truth.uv[name][2], at)
+    assert np.abs(centroid(carried.alpha[0, 0]) - spot).max() < 0.1 * max(1, density)
+    assert carried.alpha.max() > 0.8
+    torch.testing.assert_close(
+        carried.rgb[0, 0][carried.alpha[0, 0] > 0.01], torch.ones(()).expand(1), atol=1e-3, rtol=0
+    )
+    mapper = Mapper(atlas, **{name: carried})
+    for t in range(5):
+        place = truth.seen(name, t, spot)
+        assert np.abs(centroid(mapper.layer(t).alpha[0, 0]) - place).max() < 0.1
+        back = truth.seen(name, t, bilinear_at(truth.uv[name][t], place))
+        np.testing.assert_allclose(back, place, atol=1e-2)
+
+
+def bilinear_at(uv: Array, at: Array) -> Array:
+    return bilinear(uv, at[None])[0]
+
+
+def test_paint_survives_the_way_to_the_atlas_and_back(truth: TruthClip, atlas: Atlas) -> None:
+    """A smooth edit of the whole frame, carried to both layers, comes back to its frame as it was."""
+    coarse = torch.nn.functional.interpolate(rand(1, 4, 4, 5), size=(48, 80), mode="bicubic").clamp(0.05, 1)
+    paint = EditLayer(coarse[:, :3], coarse[:, 3:])
+    for t in (0, 5):
+        mapper = Mapper(atlas, from_frame(atlas, t, paint, "foreground"), from_frame(atlas, t, paint, "background"))
+        error = (premultiplied(mapper.layer(t)) - premultiplied(paint)).abs()
+        assert error.mean() < 0.004
+        assert error.quantile(0.99) < 0.03
+
+
+def test_what_the_layer_does_not_own_does_not_count(atlas: Atlas) -> None:
+    """Paint on the ground alone leaves the foreground's atlas empty, however strong it is."""
+    off = (atlas.alpha[4] == 0).float()[None, None]
+    paint = EditLayer(torch.ones(1, 3, 48, 80), off)
+    assert from_frame(atlas, 4, paint, "foreground").alpha.max() < 0.51
+    assert not from_frame(atlas, 4, EditLayer(paint.rgb, off * 0), "background").alpha.any()
+
+
+def test_splatted_texels_are_weighted_means() -> None:
+    """Two pixels on one texel, by hand."""
+    uv = torch.tensor([[[1.0, 1.0], [1.0, 1.0], [2.5, 1.0]]])
+    values = torch.tensor([[[1.0, 5.0, 7.0]]])
+    mean, weights = splat(values, torch.tensor([[3.0, 1.0, 0.0]]), uv, (3, 4))
+    assert mean[0, 1, 1].item() == pytest.approx((3 * 1 + 1 * 5) / 4, rel=1e-6)
+    assert weights[1, 1].item() == pytest.approx(4)
+    assert weights.sum().item() == pytest.approx(4)
+    assert not mean[0][weights == 0].any()
+
+
+def test_splatting_leaves_no_holes_where_pixels_lie_texels_apart() -> None:
+    x, y = torch.meshgrid(torch.arange(12.0), torch.arange(9.0), indexing="xy")
+    uv = torch.stack([4.3 * x + 1, 3.1 * y + 2], -1)
+    values = (x + 2 * y)[None]
+    mean, weights = splat(values, torch.ones(9, 12), uv, (30, 52))
+    v, u = torch.meshgrid(torch.arange(3, 26), torch.arange(3, 47), indexing="ij")
+    assert weights[3:26, 3:47].min() > 0
+    expected = (u - 1) / 4.3 + 2 * (v - 2) / 3.1
+    assert (mean[0, 3:26, 3:47] - expected).abs().max() < 0.2
+
+
+def test_coordinates_far_outside_do_no_harm(atlas: Atlas) -> None:
+    far = dataclasses.replace(atlas.background, uv=atlas.background.uv + 1e6)
+    moved = dataclasses.replace(atlas, background=far)
+    paint = EditLayer(torch.ones(1, 3, 48, 80), torch.ones(1, 1, 48, 80))
+    assert not from_frame(moved, 0, paint, "background").alpha.any()
+    assert reconstruct(moved, 0).isfinite().all()
