@@ -178,17 +178,20 @@ class Preset:
     lr_decay: float
     tries: int
     try_steps: int
+    bootstrap: float = 10.0
+    sparsity: float = 5e-2
 
 
+# draft: in few steps the paper's bootstrap would pin the opacity to a coarse map, and its sparsity thin the paint out.
 PRESETS: dict[str, Preset] = {
-    "draft": Preset(size=160, steps=60, n_views=8, lr_decay=0.98, tries=1, try_steps=15),
+    "draft": Preset(size=160, steps=60, n_views=8, lr_decay=0.98, tries=1, try_steps=15, bootstrap=3.0, sparsity=2e-2),
     "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
     "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
 }
 CLIP_PRESETS: dict[str, Preset] = {  # of one layer of a clip; a step sees four pictures
-    "draft": Preset(size=160, steps=60, n_views=6, lr_decay=0.98, tries=1, try_steps=15),
-    "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50),
-    "fine": Preset(size=768, steps=4000, n_views=6, lr_decay=0.999, tries=1, try_steps=50),
+    "draft": Preset(size=160, steps=60, n_views=6, lr_decay=0.98, tries=1, try_steps=15, bootstrap=3.0, sparsity=5e-4),
+    "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),
+    "fine": Preset(size=768, steps=4000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),
 }
 
 
@@ -204,6 +207,7 @@ def with_preset(config: EditConfig, name: str, presets: Mapping[str, Preset] = P
         try_steps=preset.try_steps,
         optim=dataclasses.replace(config.optim, steps=preset.steps, lr_decay=preset.lr_decay),
         views=dataclasses.replace(config.views, n_views=preset.n_views),
+        weights=dataclasses.replace(config.weights, bootstrap=preset.bootstrap, sparsity=preset.sparsity),
     )
 
 

@@ -140,10 +140,16 @@ Precision = Annotated[
 
 ScreenWeight = Annotated[float | None, setting("--screen-weight", metavar="X", help="lambda_g, of L_screen.")]
 StructureWeight = Annotated[float | None, setting("--structure-weight", metavar="X", help="lambda_s, of L_structure.")]
-SparsityWeight = Annotated[float | None, setting("--sparsity-weight", metavar="X", help="lambda_r, of L_reg.")]
+SparsityWeight = Annotated[
+    float | None,
+    preset_setting("--sparsity-weight", field="sparsity", metavar="X", panel=ADVANCED, help="lambda_r, of L_reg."),
+]
 L1Weight = Annotated[float | None, setting("--l1-weight", metavar="X", help="gamma, the L1 part of L_reg.")]
 BootstrapWeight = Annotated[
-    float | None, setting("--bootstrap-weight", metavar="X", help="Relevancy bootstrap, annealed to 0.")
+    float | None,
+    preset_setting(
+        "--bootstrap-weight", field="bootstrap", metavar="X", panel=ADVANCED, help="Relevancy bootstrap, annealed to 0."
+    ),
 ]
 Distance = Annotated[str | None, setting("--distance", metavar="spherical|cosine", help="D(x, y) of the text terms.")]
 Lr = Annotated[float | None, setting("--lr", metavar="X", help="MADGRAD's learning rate.")]

@@ -93,9 +93,7 @@ class VideoFile:
         try:
             stream = self._container.add_stream(recipe.encoder, rate=info.rate, options=recipe.options)
         except UnknownCodecError as error:
-            raise OutputError(
-                f"this PyAV has no {recipe.encoder}; reinstall it: pip install av."
-            ) from error
+            raise OutputError(f"this PyAV has no {recipe.encoder}; reinstall it: pip install av.") from error
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = info.width, info.height, recipe.pixels
         context = stream.codec_context

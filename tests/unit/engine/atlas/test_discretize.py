@@ -1,0 +1,227 @@
+"""A checkpoint's networks as an Atlas: accuracy against the networks in float64, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from t2l_cli.engine.atlas import discretize
+from t2l_cli.engine.atlas.discretize import Discretization, Stage, psnr
+from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, ClipIdentity, LayerName
+from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
+from t2l_cli.engine.layers import EditLayer
+from t2l_cli.errors import RequestError
+from tests.lna import fitted, plane
+from tests.truth import Array, TruthClip
+
+RESOLUTION = 600
+OFFSETS = {"foreground": 0.0, "background": -1.0}
+
+
+@pytest.fixture(scope="module")
+def truth() -> TruthClip:
+    return fitted()[0]
+
+
+@pytest.fixture(scope="module")
+def networks() -> NeuralAtlas:
+    return fitted()[1]
+
+
+@pytest.fixture(scope="module")
+def work(truth: TruthClip, networks: NeuralAtlas) -> Discretization:
+    work = Discretization(networks, truth.identity, RESOLUTION)
+    for _ in work:
+        pass
+    return work
+
+
+@pytest.fixture(scope="module")
+def atlas(work: Discretization) -> Atlas:
+    return work.result()
+
+
+def exactly(networks: NeuralAtlas, truth: TruthClip, t: int) -> tuple[dict[LayerName, Tensor], Tensor]:
+    """Both layers' places on LNA's plane (H, W, 2) and the opacity (H, W) of frame ``t``, all in float64."""
+    double = copy.deepcopy(networks).double()
+    height, width = truth.alpha.shape[1:]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    half = max(width, height) / 2
+    at = torch.stack([x / half - 1, y / half - 1, torch.full_like(x, t) / (len(truth.frames) / 2) - 1], -1)
+    at = torch.stack([x.double() / half - 1, y.double() / half - 1, torch.full_like(at[..., 0], 0).double()], -1)
+    at[..., 2] = t / (len(truth.frames) / 2) - 1
+    flat = at.reshape(-1, 3)
+    places: dict[LayerName, Tensor] = {
+        "foreground": double.foreground_uv(flat).reshape(height, width, 2),
+        "background": double.background_uv(flat).reshape(height, width, 2),
+    }
+    return places, double.opacity(flat).reshape(height, width)
+
+
+def corner(atlas: Atlas, networks: NeuralAtlas, truth: TruthClip, name: LayerName) -> Tensor:
+    """(2,): the texel of the whole plane that is the picture's first; by one pixel's coordinates."""
+    places, _ = exactly(networks, truth, 0)
+    return ((places[name][0, 0] - OFFSETS[name]) * RESOLUTION - atlas.layer(name).uv[0, 0, 0]).round()
+
+
+def test_the_clip_is_rebuilt_as_well_as_by_the_networks(truth: TruthClip, work: Discretization, atlas: Atlas) -> None:
+    frames = truth.tensor().float() / 255
+    for t, frame in enumerate(frames):
+        own, ours = psnr(work.network_frame(t), frame), psnr(reconstruct(atlas, t), frame)
+        assert own > 20  # the fit is a real one
+        assert ours > own - 0.1
+
+
+def test_positions_and_opacity_agree_with_float64(truth: TruthClip, networks: NeuralAtlas, atlas: Atlas) -> None:
+    for t in (0, 5, 11):
+        places, alpha = exactly(networks, truth, t)
+        assert (atlas.alpha[t].double() - alpha).abs().max() < 1e-5
+        for name in LAYERS:
+            texels = (places[name] - OFFSETS[name]) * RESOLUTION - corner(atlas, networks, truth, name)
+            assert (atlas.layer(name).uv[t].double() - texels).abs().max() < 2e-3
+
+
+def test_texels_are_the_planes_colours_at_their_index(truth: TruthClip, networks: NeuralAtlas, atlas: Atlas) -> None:
+    double = copy.deepcopy(networks).double()
+    for name in LAYERS:
+        texture = atlas.layer(name).texture
+        first = corner(atlas, networks, truth, name)
+        for row, column in ((0, 0), (3, 17), (texture.shape[1] - 1, texture.shape[2] - 1)):
+            place = (torch.tensor([column, row]).double() + first) / RESOLUTION + OFFSETS[name]
+            assert (texture[:, row, column].double() - double.colour(place[None])[0]).abs().max() < 2e-3
+
+
+def test_the_box_is_what_the_clip_uses_and_no_more(truth: TruthClip, atlas: Atlas) -> None:
+    for name, owned in (("foreground", atlas.alpha > 0.95), ("background", atlas.alpha > -1)):
+        layer = atlas.layer(name)
+        at = layer.uv[owned]
+        width, height = layer.size[1], layer.size[0]
+        low, high = at.amin(0), at.amax(0)
+        assert (low >= -1e-3).all()
+        assert (low < 1).all()
+        assert (high - torch.tensor([width - 1, height - 1])).abs().max() < 1 + 1e-3
+        assert (high <= torch.tensor([width - 1, height - 1]) + 1e-3).all()
+
+
+def test_used_texels_are_one_piece(truth: TruthClip, atlas: Atlas) -> None:
+    """Pixels lie five texels apart here; between them everything is in use, beyond the outline nothing."""
+    step = 0.8 / 96 * RESOLUTION
+    rows, columns = np.mgrid[0 : atlas.foreground.size[0], 0 : atlas.foreground.size[1]]
+    middle = np.array([columns, rows]).reshape(2, -1).mean(1)
+    distance = np.hypot(columns - middle[0], rows - middle[1]) / step
+    used = atlas.foreground.used.numpy()
+    assert used[distance < 11].all()
+    assert not used[distance > 22].any()
+    assert atlas.background.used.float().mean() > 0.8
+
+
+def test_an_edit_at_a_place_of_the_atlas_is_at_its_place_in_every_frame(
+    truth: TruthClip, networks: NeuralAtlas, atlas: Atlas
+) -> None:
+    """A dot on the blob: where the networks say to a hundredth of a px, where the truth says to the fit's half px."""
+    spot = truth.uv["foreground"][6, 28, 46]  # texels of the truth
+    first = corner(atlas, networks, truth, "foreground")
+    at = plane(truth, "foreground", spot[None])[0] * RESOLUTION - first
+    height, width = atlas.foreground.size
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    spread = 2 * 0.8 / 96 * RESOLUTION  # two px
+
+    def dot(u: Tensor, v: Tensor) -> Tensor:
+        return torch.exp(-((u - at[0]) ** 2 + (v - at[1]) ** 2) / (2 * spread**2))
+
+    layer = EditLayer(torch.ones(1, 3, height, width), dot(x, y)[None, None].float())
+    mapper = Mapper(atlas, layer)
+    own, true = [], []
+    for t in range(len(truth.frames)):
+        seen = centroid(mapper.layer(t).alpha[0, 0])
+        places, alpha = exactly(networks, truth, t)
+        texels = places["foreground"] * RESOLUTION - first
+        own.append(np.abs(seen - centroid(alpha * dot(texels[..., 0], texels[..., 1]))).max())
+        true.append(np.hypot(*(seen - truth.seen("foreground", t, spot))))
+    print(f"centroids: {max(own):.4f} px from the networks', {max(true):.2f} px from the truth")
+    assert max(own) < 0.02
+    assert max(true) < 0.7
+
+
+def centroid(picture: Tensor) -> Array:
+    """(x, y) of the mass of (H, W)."""
+    y, x = torch.meshgrid(*(torch.arange(n) for n in picture.shape), indexing="ij")
+    mass = picture.double()
+    return np.array([(mass * k).sum().item() for k in (x, y)]) / mass.sum().item()
+
+
+def test_progress_and_the_result_without_it(truth: TruthClip, networks: NeuralAtlas) -> None:
+    clip = dataclasses.replace(truth.identity, frames=12)
+    work = Discretization(networks, clip, 40)
+    first = next(iter(work))
+    assert first == Stage(first.name, 1, 12)
+    atlas = work.result()
+    assert list(work) == []
+    assert work.result() is atlas
+    assert atlas.clip == clip
+    assert atlas.origin["maker"] == "layered-neural-atlases"
+    assert atlas.origin["resolution"] == 40
+    stages = list(Discretization(networks, clip, 40))
+    for name in {stage.name for stage in stages}:
+        own = [stage for stage in stages if stage.name == name]
+        assert [stage.done for stage in own] == sorted(stage.done for stage in own)
+        assert own[-1].done == own[-1].total
+
+
+def test_the_size_of_the_chunks_does_not_matter(
+    truth: TruthClip, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = dataclasses.replace(truth.identity, frames=2)
+    whole = Discretization(networks, clip, 50).result()
+    monkeypatch.setattr(discretize, "CHUNK", 701)
+    parts = Discretization(networks, clip, 50).result()
+    torch.testing.assert_close(parts.alpha, whole.alpha)
+    for name in LAYERS:
+        torch.testing.assert_close(parts.layer(name).uv, whole.layer(name).uv)
+        torch.testing.assert_close(parts.layer(name).texture, whole.layer(name).texture)
+
+
+@pytest.mark.parametrize("bias", [-9.0, 0.0])
+def test_a_clip_without_an_opaque_foreground_works(truth: TruthClip, networks: NeuralAtlas, bias: float) -> None:
+    """Nowhere above 0.95: nothing at all, or half of it everywhere."""
+    faint = copy.deepcopy(networks)
+    last = faint.alpha.hidden[-1]
+    last.weight.zero_()  # type: ignore[operator, union-attr]
+    last.bias.fill_(bias)  # type: ignore[operator, union-attr]
+    work = Discretization(faint, dataclasses.replace(truth.identity, frames=3), 200)
+    atlas = work.result()
+    for t in range(3):
+        assert psnr(reconstruct(atlas, t), work.network_frame(t)) > 30
+    assert atlas.background.used.any() == (bias < 0)
+    Mapper(atlas, EditLayer(*(torch.ones(1, n, *atlas.foreground.size) for n in (3, 1)))).layer(0)
+
+
+def test_a_portrait_clip(networks: NeuralAtlas) -> None:
+    clip = ClipIdentity(2, 10, 24)
+    atlas = Discretization(networks, clip, 100).result()
+    at = normalised(torch.tensor([3]), torch.tensor([20]), torch.tensor([1]), (10, 24), 2)
+    moved = networks.background_uv(at)[0] * 100 - atlas.background.uv[1, 20, 3]
+    assert (moved - moved.round()).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("resolution", [0, -5, 10**9])
+def test_a_resolution_that_cannot_be_is_refused(truth: TruthClip, networks: NeuralAtlas, resolution: int) -> None:
+    with pytest.raises(RequestError, match="--resolution"):
+        Discretization(networks, truth.identity, resolution)
+
+
+def test_a_picture_that_is_too_large_is_refused(truth: TruthClip, networks: NeuralAtlas) -> None:
+    with pytest.raises(RequestError, match="--resolution"):
+        Discretization(networks, dataclasses.replace(truth.identity, frames=1), 16_000).result()
+
+
+def test_psnr() -> None:
+    a = torch.zeros(3, 2, 2)
+    assert psnr(a, a) == float("inf")
+    assert psnr(a, a + 0.1) == pytest.approx(20, abs=1e-5)
