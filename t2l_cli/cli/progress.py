@@ -57,9 +57,11 @@ class Pace:
 
 def track(steps: Iterator[Step], terminal: Terminal) -> Generator[Step, None, None]:
     """Pass ``steps`` on and show them on stderr; after the first few, say how long all of them will take."""
-    pace = Pace()
+    pace, n = Pace(), 0
     with _display(terminal) as display:
         for step in steps:
+            if step.n != n:  # another part of the work, with a pace of its own
+                pace, n = Pace(), step.n
             pace.tick()
             display.show(step, pace)
             seconds = pace.left(step.n)
@@ -96,7 +98,7 @@ class _Lines:
             return
         stage = f"{step.stage}: " if step.stage else ""
         line = f"{stage}step {done}/{n} ({100 * done // n} %), {_pace(pace, n - done)}, {losses(step)}"
-        self._terminal.note(line)
+        self._terminal.note(line.rstrip(", "))
 
 
 class _Bars:
