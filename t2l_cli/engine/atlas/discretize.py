@@ -80,29 +80,26 @@ class Discretization:
                 where = self._evaluate(mapping, at) - _OFFSET[name]
                 uv[name][t] = (where * self.resolution).reshape(*shape[1:], 2)
             yield Stage("coordinates", t + 1, clip.frames)
+        boxes = {name: _box(name, uv[name], alpha) for name in _OFFSET}  # both are checked before either is painted
         layers = {}
         for k, name in enumerate(_OFFSET):
-            layers[name] = self._layer(name, uv[name], alpha if name == "foreground" else 1 - alpha)
+            layers[name] = self._layer(name, uv[name], alpha if name == "foreground" else 1 - alpha, *boxes[name])
             yield Stage("textures", k + 1, len(_OFFSET))
         origin = {"maker": "layered-neural-atlases", "resolution": self.resolution}
         self._atlas = Atlas(layers["foreground"], layers["background"], alpha, clip, origin)
 
-    def _layer(self, name: str, uv: Tensor, share: Tensor) -> AtlasLayer:
-        """Crop to the box of what the layer shows, and paint that; ``uv`` is moved in place."""
-        low, high = _box(uv, share if name == "foreground" else torch.ones_like(share))
-        width, height = (int(side) + 1 for side in (high - low).tolist())
-        if width * height > MAX_TEXELS:
-            raise RequestError(f"the {name} atlas would have {width} x {height} texels; choose a lower --resolution.")
+    def _layer(self, name: str, uv: Tensor, share: Tensor, low: Tensor, size: tuple[int, int]) -> AtlasLayer:
+        """Paint the texels of ``size`` = (height, width) from ``low`` on; ``uv`` is moved there in place."""
+        height, width = size
         x = (torch.arange(width) + low[0]) / self.resolution + _OFFSET[name]
         y = (torch.arange(height) + low[1]) / self.resolution + _OFFSET[name]
         rows = max(1, CHUNK // width)
-        parts = []
+        texture = torch.empty(3, height, width)
         for top in range(0, height, rows):
             grid = torch.cartesian_prod(y[top : top + rows], x).flip(1)
-            parts.append(self._evaluate(self.networks.colour, grid))
+            texture[:, top : top + rows] = self._evaluate(self.networks.colour, grid).T.reshape(3, -1, width)
         uv -= low
-        texture = torch.cat(parts).T.reshape(3, height, width).contiguous()
-        return AtlasLayer(texture, uv, _in_use(uv, share, (height, width)))
+        return AtlasLayer(texture, uv, _in_use(uv, share, size))
 
     def _locations(self, t: int) -> Tensor:
         clip = self.clip
@@ -115,16 +112,24 @@ class Discretization:
         return torch.cat([function(part.to(self.device)).cpu() for part in torch.split(at, CHUNK)])
 
 
-def _box(uv: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole texels (2,) below and above every uv (T, H, W, 2) whose share is above OPAQUE; the least of two a side."""
-    least = next((level for level in (OPAQUE, 0.5, -1.0) if (share > level).any()), -1.0)
+def _box(name: str, uv: Tensor, alpha: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """The least texel (2,) of what the layer shows, and (height, width) to the greatest; two at least a side.
+
+    The background is shown by every pixel, the foreground by those above OPAQUE, or if there are none above a half, or
+    else by all. RequestError where the picture would be too large.
+    """
+    levels = (OPAQUE, 0.5, -1.0) if name == "foreground" else (-1.0,)
+    least = next(level for level in levels if (alpha > level).any())
     lows, highs = [], []
-    for at, own in zip(uv, share, strict=True):
+    for at, own in zip(uv, alpha, strict=True):
         if (own > least).any():
             lows.append(at[own > least].amin(0))
             highs.append(at[own > least].amax(0))
     low, high = torch.stack(lows).amin(0).floor(), torch.stack(highs).amax(0).ceil()
-    return low, torch.maximum(high, low + 1)
+    width, height = (max(2, int(side) + 1) for side in (high - low).tolist())
+    if width * height > MAX_TEXELS:
+        raise RequestError(f"the {name} atlas would have {width} x {height} texels; choose a lower --resolution.")
+    return low, (height, width)
 
 
 def _in_use(uv: Tensor, share: Tensor, size: tuple[int, int]) -> Tensor:

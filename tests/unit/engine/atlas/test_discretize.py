@@ -51,11 +51,9 @@ def exactly(networks: NeuralAtlas, truth: TruthClip, t: int) -> tuple[dict[Layer
     """Both layers' places on LNA's plane (H, W, 2) and the opacity (H, W) of frame ``t``, all in float64."""
     double = copy.deepcopy(networks).double()
     height, width = truth.alpha.shape[1:]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (height, width)), indexing="ij")
     half = max(width, height) / 2
-    at = torch.stack([x / half - 1, y / half - 1, torch.full_like(x, t) / (len(truth.frames) / 2) - 1], -1)
-    at = torch.stack([x.double() / half - 1, y.double() / half - 1, torch.full_like(at[..., 0], 0).double()], -1)
-    at[..., 2] = t / (len(truth.frames) / 2) - 1
+    at = torch.stack([x / half, y / half, torch.full_like(x, t) / (len(truth.frames) / 2)], -1) - 1
     flat = at.reshape(-1, 3)
     places: dict[LayerName, Tensor] = {
         "foreground": double.foreground_uv(flat).reshape(height, width, 2),

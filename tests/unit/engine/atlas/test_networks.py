@@ -120,20 +120,26 @@ def test_optimizer_and_iteration_may_be_there(state: dict[str, Any]) -> None:
     assert not any(p.requires_grad for p in networks.parameters())
 
 
-Change = Callable[[dict[str, Any]], object]
-WRONG: list[tuple[str, Change]] = [
-    ("model_F_mapping2_state_dict", lambda s: s.pop("model_F_mapping2_state_dict")),
-    ("F_atlas_state_dict", lambda s: s.update(F_atlas_state_dict=[1, 2])),
-    (r"hidden\.3\.bias", lambda s: s["model_F_alpha_state_dict"].pop("hidden.3.bias")),
-    (r"hidden\.0\.weight", lambda s: s["F_atlas_state_dict"].update({"hidden.0.weight": 3})),
-    (r"hidden\.4\.weight.*\(256, 256\)", lambda s: s["F_atlas_state_dict"].update({"hidden.4.weight": torch.zeros(256, 256)})),
-    ("model_F_mapping2", lambda s: s["model_F_mapping2_state_dict"].update({"hidden.4.bias": torch.zeros(2)})),
-    ("model_F_mapping1", lambda s: s["model_F_mapping1_state_dict"]["hidden.5.bias"].fill_(float("nan"))),
-]  # fmt: skip
+def put(key: str, name: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda state: state[key].update({name: value})
+
+
+MAP1, MAP2, ALPHA, ATLAS = SHAPES
+WRONG: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+    (MAP2, lambda state: state.pop(MAP2)),
+    (ATLAS, lambda state: state.update({ATLAS: [1, 2]})),
+    (r"hidden\.3\.bias", lambda state: state[ALPHA].pop("hidden.3.bias")),
+    (r"hidden\.0\.weight", put(ATLAS, "hidden.0.weight", 3)),
+    (r"hidden\.4\.weight.*\(256, 256\)", put(ATLAS, "hidden.4.weight", torch.zeros(256, 256))),
+    (MAP2, put(MAP2, "hidden.4.bias", torch.zeros(2))),
+    (MAP1, lambda state: state[MAP1]["hidden.5.bias"].fill_(float("nan"))),
+]
 
 
 @pytest.mark.parametrize(("says", "change"), WRONG)
-def test_the_first_thing_wrong_is_named(state: dict[str, Any], says: str, change: Change) -> None:
+def test_the_first_thing_wrong_is_named(
+    state: dict[str, Any], says: str, change: Callable[[dict[str, Any]], object]
+) -> None:
     change(state)
     with pytest.raises(RequestError, match=says) as caught:
         NeuralAtlas.from_state(state)
