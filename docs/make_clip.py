@@ -1,0 +1,98 @@
+"""Make the README's animation with the program itself:  python docs/make_clip.py
+
+Draws a clip (a grey cup that moves and turns over a table, the camera panning), runs `t2l edit-video` on it with the small
+CLIP, and lays the source beside the result in an animated GIF.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFilter
+
+DOCS = Path(__file__).parent
+SIZE = (320, 184)
+FRAMES = 16
+PROMPT = "red cup"
+Floats = npt.NDArray[np.float64]
+
+
+def noise(random: np.random.Generator, height: int, width: int, rough: float) -> Floats:
+    """1/f noise of mean 0 and deviation 1."""
+    f = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    f[0, 0] = 1
+    field = np.fft.ifft2(np.fft.fft2(random.normal(size=(height, width))) / f**rough).real
+    return np.asarray((field - field.mean()) / field.std())
+
+
+def table(random: np.random.Generator) -> Image.Image:
+    """A wooden table, larger than the frame."""
+    width, height = SIZE[0] + 120, SIZE[1] + 60
+    y, x = np.mgrid[:height, :width]
+    grain = np.sin((y + 9 * noise(random, height, width, 1.6)) / 5) * 0.5 + 0.5 * noise(random, height, width, 1.0)
+    rgb = np.array([196.0, 178, 150]) + 9 * grain[..., None] * np.array([1, 0.95, 0.85]) - 0.08 * x[..., None]
+    planks = ((y // 48) % 2)[..., None] * 10 + (y % 48 < 2)[..., None] * 35
+    return Image.fromarray(np.clip(rgb - planks, 0, 255).astype(np.uint8))
+
+
+def cup(random: np.random.Generator, side: int = 320) -> Image.Image:
+    """A grey cup with a handle and some wear, RGBA."""
+    mask = Image.new("L", (side, side))
+    pen = ImageDraw.Draw(mask)
+    pen.ellipse((190, 100, 290, 220), fill=255)
+    pen.ellipse((210, 122, 268, 198), fill=0)
+    pen.rounded_rectangle((60, 60, 225, 260), 34, fill=255)
+    y, x = np.mgrid[:side, :side] / side
+    light = 1.15 - 1.1 * np.abs(x - 0.38) - 0.15 * y
+    rim = (np.hypot((x - 0.445) / 0.24, (y - 0.22) / 0.045) < 1) * -0.35
+    wear = 0.07 * noise(random, side, side, 1.2)
+    grey = np.clip(150 * (light + rim + wear), 0, 255)[..., None].repeat(3, 2)
+    return Image.fromarray(np.dstack([grey, np.asarray(mask)]).astype(np.uint8), "RGBA")
+
+
+def draw(folder: Path) -> None:
+    """Write the clip's frames."""
+    random = np.random.default_rng(5)
+    ground, thing = table(random), cup(random)
+    folder.mkdir()
+    for t in range(FRAMES):
+        part = t / (FRAMES - 1)
+        frame = ground.transform(
+            SIZE, Image.Transform.AFFINE, (1, 0, 20 + 70 * part, 0, 1, 30 - 16 * part), Image.Resampling.BICUBIC
+        )
+        turn, size = math.radians(-14 + 30 * part), 2.6 - 0.3 * part
+        x, y = 110 + 96 * part, 96 + 18 * math.sin(3 * part)
+        c, s = math.cos(turn) * size, math.sin(turn) * size
+        place = (c, s, 155 - c * x - s * y, -s, c, 160 + s * x - c * y)
+        moved = thing.transform(SIZE, Image.Transform.AFFINE, place, Image.Resampling.BICUBIC)
+        frame.paste(moved.convert("RGB"), (0, 0), moved.getchannel("A").filter(ImageFilter.GaussianBlur(0.7)))
+        frame.save(folder / f"{t:03d}.png")
+
+
+def main() -> None:
+    """Draw, edit, animate."""
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        draw(work / "cup")
+        options = ["--clip", "mini", "--preset", "draft", "--roi", "cup", "-o", str(work / "out")]
+        subprocess.run([sys.executable, "-m", "t2l_cli", "edit-video", str(work / "cup"), PROMPT, *options], check=True)
+        layer = Image.open(work / "out-foreground.png")
+        layer.thumbnail((SIZE[1] // 2, SIZE[1] // 2))
+        pages = []
+        for before, after in zip(sorted((work / "cup").iterdir()), sorted((work / "out").iterdir()), strict=True):
+            page = Image.new("RGB", (2 * SIZE[0] + 6, SIZE[1]), "white")
+            page.paste(Image.open(before), (0, 0))
+            page.paste(Image.open(after), (SIZE[0] + 6, 0))
+            pages.append(page.quantize(128, dither=Image.Dither.NONE))
+        loop = pages + pages[-2:0:-1]
+        loop[0].save(DOCS / "images" / "clip.gif", save_all=True, append_images=loop[1:], duration=90, loop=0)
+
+
+if __name__ == "__main__":
+    main()
