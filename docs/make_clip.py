@@ -1,6 +1,6 @@
 """Make the README's animation with the program itself:  python docs/make_clip.py
 
-Draws a clip (a grey cup that moves and turns over a table, the camera panning), runs `t2l edit-video` on it with the small
+Draws a clip (a grey cup that moves and turns over a table, the camera panning), edits it with `t2l edit-video` and the small
 CLIP, and lays the source beside the result in an animated GIF.
 """
 

@@ -182,3 +182,28 @@ def _one_line(done: Run, message: str) -> None:
     assert len(errors) == 1
     assert re.search(message, errors[0])
     assert "Traceback" not in done.stderr.decode()
+
+
+def test_the_foreground_takes_the_colour_in_every_frame_without_flicker(
+    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path
+) -> None:
+    quick = ("--clip", "mini", "--offline", "--preset", "draft", "--size", "129", "--steps", "40", "--views", "4")
+    done = t2l("edit-video", frames, "red object", "--roi", "object", "--atlas", atlas, *quick, "-o", "out")
+    assert done.returncode == 0, done.stderr
+    out = read(tmp_path / "out").astype(float)
+    red = np.array([205.0, 35, 35])
+    for t, (before, after) in enumerate(zip(truth.frames.astype(float), out, strict=True)):
+        inside, outside = truth.alpha[t] > 0.99, truth.alpha[t] == 0
+        assert np.linalg.norm(after[inside].mean(0) - red) < 0.75 * np.linalg.norm(before[inside].mean(0) - red)
+        assert np.array_equal(after[outside], before[outside])
+    assert flicker(out, truth) < 1.1 * flicker(truth.frames.astype(float), truth) + 0.5  # levels of 255
+
+
+def flicker(clip: np.ndarray, truth: TruthClip) -> float:
+    """Mean change of the surface's points from frame to frame, along their known motion."""
+    texels = truth.uv["foreground"][0][truth.alpha[0] > 0.999]
+    seen = []
+    for t, rgb in enumerate(clip):
+        at = truth.seen("foreground", t, texels)
+        seen.append(bilinear(rgb, at))
+    return float(np.abs(np.diff(np.stack(seen), axis=0)).mean())
