@@ -1,7 +1,7 @@
 """Make the README's animation with the program itself:  python docs/make_clip.py
 
-Draws a clip (a grey cup that moves and turns over a table, the camera panning), edits it with `t2l edit-video` and the small
-CLIP, and lays the source beside the result in an animated GIF.
+Draws a clip (a grey cup that moves and turns over a table, the camera panning), edits it with `t2l edit-video` and the
+small CLIP, and lays the source beside the result in an animated GIF.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from t2l_cli.engine.atlas.model import LayerName
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
 from tests.truth import TruthClip, bilinear, make_truth
 
-STEPS, BATCH, RATE = 250, 256, 2e-3
+STEPS, BATCH, RATE = 140, 256, 3e-3
 CONFIG: dict[str, Any] = {  # as published, shortened to what is about the networks and the clip
     "results_folder_name": "results",
     "maximum_number_of_frames": 70,

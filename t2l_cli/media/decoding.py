@@ -201,17 +201,29 @@ def turn_of(picture: VideoFrame) -> Turn:
 
 def upright_rgb(picture: VideoFrame) -> Bytes:
     """``picture`` as (H, W, 3) uint8: converted by its own matrix and range, turned as its metadata says."""
+    turn = turn_of(picture)
     options: dict[str, Any] = {}
     if not (picture.format.is_rgb or picture.format.has_palette):
         options["src_colorspace"] = _matrix(picture)
         if picture.color_range in (ColorRange.MPEG, ColorRange.JPEG):
             options["src_color_range"] = picture.color_range
+        picture = _untagged(picture)
     converted = picture.reformat(format="rgb24", dst_color_range=ColorRange.JPEG, interpolation=TO_RGB, **options)
     rgb: Bytes = converted.to_ndarray().astype(np.uint8, copy=False)
-    turn = turn_of(picture)
     if turn.swap:
         rgb = rgb.transpose(1, 0, 2)
     return np.ascontiguousarray(rgb[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1])
+
+
+def _untagged(picture: VideoFrame) -> VideoFrame:
+    """A copy that says nothing of where its chroma lies; swscale would move it, and never wholly back."""
+    plain = VideoFrame(picture.width, picture.height, picture.format.name)
+    for source, target in zip(picture.planes, plain.planes, strict=True):
+        rows = np.frombuffer(source, np.uint8).reshape(source.height, -1)  # their ends are padding
+        room = np.frombuffer(target, np.uint8).reshape(target.height, -1)
+        width = min(rows.shape[1], room.shape[1])
+        room[:, :width] = rows[:, :width]
+    return plain
 
 
 def _matrix(picture: VideoFrame) -> Colorspace:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from t2l_cli.engine.atlas.camera import Array, Camera, apply, fit_camera, mosaic_bounds
-from t2l_cli.engine.atlas.flow import Flow, Work, pixel_centres
+from t2l_cli.engine.atlas.flow import Flow, Work, pixel_centres, warp
 
 Float = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -24,6 +24,7 @@ NOISE = 4.0  # times the median difference: what noise alone may reach
 MOSAIC_FRAMES = 40  # frames that the median mosaic is made of, at most
 STRIP_ROWS = 32  # of the mosaic in work at a time
 COLOUR, MOTION = 0.7, 0.5  # weights of the two; together above 1 they tell foreground
+MEMORY = 0.85  # of a frame's say in the next one
 LEAST_PART = 0.25  # of the largest component's area, for another one to count
 LEAST_AREA = 0.002  # of the frame, for the largest
 LEAST_FRAMES = 0.15  # of the clip that must show a foreground for it to be believed
@@ -44,7 +45,7 @@ def find_foreground(frames: Tensor, flow: Flow) -> Work[Foreground]:
     for k in range(ROUNDS):
         camera = fit_camera(flow, exclude)
         moving = motion_residual(flow, camera.matrices)
-        score = _scores(frames, camera, moving, exclude)
+        score = over_time(_scores(frames, camera, moving, exclude), flow)
         masks = [_clean(s) for s in score]
         exclude = torch.from_numpy(np.stack([cv2.dilate(m, _disk(2)) for m in masks])) > 0
         yield k + 1, ROUNDS
@@ -55,23 +56,44 @@ def find_foreground(frames: Tensor, flow: Flow) -> Work[Foreground]:
     return Foreground(found, fit_camera(flow, exclude), bool(found.any()))
 
 
-def _scores(frames: Tensor, camera: Camera, moving: Float, exclude: Tensor | None) -> list[Float]:
+def _scores(frames: Tensor, camera: Camera, moving: Float, exclude: Tensor | None) -> Float:
     """(h, w) for every frame: above 1 where it is foreground. ``moving``: (T, h, w) px, otherwise than the camera.
 
     ``exclude``: (T, h, w) bool, the foreground as far as it is known.
     """
     # the median over pixels that are not foreground already, else a large object raises its own bar
     motion = moving / (NOISE * _median(moving, exclude) + MOTION_FLOOR)
-    if exclude is None:  # at first what moves: colour would take what the object hides most of the time for the object
-        exclude = torch.from_numpy(np.stack([cv2.dilate((m > 1).astype(np.uint8), _disk(3)) for m in motion])) > 0
-    colour = _colour_residual(frames, camera.matrices, exclude)
+    # the camera's view is made of what is sure: neither foreground so far nor moving, then of what does not move
+    doubt = np.stack([cv2.dilate((m > 1).astype(np.uint8), _disk(3)) for m in motion])
+    doubt = 2 * doubt + (0 if exclude is None else exclude.numpy().astype(np.uint8))
+    colour = _colour_residual(frames, camera.matrices, np.asarray(doubt, np.uint8))
+    exclude = torch.from_numpy(doubt > 0) if exclude is None else exclude
     colour = colour / (NOISE * _median(colour, exclude) + COLOUR_FLOOR)
     # flow is blurred: around an object the background seems to move too, but its colours are the background's
     motion = np.minimum(motion, 2) * np.clip(2 * colour, 0.2, 1)
-    return [
-        cv2.GaussianBlur(COLOUR * np.minimum(c, 2) + MOTION * m, (0, 0), 0.7)
-        for c, m in zip(colour, motion, strict=True)
-    ]
+    score = COLOUR * np.minimum(colour, 2) + MOTION * motion
+    return np.stack([cv2.GaussianBlur(one, (0, 0), 0.7) for one in score])
+
+
+def over_time(scores: Float, flow: Flow) -> Float:
+    """``scores`` (T, h, w) averaged along ``flow``, near frames counting more: a frame that tells little hears others,
+    and what is seen for a moment alone counts less.
+    """
+    own = torch.from_numpy(scores)[:, None]
+    pair = torch.cat([own, torch.ones_like(own)], 1)  # sum and weight
+    n = len(pair) - 1
+    heard = []
+    for order, field, ok in (
+        (range(n), flow.backward, flow.backward_ok),
+        (range(n - 1, -1, -1), flow.forward, flow.forward_ok),
+    ):
+        total = pair.clone()
+        for t in order:  # from frame t to t + 1, then from t + 1 to t
+            start, end = (t, t + 1) if field is flow.backward else (t + 1, t)
+            total[end] += MEMORY * (warp(total[start : start + 1], field[t : t + 1]) * ok[t])[0]
+        heard.append(total)
+    both = heard[0] + heard[1] - pair
+    return np.asarray((both[:, 0] / both[:, 1]).numpy())
 
 
 def _median(values: Float, exclude: Tensor | None) -> float:
@@ -102,13 +124,13 @@ def motion_residual(flow: Flow, matrices: Array) -> Float:
     return out
 
 
-def _colour_residual(frames: Tensor, matrices: Array, exclude: Tensor | None) -> Float:
+def _colour_residual(frames: Tensor, matrices: Array, doubt: Bytes) -> Float:
     """(T, h, w) in [0, 1]: difference of each frame from the median of all, as the camera saw them."""
     size = (frames.shape[-2], frames.shape[-1])
     left, top, right, bottom = mosaic_bounds(matrices, size)
     shift = np.array([[1, 0, -math.floor(left)], [0, 1, -math.floor(top)], [0, 0, 1.0]])
     shape = (math.ceil(right) - math.floor(left) + 1, math.ceil(bottom) - math.floor(top) + 1)
-    middle = median_mosaic(frames, [shift @ m for m in matrices], shape, exclude)
+    middle = median_mosaic(frames, [shift @ m for m in matrices], shape, doubt)
     out = np.empty((len(frames), *size), np.float32)
     for t, frame in enumerate(frames):
         seen = cv2.warpPerspective(
@@ -120,18 +142,16 @@ def _colour_residual(frames: Tensor, matrices: Array, exclude: Tensor | None) ->
     return out
 
 
-def median_mosaic(frames: Tensor, matrices: list[Array], shape: tuple[int, int], exclude: Tensor | None) -> Bytes:
+def median_mosaic(frames: Tensor, matrices: list[Array], shape: tuple[int, int], doubt: Bytes) -> Bytes:
     """The median of up to ``MOSAIC_FRAMES`` frames, each moved by its matrix into a picture of ``shape``.
 
-    shape: (width, height). ``exclude`` (T, h, w) bool: pixels that count only where no frame has any other.
+    shape: (width, height). doubt: (T, h, w), 0 to 3: everywhere the pixels that are least in doubt count.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOSAIC_FRAMES)).round().astype(int))
     pictures, kinds = [], []
     for t in chosen:
         frame = frames[t].permute(1, 2, 0).contiguous().numpy()
-        kind = np.full(frame.shape[:2], 2, np.uint8)  # 0: not seen, 1: excluded, 2: good
-        if exclude is not None:
-            kind[exclude[t].numpy()] = 1
+        kind = 4 - doubt[t]  # 0: not seen
         pictures.append(_warped(frame, matrices[t], shape))
         kinds.append(cv2.warpPerspective(kind, matrices[t], shape, flags=cv2.INTER_NEAREST))
     stack, kind = np.stack(pictures), np.stack(kinds)

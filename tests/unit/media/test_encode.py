@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,12 +29,17 @@ RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
-def copy(info: ClipInfo, path: Path, span: tuple[int, int] | None = None, **settings: Any) -> tuple[str, ...]:
-    """Write the frames of ``info`` as they are; returns the writer's notes."""
-    with ClipWriter(path, info, span=span, **settings) as writer:
-        for frame in read_frames(info, span):
+def write(frames: Iterable[Frame], path: Path, info: ClipInfo, *settings: Any, **more: Any) -> tuple[str, ...]:
+    """Write ``frames`` as they are; returns the writer's notes."""
+    with ClipWriter(path, info, *settings, **more) as writer:
+        for frame in frames:
             writer.write(frame, frame.rgb)
     return writer.notes
+
+
+def copy(info: ClipInfo, path: Path, span: tuple[int, int] | None = None, **settings: Any) -> tuple[str, ...]:
+    """Write the frames of ``info``; returns the writer's notes."""
+    return write(read_frames(info, span), path, info, span=span, **settings)
 
 
 def times(info: ClipInfo, span: tuple[int, int] | None = None) -> list[Fraction]:
@@ -153,7 +158,7 @@ def test_untouched_colours_come_back(tmp_path: Path) -> None:
 
 
 def test_conversion_alone_loses_nothing(tmp_path: Path) -> None:
-    """From yuv420p to RGB and back are the same bytes, so that the codec is all that an untouched frame goes through."""
+    """From yuv420p to RGB and back is exact: all that an untouched frame goes through is the codec."""
     colours = {"colorspace": 1, "color_range": 1}
     path = make_clip(tmp_path / "a.mp4", range(1), codec="libx264", pixels="yuv420p", colours=colours)
     (frame,) = read_frames(probe(path))
@@ -303,21 +308,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out"])
 def test_a_full_disk_is_one_line(tmp_path: Path, small_disk: Path, name: str) -> None:
     info = probe(make_clip(tmp_path / "a.mkv", range(30), size=(128, 96)))
-    with pytest.raises(OutputError) as caught, ClipWriter(small_disk / name, info, "lossless") as writer:
-        for frame in read_frames(info):
-            writer.write(frame, RNG.integers(0, 256, frame.rgb.shape, dtype=np.uint8))
+    noise = [Frame(RNG.integers(0, 256, (96, 128, 3), dtype=np.uint8), frame.pts, 1) for frame in read_frames(info)]
+    with pytest.raises(OutputError) as caught:
+        write(noise, small_disk / name, info, "lossless")
     assert str(caught.value) == f"could not write {small_disk / name}: No space left on device."
     assert os.listdir(small_disk) == []
 
 
 def test_what_pyav_refuses_is_one_line(tmp_path: Path, source: ClipInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     backwards = [Frame(NOISE, pts, 1) for pts in (5, 5)]
-    with (
-        pytest.raises(OutputError, match=r"could not write .*out\.mp4: "),
-        ClipWriter(tmp_path / "out.mp4", source) as w,
-    ):
-        for frame in backwards * 30:
-            w.write(frame, frame.rgb)
+    with pytest.raises(OutputError, match=r"could not write .*out\.mp4: "):
+        write(backwards * 30, tmp_path / "out.mp4", source)
     monkeypatch.setattr(muxing, "_recipe", lambda *_: muxing._Recipe("no_such_encoder", "rgb24", {}))
     with pytest.raises(OutputError, match="no no_such_encoder"), ClipWriter(tmp_path / "out.mp4", source):
         pass
@@ -335,7 +336,7 @@ def test_a_clip_made_here_has_no_source(tmp_path: Path) -> None:
 def test_misuse_is_a_programming_error(tmp_path: Path, source: ClipInfo) -> None:
     frame = Frame(NOISE, 0, 1)
     for rgb, alpha in [(NOISE[:40], None), (NOISE, NOISE[..., 0])]:
-        with pytest.raises(ValueError, match="clip of|keeps no alpha"), ClipWriter(tmp_path / "out.mp4", source) as w:
+        with pytest.raises(ValueError, match=r"clip of|keeps no alpha"), ClipWriter(tmp_path / "out.mp4", source) as w:
             w.write(frame, rgb, alpha)
     with pytest.raises(ValueError, match="with statement"):
         ClipWriter(tmp_path / "out.mp4", source).write(frame, NOISE)

@@ -75,7 +75,11 @@ def _noise(out: Any, stream: Any, packets: int = 20) -> None:
     form = stream.codec_context.format.name
     for index in range(packets):
         wave = rng.uniform(-0.2, 0.2, (1, samples))
-        data = wave.astype(np.float32) if form.startswith("flt") else (wave * 32_767).astype(np.int16)
+        data = {
+            "flt": wave.astype(np.float32),
+            "s16": (wave * 32_767).astype(np.int16),
+            "u8": (wave * 127 + 128).astype(np.uint8),
+        }[form.removesuffix("p")]
         frame = av.AudioFrame.from_ndarray(data, form, "mono")
         frame.sample_rate, frame.pts, frame.time_base = 48_000, index * samples, Fraction(1, 48_000)
         out.mux(stream.encode(frame))

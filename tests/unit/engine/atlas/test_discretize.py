@@ -20,7 +20,7 @@ from t2l_cli.errors import RequestError
 from tests.lna import fitted, plane
 from tests.truth import Array, TruthClip
 
-RESOLUTION = 600
+RESOLUTION = 480
 OFFSETS = {"foreground": 0.0, "background": -1.0}
 
 
@@ -72,7 +72,7 @@ def test_the_clip_is_rebuilt_as_well_as_by_the_networks(truth: TruthClip, work: 
     frames = truth.tensor().float() / 255
     for t, frame in enumerate(frames):
         own, ours = psnr(work.network_frame(t), frame), psnr(reconstruct(atlas, t), frame)
-        assert own > 20  # the fit is a real one
+        assert own > 18  # the fit is a real one
         assert ours > own - 0.1
 
 
@@ -108,7 +108,7 @@ def test_the_box_is_what_the_clip_uses_and_no_more(truth: TruthClip, atlas: Atla
 
 
 def test_used_texels_are_one_piece(truth: TruthClip, atlas: Atlas) -> None:
-    """Pixels lie five texels apart here; between them everything is in use, beyond the outline nothing."""
+    """Pixels lie four texels apart here; between them everything is in use, beyond the outline nothing."""
     step = 0.8 / 96 * RESOLUTION
     rows, columns = np.mgrid[0 : atlas.foreground.size[0], 0 : atlas.foreground.size[1]]
     middle = np.array([columns, rows]).reshape(2, -1).mean(1)
