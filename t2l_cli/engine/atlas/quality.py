@@ -19,6 +19,7 @@ CHECKER = 12  # px of the flow's frames along a square of the checkerboard
 PSNR_FRAMES = 32  # that are reconstructed, at most, evenly over the clip
 OWNED = 0.9  # of a pixel, for its layer's coordinates to be judged there
 LEAST_PSNR, LEAST_SHARPNESS, MOST_RESIDUAL, MOST_WARP = 28.0, 0.6, 0.5, 0.08  # beyond these: advice
+MOST_GROWTH = 2.5  # of the foreground's area from small frames to large ones: advice
 FULL_PSNR = 99.0  # dB, where the reconstruction is exact
 
 
@@ -63,7 +64,7 @@ def measure(atlas: Atlas, frames: Tensor, flow: Flow) -> Quality:
         background_warp=back[1],
         foreground_warp=front[1],
         foreground_area=area,
-        advice=_advice(psnr, sharpness, back, front, area),
+        advice=_advice(psnr, sharpness, back, front, area, _growth(atlas)),
     )
 
 
@@ -131,14 +132,29 @@ def checkerboard(layer: AtlasLayer, side: float) -> EditLayer:
     return EditLayer(board.expand(-1, 3, -1, -1), torch.ones_like(board))
 
 
+def _growth(atlas: Atlas) -> float:
+    """How many times larger the foreground is in large frames (90 %) than in small ones (10 %).
+
+    Frames whose border cuts it off, or that do not hold it, do not count.
+    """
+    solid = atlas.alpha > 0.5
+    whole = ~(solid[:, [0, -1]].flatten(1).any(1) | solid[:, :, [0, -1]].flatten(1).any(1))
+    areas = solid.flatten(1).float().mean(1)[whole]
+    areas = areas[areas > 1e-4]
+    return (areas.quantile(0.9) / areas.quantile(0.1)).item() if len(areas) > 2 else 1.0
+
+
 def _advice(
     psnr: float,
     sharpness: float | None,
     back: tuple[float | None, float | None],
     front: tuple[float | None, float | None],
     area: float,
+    growth: float,
 ) -> tuple[str, ...]:
     out = []
+    if growth > MOST_GROWTH:
+        out.append("the foreground grows and shrinks: the mask misses part of the object in some frames, give --mask.")
     if area > 0.6:
         out.append("the foreground fills most of the frame: if that is not so, give --mask.")
     if psnr < LEAST_PSNR:
