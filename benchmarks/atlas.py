@@ -27,6 +27,7 @@ from torch import Tensor
 from t2l_cli.config import FIT_PRESETS, FitConfig, fit_preset
 from t2l_cli.engine.atlas.fit import AtlasFit
 from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
+from t2l_cli.engine.atlas.masks import FrameMask
 from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
 from t2l_cli.engine.atlas.quality import checkerboard
 
@@ -61,7 +62,10 @@ def main() -> None:
     for path in args.clips:
         frames = _read(path, args.frames)
         identity = ClipIdentity(len(frames), frames.shape[-1], frames.shape[-2])
-        _report(path.stem, frames, identity, config, None, None, args.pictures)
+        mask = (
+            None if args.mask is None else FrameMask(0, torch.from_numpy(np.array(Image.open(args.mask).convert("L"))))
+        )
+        _report(path.stem, frames, identity, config, mask, None, args.pictures)
     if args.device.startswith("cuda"):
         print(f"peak memory: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB (CUDA)")
 
@@ -72,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="generated clips by name, comma-separated; '' for none")
     parser.add_argument("--length", type=int, default=24, help="frames of the generated clips")
     parser.add_argument("--frames", default="0:24", help="of the real clips, a:b")
+    parser.add_argument("--mask", type=Path, help="picture: the foreground in the first frame of the real clip")
     parser.add_argument("--preset", default="draft", choices=list(FIT_PRESETS))
     parser.add_argument("--visits", type=int, help="how often every frame is looked at")
     parser.add_argument("--device", default="cpu")
@@ -84,7 +89,7 @@ def _report(
     frames: Tensor,
     identity: ClipIdentity,
     config: FitConfig,
-    masks: Tensor | None,
+    masks: Tensor | FrameMask | None,
     truth: TruthClip | None,
     pictures: Path | None,
 ) -> None:

@@ -82,16 +82,15 @@ def main() -> None:
         draw(work / "cup")
         options = ["--clip", "mini", "--preset", "draft", "--roi", "cup", "-o", str(work / "out")]
         subprocess.run([sys.executable, "-m", "t2l_cli", "edit-video", str(work / "cup"), PROMPT, *options], check=True)
-        layer = Image.open(work / "out-foreground.png")
-        layer.thumbnail((SIZE[1] // 2, SIZE[1] // 2))
         pages = []
         for before, after in zip(sorted((work / "cup").iterdir()), sorted((work / "out").iterdir()), strict=True):
             page = Image.new("RGB", (2 * SIZE[0] + 6, SIZE[1]), "white")
             page.paste(Image.open(before), (0, 0))
             page.paste(Image.open(after), (SIZE[0] + 6, 0))
-            pages.append(page.quantize(128, dither=Image.Dither.NONE))
-        loop = pages + pages[-2:0:-1]
-        loop[0].save(DOCS / "images" / "clip.gif", save_all=True, append_images=loop[1:], duration=90, loop=0)
+            pages.append(page)
+        palette = pages[FRAMES // 2].quantize(256, Image.Quantize.MEDIANCUT)
+        flat = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
+        flat[0].save(DOCS / "images" / "clip.gif", save_all=True, append_images=flat[1:], duration=110, loop=0)
 
 
 if __name__ == "__main__":

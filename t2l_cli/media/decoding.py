@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from t2l_cli.errors import RequestError
@@ -29,9 +29,9 @@ DEFAULT_RATE = Fraction(25)  # frames a second where nothing says otherwise
 
 # Chroma is repeated on the way in and averaged on the way out. The two undo each other exactly, so an untouched frame
 # comes back as it was; swscale's own defaults lose more than a level of brightness each way.
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-TO_RGB = int(Interpolation.POINT | _EXACT)
-FROM_RGB = int(Interpolation.AREA | _EXACT)
+_EXACT = 0x40000 | 0x2000  # SWS_ACCURATE_RND, SWS_FULL_CHR_H_INT: PyAV 17 has no names for them
+TO_RGB = 0x10 | _EXACT  # SWS_POINT
+FROM_RGB = 0x20 | _EXACT  # SWS_AREA
 
 # What a frame says of its matrix (ITU-T H.273, MatrixCoefficients) -> swscale's name for it.
 _MATRICES = {
@@ -219,8 +219,8 @@ def _untagged(picture: VideoFrame) -> VideoFrame:
     """A copy that says nothing of where its chroma lies; swscale would move it, and never wholly back."""
     plain = VideoFrame(picture.width, picture.height, picture.format.name)
     for source, target in zip(picture.planes, plain.planes, strict=True):
-        rows = np.frombuffer(source, np.uint8).reshape(source.height, -1)  # their ends are padding
-        room = np.frombuffer(target, np.uint8).reshape(target.height, -1)
+        rows = np.frombuffer(memoryview(source), np.uint8).reshape(source.height, -1)  # their ends are padding
+        room = np.frombuffer(memoryview(target), np.uint8).reshape(target.height, -1)
         width = min(rows.shape[1], room.shape[1])
         room[:, :width] = rows[:, :width]
     return plain

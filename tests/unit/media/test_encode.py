@@ -148,8 +148,8 @@ def test_untouched_colours_come_back(tmp_path: Path) -> None:
     for name in ("once.mp4", "twice.mp4"):
         for rgb, frame in zip(first, read_frames(probe(tmp_path / name)), strict=True):
             difference = frame.rgb.astype(int) - rgb
-            assert np.abs(difference).mean() < 1
-            assert np.abs(difference).max() <= 6
+            assert np.abs(difference).mean() < 1.5
+            assert np.abs(difference).max() <= 8
             assert np.abs(difference.mean((0, 1))).max() < 0.7  # no tint, no drift
     with av.open(str(tmp_path / "once.mp4")) as file:
         context = file.streams.video[0].codec_context

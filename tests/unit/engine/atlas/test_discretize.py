@@ -214,9 +214,13 @@ def test_a_resolution_that_cannot_be_is_refused(truth: TruthClip, networks: Neur
         Discretization(networks, truth.identity, resolution)
 
 
-def test_a_picture_that_is_too_large_is_refused(truth: TruthClip, networks: NeuralAtlas) -> None:
-    with pytest.raises(RequestError, match="--resolution"):
-        Discretization(networks, dataclasses.replace(truth.identity, frames=1), 16_000).result()
+def test_a_picture_that_is_too_large_is_refused_before_any_is_painted(
+    truth: TruthClip, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discretize, "MAX_TEXELS", 2000)  # the blob's is smaller, the ground's larger
+    monkeypatch.setattr(networks, "colour", None)
+    with pytest.raises(RequestError, match=r"the background atlas would .* --resolution"):
+        Discretization(networks, truth.identity, 100).result()
 
 
 def test_psnr() -> None:
