@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from t2l_cli.errors import RequestError
@@ -33,16 +33,9 @@ _EXACT = 0x40000 | 0x2000  # SWS_ACCURATE_RND, SWS_FULL_CHR_H_INT: PyAV 17 has n
 TO_RGB = 0x10 | _EXACT  # SWS_POINT
 FROM_RGB = 0x20 | _EXACT  # SWS_AREA
 
-# What a frame says of its matrix (ITU-T H.273, MatrixCoefficients) -> swscale's name for it.
-_MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
+# Colour matrices by number, as frames name them (ITU-T H.273, MatrixCoefficients) -> as swscale does (SWS_CS_*).
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_BT709, _BT601 = 1, 5
 _NOT_CLIPS = ("image2", "ico", "tty")  # demuxers of stills and of text drawn as a terminal would
 
 
@@ -226,7 +219,7 @@ def _untagged(picture: VideoFrame) -> VideoFrame:
     return plain
 
 
-def _matrix(picture: VideoFrame) -> Colorspace:
+def _matrix(picture: VideoFrame) -> int:
     # Untagged video is BT.709 from HD upwards and BT.601 below, as players take it.
     large = picture.width >= 1280 or picture.height > 576
-    return _MATRICES.get(picture.colorspace, Colorspace.ITU709 if large else Colorspace.ITU601)
+    return _MATRICES.get(picture.colorspace, _BT709 if large else _BT601)
