@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -48,7 +49,9 @@ def load_checkpoint(path: str | Path, clip: tuple[int, int, int] | None = None) 
 
 def _state(file: Path) -> dict[str, Any]:
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on odd files are for its developers
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RequestError(f"there is no checkpoint {shown(file)}.") from error
     except OSError as error:

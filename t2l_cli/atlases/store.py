@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -136,16 +137,27 @@ def load_atlas(folder: str | Path) -> Atlas:
         alpha = tensors["alpha"].float()
     except (KeyError, TypeError) as error:
         raise RequestError(f"the atlas {shown(folder)} is broken: {error} is missing or wrong.") from error
-    if not alpha.isfinite().all():
-        raise RequestError(f"the atlas {shown(folder)} is broken: its opacity holds NaN or infinity.")
+    low, high = _extremes(alpha)
+    if not (low >= 0 and high <= 1):
+        raise RequestError(f"the atlas {shown(folder)} is broken: its opacity is not all between 0 and 1.")
     return Atlas(foreground, background, alpha, clip, record.get("origin") or {})
 
 
 def _layer(tensors: dict[str, Tensor], name: str) -> AtlasLayer:
-    uv = tensors[f"{name}.uv"].float()
-    if not uv.isfinite().all():
+    uv, texture = tensors[f"{name}.uv"].float(), tensors[f"{name}.texture"]
+    if not all(math.isfinite(extreme) for extreme in _extremes(uv)):
         raise RequestError(f"the atlas is broken: the {name}'s coordinates hold NaN or infinity.")
-    return AtlasLayer(tensors[f"{name}.texture"].float() / _LEVELS, uv, tensors[f"{name}.used"].bool())
+    if texture.dtype != torch.uint16:
+        raise RequestError(f"the atlas is broken: the {name}'s texture is not of 16 bits.")
+    return AtlasLayer(texture.float() / _LEVELS, uv, tensors[f"{name}.used"].bool())
+
+
+def _extremes(values: Tensor) -> tuple[float, float]:
+    """Least and greatest, without a copy; NaN where one is among them, or where there are none."""
+    if not values.numel():
+        return math.nan, math.nan
+    low, high = values.aminmax()
+    return low.item(), high.item()
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class ClipWriter:
     """Writes a clip frame by frame; a context manager, at whose end the output appears, or after an error nothing.
 
     ``info`` is the source: its sound is copied, the times of its frames are kept. ``span`` says which of its frames
-    will come (all where it is None). A .mkv keeps times to the millisecond. A folder takes PNG, whatever ``codec``.
+    will come (all where it is None). A folder takes PNG, whatever ``codec``. A .mkv keeps times to the millisecond, and
+    where its sound begins before 0 (AAC's first packet often does) all of it is later by that much.
 
     Raises RequestError at once for what :func:`check_clip_output` refuses, OutputError where writing fails.
     """
