@@ -182,7 +182,11 @@ def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Ite
 
 
 def turn_of(picture: VideoFrame) -> Turn:
-    """How the display matrix of ``picture`` says to set it upright, to the nearest quarter turn."""
+    """How the display matrix of ``picture`` says to set it upright, to the nearest quarter turn.
+
+    It is the same for a whole track. Ask one picture only: PyAV ties a picture that was asked for its side data into
+    a reference cycle, and its memory is not freed before the collector comes by.
+    """
     side_data: Any = picture.side_data  # its type names motion vectors only
     matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -192,9 +196,8 @@ def turn_of(picture: VideoFrame) -> Turn:
     return Turn(True, c < 0, b < 0) if abs(b) > abs(a) else Turn(False, a < 0, d < 0)
 
 
-def upright_rgb(picture: VideoFrame) -> Bytes:
-    """``picture`` as (H, W, 3) uint8: converted by its own matrix and range, turned as its metadata says."""
-    turn = turn_of(picture)
+def upright_rgb(picture: VideoFrame, turn: Turn) -> Bytes:
+    """``picture`` as (H, W, 3) uint8: converted by its own matrix and range, then turned."""
     options: dict[str, Any] = {}
     if not (picture.format.is_rgb or picture.format.has_palette):
         options["src_colorspace"] = _matrix(picture)

@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.compositing import Bytes
-from t2l_cli.media.decoding import DEFAULT_RATE, check_size, decoded, opened, track_rate, turn_of, upright_rgb
+from t2l_cli.media.decoding import DEFAULT_RATE, Turn, check_size, decoded, opened, track_rate, turn_of, upright_rgb
 from t2l_cli.media.frames import frame_names, load_frames
 from t2l_cli.media.paths import STDIO, shown
 
@@ -143,8 +143,10 @@ def _of_folder(info: ClipInfo, first: int, end: int) -> Iterator[Frame]:
 
 def _of_file(info: ClipInfo, first: int, end: int) -> Iterator[Frame]:
     with opened(info.path) as (container, stream):
+        turn: Turn | None = None
         for shot in islice(decoded(info.path, container, stream), first, end):
-            yield Frame(upright_rgb(shot.picture), shot.pts, shot.duration)
+            turn = turn or turn_of(shot.picture)
+            yield Frame(upright_rgb(shot.picture, turn), shot.pts, shot.duration)
 
 
 def parse_span(text: str | None, frames: int) -> tuple[int, int]:

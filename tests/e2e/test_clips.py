@@ -146,7 +146,7 @@ BAD = {
     "no atlas there": (("--atlas", "nowhere"), "no atlas"),
     "a layer that does not exist": (("--layer", "middle"), "foreground or background"),
     "too few frames": (("--frames", "0:3"), "frames"),
-    "no frame": (("--frames", "5:5"), "leaves no frame"),
+    "no frame": (("--frames", "5:5"), "holds no frame"),
     "an unknown suffix": (("-o", "out.txt"), "suffix"),
     "prores to mp4": (("-o", "out.mp4", "--codec", "prores"), "mov"),
     "an unknown codec": (("--codec", "vp9"), "codec"),

@@ -51,15 +51,16 @@ def fit_camera(flow: Flow, exclude: Tensor | None = None) -> Camera:
 
 def pair_motions(flow: Flow, own: Tensor | None, model: Model) -> list[Array | None]:
     """From each frame to the next: a (3, 3) matrix of what ``own`` (T, h, w) bool shows; None where too little is."""
-    found: list[Array | None] = []
-    points = pixel_centres(flow.size)
-    for t in range(len(flow.forward)):
-        ok = flow.forward_ok[t] if own is None else flow.forward_ok[t] & own[t]
-        start = points[ok]
-        end = start + flow.forward[t].permute(1, 2, 0)[ok]
-        step = max(1, len(start) // MOST_POINTS)
-        found.append(_motion(start[::step].numpy(), end[::step].numpy(), model))
-    return found
+    shown = flow.forward_ok if own is None else flow.forward_ok & own[:-1]
+    return [region_motion(field, ok, model) for field, ok in zip(flow.forward, shown, strict=True)]
+
+
+def region_motion(field: Tensor, own: Tensor, model: Model) -> Array | None:
+    """How the pixels ``own`` (h, w) bool move along ``field`` (2, h, w), as a (3, 3) matrix; None where too few do."""
+    start = pixel_centres((own.shape[0], own.shape[1]))[own]
+    end = start + field.permute(1, 2, 0)[own]
+    step = max(1, len(start) // MOST_POINTS)
+    return _motion(start[::step].numpy(), end[::step].numpy(), model)
 
 
 def _motion(start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], model: Model) -> Array | None:

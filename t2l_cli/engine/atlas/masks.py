@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from t2l_cli.engine.atlas.camera import region_motion
 from t2l_cli.engine.atlas.flow import Flow, warp
 from t2l_cli.engine.atlas.motion import fill_holes
 from t2l_cli.errors import RequestError
@@ -59,22 +60,28 @@ def _solid(masks: Tensor) -> Tensor:
 
 
 def propagate(mask: Tensor, at: int, flow: Flow) -> Tensor:
-    """(T, h, w) bool: ``mask`` (h, w) bool of frame ``at`` carried along ``flow`` to all frames."""
+    """(T, h, w) bool: ``mask`` (h, w) bool of frame ``at`` carried along ``flow`` to all frames.
+
+    Where there is no flow to trust, at the outlines above all, it moves as the object as a whole does.
+    """
     out = {at: mask.float()}
     for t in range(at + 1, len(flow.forward) + 1):
-        out[t] = _carried(out[t - 1], flow.backward[t - 1], flow.backward_ok[t - 1])
+        out[t] = _carried(
+            out[t - 1], flow.forward[t - 1], flow.forward_ok[t - 1], flow.backward[t - 1], flow.backward_ok[t - 1]
+        )
     for t in range(at - 1, -1, -1):
-        out[t] = _carried(out[t + 1], flow.forward[t], flow.forward_ok[t])
+        out[t] = _carried(out[t + 1], flow.backward[t], flow.backward_ok[t], flow.forward[t], flow.forward_ok[t])
     return torch.stack([out[t] for t in range(len(out))]) > 0.5
 
 
-def _carried(mask: Tensor, flow: Tensor, ok: Tensor) -> Tensor:
-    """``mask`` (h, w) of the neighbour read along ``flow`` (2, h, w); unsure pixels go with the sure ones around."""
-    read = warp(mask[None, None], flow[None], padding="zeros")[0, 0]
-    sure = ok.float()
-    near = [cv2.GaussianBlur(x.numpy(), (0, 0), 1.5) for x in (read * sure, sure)]
-    around = torch.from_numpy(near[0] / np.maximum(near[1], 1e-3))
-    guess = torch.where(ok, read, torch.where(torch.from_numpy(near[1]) > 0.05, around, read))
-    solid = np.asarray(cv2.medianBlur((guess.numpy() > 0.5).astype(np.uint8), 3), np.uint8)
+def _carried(mask: Tensor, ahead: Tensor, ahead_ok: Tensor, back: Tensor, back_ok: Tensor) -> Tensor:
+    """``mask`` (h, w) of one frame in its neighbour: read along the flow ``back`` to it, (2, h, w)."""
+    read = warp(mask[None, None], back[None], padding="zeros")[0, 0]
+    motion = region_motion(ahead, ahead_ok & (mask > 0.5), "similarity")
+    if motion is not None:
+        size = (mask.shape[1], mask.shape[0])
+        whole = torch.from_numpy(cv2.warpAffine(mask.numpy(), motion[:2], size, flags=cv2.INTER_LINEAR))
+        read = torch.where(back_ok, read, whole)
+    solid = np.asarray(cv2.medianBlur((read.numpy() > 0.5).astype(np.uint8), 3), np.uint8)
     # soft again, by less than half a pixel: repeated thresholds would eat corners
-    return 0.5 * guess.clamp(0, 1) + 0.5 * torch.from_numpy(fill_holes(solid)).float()
+    return 0.5 * read.clamp(0, 1) + 0.5 * torch.from_numpy(fill_holes(solid)).float()

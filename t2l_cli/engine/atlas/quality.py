@@ -163,5 +163,5 @@ def _advice(
         out.append("the foreground's opacity is undecided: the mask misses part of the object, give --mask.")
     for name, (residual, error) in (("background", back), ("foreground", front)):
         if (residual or 0) > MOST_RESIDUAL or (error or 0) > MOST_WARP:
-            out.append(f"the {name} slides on its atlas, an edit there may swim: try fewer --frames or --flow raft.")
+            out.append(f"the {name} slides on its atlas, an edit there may swim: try fewer --frames, or give --mask.")
     return tuple(out)

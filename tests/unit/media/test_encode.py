@@ -19,7 +19,7 @@ from tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, packets, pictur
 
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media import muxing
-from t2l_cli.media.decoding import upright_rgb
+from t2l_cli.media.decoding import Turn, upright_rgb
 from t2l_cli.media.encode import ClipWriter, check_clip_output
 from t2l_cli.media.images import load_layer, load_picture
 from t2l_cli.media.output import save_picture
@@ -166,7 +166,7 @@ def test_conversion_alone_loses_nothing(tmp_path: Path) -> None:
     (frame,) = read_frames(probe(path))
     picture = muxing.VideoFile._picture(SimpleNamespace(_recipe=muxing._recipe("h264", odd=False)), frame.rgb, None)
     picture.colorspace, picture.color_range = 1, 1
-    assert np.array_equal(upright_rgb(picture), frame.rgb)
+    assert np.array_equal(upright_rgb(picture, Turn()), frame.rgb)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from collections.abc import Callable
@@ -40,6 +41,18 @@ def test_a_clip_of_uneven_times(tmp_path: Path) -> None:
     assert frames_read[0].duration == 24
     assert all(np.array_equal(frame.rgb, picture(i)) for i, frame in enumerate(frames_read))
     assert all(frame.rgb.flags.c_contiguous and frame.rgb.flags.writeable for frame in frames_read)
+
+
+def test_frames_are_freed_without_the_collector(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "a.mkv", range(12), codec="libx264", pixels="yuv420p"))
+    gc.collect()
+    gc.disable()
+    try:
+        frames = read_frames(info)
+        alive = [sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) for _ in frames]
+    finally:
+        gc.enable()
+    assert max(alive) <= 4
 
 
 def test_a_span_is_those_frames(tmp_path: Path) -> None:

@@ -50,4 +50,6 @@ def test_components_and_holes() -> None:
     assert kept[35, 55] == 0
     assert kept[5:15, 40:50].all()
     assert fill_holes(kept)[5:25, 5:25].all()
-    assert not large_components(np.eye(2, 60, dtype=np.uint8)).any()  # a speck alone is nothing
+    speck = np.zeros((40, 60), np.uint8)
+    speck[20, 20:22] = 1
+    assert not large_components(speck).any()
