@@ -1,7 +1,7 @@
 """Make the README's animation with the program itself:  python docs/make_clip.py
 
-Draws a clip (a grey cup that moves and turns over a table, the camera panning), edits it with `t2l edit-video` and the
-small CLIP, and lays the source beside the result in an animated GIF.
+Draws a clip (a grey cup that moves and turns over a table, the camera panning), takes it apart with `t2l fit-atlas`,
+paints the foreground's picture red with white dots, and lays that back on with `t2l composite`: both in a GIF.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from PIL import Image, ImageDraw, ImageFilter
 DOCS = Path(__file__).parent
 SIZE = (320, 184)
 FRAMES = 16
-PROMPT = "red cup"
 Floats = npt.NDArray[np.float64]
 
 
@@ -75,13 +74,40 @@ def draw(folder: Path) -> None:
         frame.save(folder / f"{t:03d}.png")
 
 
+def paint(atlas: Path, target: Path) -> None:
+    """Red with white dots over what the atlas's foreground shows; half transparent, so that light and wear stay."""
+    used = Image.open(atlas / "foreground.png").getchannel("A").filter(ImageFilter.MaxFilter(7))
+    layer = Image.new("RGBA", used.size, (205, 20, 30, 0))
+    pen, step = ImageDraw.Draw(layer), used.width // 6
+    for k, y in enumerate(range(step // 2, used.height, step)):
+        for x in range(step // 2 + (k % 2) * step // 2, used.width, step):
+            pen.ellipse((x - step // 5, y - step // 5, x + step // 5, y + step // 5), fill=(255, 250, 240, 0))
+    layer.putalpha(used.point(lambda v: round(0.72 * v)))
+    layer.save(target)
+
+
+def t2l(*arguments: str | Path) -> None:
+    """Run the program."""
+    subprocess.run([sys.executable, "-m", "t2l_cli", *map(str, arguments)], check=True)
+
+
 def main() -> None:
-    """Draw, edit, animate."""
+    """Draw, take apart, paint, animate."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         draw(work / "cup")
-        options = ["--clip", "mini", "--preset", "draft", "--roi", "cup", "-o", str(work / "out")]
-        subprocess.run([sys.executable, "-m", "t2l_cli", "edit-video", str(work / "cup"), PROMPT, *options], check=True)
+        t2l("fit-atlas", work / "cup", "-o", work / "atlas", "--preset", "draft")
+        paint(work / "atlas", work / "painted.png")
+        t2l(
+            "composite",
+            work / "cup",
+            "--atlas",
+            work / "atlas",
+            "--foreground",
+            work / "painted.png",
+            "-o",
+            work / "out",
+        )
         pages = []
         for before, after in zip(sorted((work / "cup").iterdir()), sorted((work / "out").iterdir()), strict=True):
             page = Image.new("RGB", (2 * SIZE[0] + 6, SIZE[1]), "white")

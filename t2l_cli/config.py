@@ -227,6 +227,7 @@ class FitWeights:
     rigid: float = 0.02  # how far the control grids bend and shear
     bootstrap: float = 0.3  # opacity from the mask, annealed to 0 over the first half
     outside: float = 1.0  # opacity far from the mask
+    inside: float = 1.0  # transparency well inside a mask that the user gave
     area: float = 0.03  # opacity at all
     variation: float = 0.05  # total variation of the opacity
     sparsity: float = 0.05  # foreground colour where it is hidden

@@ -38,7 +38,8 @@ def run(request: ClipRequest, terminal: Terminal) -> None:
     """Write the clip with the paint on it; RequestError where layers, atlas and clip do not fit."""
     if request.codec not in get_args(Codec):
         raise RequestError(f"--codec must be h264, lossless or prores, not {request.codec!r}.")
-    check_clip_output(request.output, request.overwrite, request.source)
+    codec = cast("Codec", request.codec)
+    check_clip_output(request.output, request.overwrite, request.source, codec)
     layers = {name: layer_of(*load_layer(path)) for name, path in request.painted.items() if path is not None}
     excerpt = open_clip(request.source, request.frames, terminal)
     atlas = open_atlas(request.atlas, excerpt, terminal)
@@ -46,7 +47,6 @@ def run(request: ClipRequest, terminal: Terminal) -> None:
         if request.layer in layers:
             raise RequestError(f"give the {request.layer} either as a painted layer or by --paint.")
         layers[request.layer] = _carried(request, layer_of(*load_layer(request.paint)), atlas)
-    codec = cast("Codec", request.codec)
     map_back(excerpt, atlas, layers, request.output, codec, request.overwrite, terminal)
     record = {"command": "composite", "source": str(request.source), "atlas": str(request.atlas)}
     terminal.result([request.output], record)

@@ -73,7 +73,7 @@ def checked(flags: Mapping[str, Any]) -> VideoRequest:
     first = next(iter(prompts.values()))[0]
     suffix = ".mov" if flags["codec"] == "prores" else ".mp4"
     output = Path(flags["output"] or default_output(source, first, suffix))
-    check_clip_output(output, flags["overwrite"], source)
+    check_clip_output(output, flags["overwrite"], source, flags["codec"])
     atlas = flags["atlas"] or (None if earlier.atlas is None else Path(earlier.atlas))
     if atlas is not None and not Path(atlas).exists():
         raise RequestError(f"there is no atlas {atlas}.")

@@ -142,7 +142,8 @@ class AtlasFit:
         if not self.found_foreground:
             return Scene(small, self.flow, camera, None, None)
         yield Step(0, 1, Losses({}), 0.0, "object")
-        return Scene(small, self.flow, camera, mask, object_path(self.flow, mask > 0.5, small))
+        path = object_path(self.flow, mask > 0.5, small)
+        return Scene(small, self.flow, camera, mask, path, sure=self._given is not None)
 
     def _given_mask(self) -> Tensor:
         """The user's masks at working size, (T, h, w) in [0, 1]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -40,7 +40,7 @@ class Scene:
     """What the front end found, at working size (h, w), on the training device.
 
     frames: (T, 3, h, w) uint8. mask: (T, h, w) in [0, 1], the foreground as first guessed, or None. path: (T, 3, 3),
-    the foreground's motion.
+    the foreground's motion. sure: the mask is the user's, what is well inside of it is foreground.
     """
 
     frames: Tensor
@@ -48,6 +48,7 @@ class Scene:
     camera: Camera
     mask: Tensor | None
     path: Array | None
+    sure: bool = False
 
     @property
     def size(self) -> Size:
@@ -57,13 +58,16 @@ class Scene:
 
 @dataclass(frozen=True)
 class Stage:
-    """The scene at one level. mask: (T, 1, h, w); outside: (T, 1, h, w), 1 where no foreground may be."""
+    """The scene at one level. mask, outside, inside: (T, 1, h, w); outside, inside: 1 where no foreground may be, where
+    nothing else may.
+    """
 
     level: int
     frames: Tensor
     flow: Flow
     mask: Tensor | None
     outside: Tensor | None
+    inside: Tensor | None = None
 
 
 class Training:
@@ -155,6 +159,8 @@ class Training:
             left = max(0.0, 1 - done / BOOTSTRAP_END)
             terms["bootstrap"] = weights.bootstrap * left * term.bootstrap_loss(alpha, stage.mask[index])
             terms["outside"] = weights.outside * (alpha * stage.outside[index]).mean()
+            if stage.inside is not None:
+                terms["inside"] = weights.inside * ((1 - alpha) * stage.inside[index]).mean()
             terms["area"] = weights.area * alpha.mean()
             terms["variation"] = weights.variation * term.variation_loss(alpha)
             terms["sparsity"] = weights.sparsity * ((1 - alpha) * drawn[1]).abs().mean()
@@ -170,14 +176,17 @@ class Training:
             return Stage(level, frames, flow, None, None)
         mask = F.interpolate(scene.mask[:, None], size=size, mode="area")
         margin = max(1.0, self.config.mask_margin * min(size))
-        near = np.stack([_grown(m[0].numpy(), margin) for m in mask])[:, None]
-        soft = np.stack([cv2.GaussianBlur(m[0].numpy(), (0, 0), MASK_BLUR) for m in mask])[:, None]
-        stage = Stage(
-            level, frames, flow, torch.from_numpy(soft).to(self.device), 1 - torch.from_numpy(near).to(self.device)
-        )
+        outside = self._each(lambda m: 1 - _grown(m, margin), mask)
+        inside = self._each(lambda m: 1 - _grown(1 - m, margin), mask) if scene.sure else None
+        soft = self._each(lambda m: np.asarray(cv2.GaussianBlur(m, (0, 0), MASK_BLUR), np.float32), mask)
+        stage = Stage(level, frames, flow, soft, outside, inside)
         if level == self.levels - 1 and self.model.opacity is not None and stage.mask is not None:
             self.model.opacity.show(torch.logit(stage.mask.clamp(0.02, 0.98)), level)
         return stage
+
+    def _each(self, change: Callable[[Float], Float], masks: Tensor) -> Tensor:
+        """``masks`` (T, 1, h, w), each changed, on the training device."""
+        return torch.from_numpy(np.stack([change(m[0].numpy()) for m in masks]))[:, None].to(self.device)
 
     def _stage_starts(self) -> list[int]:
         """First step of each level, the coarsest first."""

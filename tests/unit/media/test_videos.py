@@ -52,7 +52,7 @@ def test_frames_are_freed_without_the_collector(tmp_path: Path) -> None:
         alive = [sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) for _ in frames]
     finally:
         gc.enable()
-    assert max(alive) <= 4
+    assert 1 <= max(alive) <= 4
 
 
 def test_a_span_is_those_frames(tmp_path: Path) -> None:
