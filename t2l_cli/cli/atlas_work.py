@@ -46,7 +46,7 @@ def render(
     terminal: Terminal,
 ) -> None:
     """Write the atlas folder ``output`` with its previews, and say how well it holds the clip."""
-    from t2l_cli.atlases.store import check_atlas_output, save_atlas
+    from t2l_cli.atlases.store import check_atlas_output, is_atlas_folder, save_atlas
 
     check_atlas_output(output, overwrite)
     excerpt = None if clip is None else open_clip(clip, frames, terminal)
@@ -59,6 +59,8 @@ def render(
             origin = atlas.origin | {"round_trip_psnr": record["psnr"]}
             atlas = dataclasses.replace(atlas, clip=identity, origin=origin)
             terminal.note(f"rebuilt from the atlas, the clip has a PSNR of {record['psnr']:.1f} dB")
+        elif not is_atlas_folder(path):
+            terminal.note(f"taken to be of {atlas.clip.frames} frames; --clip-file checks that, and how well it fits")
         save_atlas(atlas, output, overwrite)
         previews(atlas, output)
     terminal.result([output], record)

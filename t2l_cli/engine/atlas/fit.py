@@ -134,7 +134,7 @@ class AtlasFit:
             seen = yield from _told("mask", find_foreground(small, self.flow))
             mask, camera = seen.masks.float(), seen.camera
         else:
-            mask = self._given_mask()
+            mask = self._given_mask(small)
             yield Step(0, 1, Losses({}), 0.0, "camera")
             camera = fit_camera(self.flow, mask > 0)
         self.found_foreground = bool((mask > 0.5).any())
@@ -145,11 +145,11 @@ class AtlasFit:
         path = object_path(self.flow, mask > 0.5, small)
         return Scene(small, self.flow, camera, mask, path, sure=self._given is not None)
 
-    def _given_mask(self) -> Tensor:
+    def _given_mask(self, small: Tensor) -> Tensor:
         """The user's masks at working size, (T, h, w) in [0, 1]."""
         given = self._given
         if isinstance(given, FrameMask):
-            return propagate(_reduced(given.mask[None], self.size)[0] > 0.5, given.t, self.flow).float()
+            return propagate(_reduced(given.mask[None], self.size)[0] > 0.5, given.t, self.flow, small).float()
         assert given is not None
         return _reduced(given, self.size)
 

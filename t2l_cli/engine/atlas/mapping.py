@@ -100,7 +100,7 @@ def splat(values: Tensor, weight: Tensor, uv: Tensor, size: tuple[int, int]) -> 
     Each texel is the mean of what falls around it, by bilinear parts and ``weight`` (H, W) >= 0; 0 where nothing does.
     """
     finer = _refinement(uv, weight)
-    both = torch.cat([values, weight[None], uv.permute(2, 0, 1)])[None]
+    both = torch.cat([values * weight, weight[None], uv.permute(2, 0, 1)])[None]
     if finer > 1:
         shape = (values.shape[1] * finer, values.shape[2] * finer)
         both = F.interpolate(both, size=shape, mode="bilinear", align_corners=False)
@@ -115,10 +115,10 @@ def splat(values: Tensor, weight: Tensor, uv: Tensor, size: tuple[int, int]) -> 
     for dx in (0, 1):
         for dy in (0, 1):
             x, y = corner[0] + dx, corner[1] + dy
-            share = mass * (part[0] if dx else 1 - part[0]) * (part[1] if dy else 1 - part[1])
+            share = (part[0] if dx else 1 - part[0]) * (part[1] if dy else 1 - part[1])
             share = share * ((x >= 0) & (x < width) & (y >= 0) & (y < height))
             index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
-            total.index_add_(1, index, torch.cat([value * share, share[None]]))
+            total.index_add_(1, index, torch.cat([value * share, (mass * share)[None]]))
     weights = total[-1]
     mean = total[:-1] / weights.clamp(min=1e-8)
     return mean.reshape(-1, height, width), weights.reshape(height, width)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from t2l_cli.engine.atlas.camera import region_motion
 from t2l_cli.engine.atlas.flow import Flow, warp
@@ -16,6 +17,9 @@ from t2l_cli.errors import RequestError
 
 LEAST = 2e-4  # of a frame: a mask below is empty
 MOST = 0.995  # of all frames: a mask above is full
+BINS = 16  # of a colour channel
+BAND = 0.02  # of the short side: as near to the outline the colours have a say
+COLOUR_SAY = 1.2  # above 1: certain colours overrule the flow
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,22 @@ def _solid(masks: Tensor) -> Tensor:
     return torch.stack([mask.float() > 0.5 * white for mask in masks])
 
 
-def propagate(mask: Tensor, at: int, flow: Flow) -> Tensor:
-    """(T, h, w) bool: ``mask`` (h, w) bool of frame ``at`` carried along ``flow`` to all frames.
+def propagate(mask: Tensor, at: int, flow: Flow, frames: Tensor) -> Tensor:
+    """(T, h, w) bool: ``mask`` (h, w) bool of frame ``at`` of ``frames`` (T, 3, h, w) uint8 carried along ``flow``.
 
-    Where there is no flow to trust, at the outlines above all, it moves as the object as a whole does.
+    Where there is no flow to trust, it moves as the object as a whole does. Along the outline the colours have a say:
+    flow is blurred there, and what it takes along from behind the object would stay in the mask for good.
     """
+    colours = _Colours(frames[at], mask)
     out = {at: mask.float()}
-    for t in range(at + 1, len(flow.forward) + 1):
-        out[t] = _carried(
-            out[t - 1], flow.forward[t - 1], flow.forward_ok[t - 1], flow.backward[t - 1], flow.backward_ok[t - 1]
-        )
+    for t in range(at + 1, len(frames)):
+        ahead, ahead_ok = flow.forward[t - 1], flow.forward_ok[t - 1]
+        read = _carried(out[t - 1], ahead, ahead_ok, flow.backward[t - 1], flow.backward_ok[t - 1])
+        out[t] = _settled(read, colours, frames[t])
     for t in range(at - 1, -1, -1):
-        out[t] = _carried(out[t + 1], flow.backward[t], flow.backward_ok[t], flow.forward[t], flow.forward_ok[t])
+        ahead, ahead_ok = flow.backward[t], flow.backward_ok[t]
+        read = _carried(out[t + 1], ahead, ahead_ok, flow.forward[t], flow.forward_ok[t])
+        out[t] = _settled(read, colours, frames[t])
     return torch.stack([out[t] for t in range(len(out))]) > 0.5
 
 
@@ -78,10 +86,41 @@ def _carried(mask: Tensor, ahead: Tensor, ahead_ok: Tensor, back: Tensor, back_o
     """``mask`` (h, w) of one frame in its neighbour: read along the flow ``back`` to it, (2, h, w)."""
     read = warp(mask[None, None], back[None], padding="zeros")[0, 0]
     motion = region_motion(ahead, ahead_ok & (mask > 0.5), "similarity")
-    if motion is not None:
-        size = (mask.shape[1], mask.shape[0])
-        whole = torch.from_numpy(cv2.warpAffine(mask.numpy(), motion[:2], size, flags=cv2.INTER_LINEAR))
-        read = torch.where(back_ok, read, whole)
+    if motion is None:
+        return read
+    size = (mask.shape[1], mask.shape[0])
+    whole = torch.from_numpy(cv2.warpAffine(mask.numpy(), motion[:2], size, flags=cv2.INTER_LINEAR))
+    return torch.where(back_ok, read, whole)
+
+
+def _settled(read: Tensor, colours: _Colours, frame: Tensor) -> Tensor:
+    """``read`` (h, w) after a look at the colours of ``frame`` near its outline, without specks and holes."""
+    solid = (read.numpy() > 0.5).astype(np.uint8)
+    side = 2 * max(2, round(BAND * min(solid.shape))) + 1
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    band = torch.from_numpy(np.asarray(cv2.dilate(solid, window) != cv2.erode(solid, window)))
+    read = (read + COLOUR_SAY * (colours.likeness(frame) - 0.5) * band).clamp(0, 1)
     solid = np.asarray(cv2.medianBlur((read.numpy() > 0.5).astype(np.uint8), 3), np.uint8)
     # soft again, by less than half a pixel: repeated thresholds would eat corners
-    return 0.5 * read.clamp(0, 1) + 0.5 * torch.from_numpy(fill_holes(solid)).float()
+    return 0.5 * read + 0.5 * torch.from_numpy(fill_holes(solid)).float()
+
+
+class _Colours:
+    """The colours of an object and of what is around it, as histograms of one frame (3, h, w) uint8 and its mask."""
+
+    def __init__(self, frame: Tensor, mask: Tensor) -> None:
+        picture = frame.permute(1, 2, 0).contiguous().numpy()
+        own = mask.numpy().astype(np.uint8)
+        counts = [
+            cv2.calcHist([picture], [0, 1, 2], part, [BINS] * 3, [0, 256] * 3).reshape(BINS, BINS, BINS)
+            for part in (own, 1 - own)
+        ]
+        shares = [torch.from_numpy(c / max(1.0, float(c.sum())))[None, None] for c in counts]
+        near = [F.avg_pool3d(s, 3, 1, 1, count_include_pad=False)[0, 0] + 1e-5 for s in shares]
+        self._likeness = near[0] / (near[0] + near[1])
+
+    def likeness(self, frame: Tensor) -> Tensor:
+        """(h, w) in [0, 1]: above 0.5 where a colour is rather the object's."""
+        bins = (frame.long() * BINS) >> 8
+        each = self._likeness[bins[0], bins[1], bins[2]].numpy()
+        return torch.from_numpy(np.asarray(cv2.GaussianBlur(each, (0, 0), 1.0)))

@@ -58,7 +58,7 @@ def test_one_frames_mask_is_carried_to_all(at: int) -> None:
     truth = make_truth((128, 72), 10)
     flow = finish(estimate(truth.tensor(), (72, 128)))
     own = torch.from_numpy(truth.alpha > 0.5)
-    carried = propagate(own[at], at, flow)
+    carried = propagate(own[at], at, flow, truth.tensor())
     assert torch.equal(carried[at], own[at])
     for t in range(10):
         assert (carried[t] & own[t]).sum() / (carried[t] | own[t]).sum() > 0.85
