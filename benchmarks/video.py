@@ -72,7 +72,7 @@ def step_times(edit: LayerEdit, steps: int) -> tuple[float, float]:
         with torch.set_grad_enabled(gradient):
             out = edit.clip.embed_images(looked.clone().requires_grad_(gradient)).sum()
         if gradient:
-            out.backward()  # type: ignore[no-untyped-call]
+            out.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     examples = len(seen.frames) + 1
     return step, 2 * timed(paint) + examples * (2 * timed(lambda: look(True)) + timed(lambda: look(False)))

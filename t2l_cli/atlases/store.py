@@ -10,9 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from torch import Tensor
 from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, ClipIdentity
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.frames import atomic_folder
 from t2l_cli.media.output import check_place, save_layer
 from t2l_cli.media.paths import reason, shown
 
@@ -65,34 +63,11 @@ def check_atlas_output(path: str | Path, overwrite: bool) -> None:
 def save_atlas(atlas: Atlas, folder: str | Path, overwrite: bool = False) -> None:
     """Write ``folder``, whole or not at all; OutputError where that fails, RequestError as ``check_atlas_output``."""
     check_atlas_output(folder, overwrite)
-    folder = Path(os.path.realpath(folder))  # where it is a link, the folder behind it is meant
-    work: Path | None = None
     try:
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", dir=folder.parent))
-        _fill(atlas, work)
-        work.chmod(0o755)
-        _put(work, folder)
-    except (OSError, SafetensorError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        raise OutputError(f"could not write the atlas {shown(folder)}: {why}.") from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _put(work: Path, folder: Path) -> None:
-    """Rename ``work`` to ``folder``; what was there is put back if that fails, and deleted only afterwards."""
-    if not folder.is_dir():
-        os.rename(work, folder)
-        return
-    old = work.with_name(f"{work.name}.old")
-    os.rename(folder, old)
-    try:
-        os.rename(work, folder)
-    except BaseException:
-        os.rename(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        with atomic_folder(Path(folder), overwrite) as work:
+            _fill(atlas, work)
+    except SafetensorError as error:
+        raise OutputError(f"could not write {shown(folder)}: {error}.") from error
 
 
 def _fill(atlas: Atlas, folder: Path) -> None:

@@ -13,7 +13,7 @@ import typer
 from t2l_cli.cli.clips import Excerpt, frames_in_memory, open_atlas, open_clip
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.naming import claimed
-from t2l_cli.cli.pixels import tensor_of
+from t2l_cli.cli.pixels import picture_bytes, tensor_of
 from t2l_cli.cli.progress import track
 from t2l_cli.cli.run_record import check_run_dir, write_record
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
@@ -54,10 +54,9 @@ def render(
         atlas = open_atlas(path, excerpt, terminal, resolution, device)
         record: dict[str, Any] = {"command": "render-atlas", "atlas": str(path), "clip": dataclasses.asdict(atlas.clip)}
         if excerpt is not None:
-            identity = dataclasses.replace(excerpt.identity(), rate=float(excerpt.info.rate))
             record["psnr"] = round_trip(atlas, excerpt)
             origin = atlas.origin | {"round_trip_psnr": record["psnr"]}
-            atlas = dataclasses.replace(atlas, clip=identity, origin=origin)
+            atlas = dataclasses.replace(atlas, clip=excerpt.identity(), origin=origin)
             terminal.note(f"rebuilt from the atlas, the clip has a PSNR of {record['psnr']:.1f} dB")
         elif not is_atlas_folder(path):
             terminal.note(f"taken to be of {atlas.clip.frames} frames; --clip-file checks that, and how well it fits")
@@ -78,16 +77,11 @@ def previews(atlas: Atlas, folder: Path) -> None:
     """Write alpha.png, the opacity of the middle frame, and checkerboard.mp4 into ``folder``."""
     from fractions import Fraction
 
-    import torch
-
     from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
     from t2l_cli.engine.atlas.quality import checkerboard
 
-    def pixels(picture: Tensor) -> Any:
-        return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-
     clip = atlas.clip
-    save_picture(folder / "alpha.png", pixels(atlas.alpha[clip.frames // 2].expand(3, -1, -1)), overwrite=True)
+    save_picture(folder / "alpha.png", picture_bytes(atlas.alpha[clip.frames // 2].expand(3, -1, -1)), overwrite=True)
     side = max(4.0, SQUARE * min(clip.width, clip.height))
     boards = [checkerboard(layer, side) for layer in (atlas.foreground, atlas.background)]
     half = [dataclasses.replace(board, alpha=board.alpha * 0.5) for board in boards]
@@ -96,7 +90,7 @@ def previews(atlas: Atlas, folder: Path) -> None:
     info = ClipInfo(folder, clip.width, clip.height, clip.frames, rate, 1 / rate, audio=False, names=(), notes=())
     with ClipWriter(folder / "checkerboard.mp4", info, overwrite=True) as writer:
         for t in range(clip.frames):
-            picture = pixels(mapper.over(reconstruct(atlas, t), t))
+            picture = picture_bytes(mapper.over(reconstruct(atlas, t), t))
             writer.write(Frame(picture, t, 1), picture)
 
 
@@ -222,8 +216,6 @@ def _masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask:
 
 def _keep(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any]) -> None:
     """Write what a person can judge the fit by: the mask, the flow and the rebuilt clip, five frames of each."""
-    import torch
-
     from t2l_cli.engine.atlas.flow import flow_picture
     from t2l_cli.engine.atlas.mapping import reconstruct
 
@@ -233,8 +225,7 @@ def _keep(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any]) ->
         raise OutputError(f"could not write to --run-dir {shown(folder)}: {reason(error)}.") from error
 
     def save(name: str, t: int, picture: Tensor) -> None:
-        pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-        save_picture(folder / f"{name}-{t:05d}.png", pixels, overwrite=True)
+        save_picture(folder / f"{name}-{t:05d}.png", picture_bytes(picture), overwrite=True)
 
     last = atlas.clip.frames - 1
     for t in sorted({round(k * last / 4) for k in range(5)}):

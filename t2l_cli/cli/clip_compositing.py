@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, cast
 
-from t2l_cli.cli.clips import open_atlas, open_clip
+from t2l_cli.cli.clips import codec_of, open_atlas, open_clip
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.cli.video_editing import layer_of, map_back
 from t2l_cli.errors import RequestError
-from t2l_cli.media.encode import Codec, check_clip_output
+from t2l_cli.media.encode import check_clip_output
 from t2l_cli.media.images import load_layer
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ class ClipRequest:
 
 def run(request: ClipRequest, terminal: Terminal) -> None:
     """Write the clip with the paint on it; RequestError where layers, atlas and clip do not fit."""
-    if request.codec not in get_args(Codec):
-        raise RequestError(f"--codec must be h264, lossless or prores, not {request.codec!r}.")
-    codec = cast("Codec", request.codec)
+    codec = codec_of(request.codec)
     check_clip_output(request.output, request.overwrite, request.source, codec)
     layers = {name: layer_of(*load_layer(path)) for name, path in request.painted.items() if path is not None}
     excerpt = open_clip(request.source, request.frames, terminal)

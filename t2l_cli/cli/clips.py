@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import RequestError
+from t2l_cli.media.muxing import Codec
 from t2l_cli.media.videos import ClipInfo, Frame, frame_digest, parse_span, probe, read_frames
 
 if TYPE_CHECKING:
@@ -52,6 +52,13 @@ def open_clip(path: str | Path, frames: str | None, terminal: Terminal) -> Excer
     for note in info.notes:
         terminal.note(f"note: {note}")
     return Excerpt(info, parse_span(frames, info.frames))
+
+
+def codec_of(name: str) -> Codec:
+    """The codec by its name on the command line; RequestError for an unknown one."""
+    if name not in get_args(Codec):
+        raise RequestError(f"--codec must be h264, lossless or prores, not {name!r}.")
+    return cast("Codec", name)
 
 
 def frames_in_memory(excerpt: Excerpt) -> Tensor:
@@ -110,8 +117,3 @@ def fitted_key(excerpt: Excerpt, config: FitConfig) -> str:
             digest.update(frame_digest(frame.rgb).encode())
     digest.update(f"{excerpt.span} {excerpt.info.width} {excerpt.info.height}".encode())
     return digest.hexdigest()[:24]
-
-
-def paired(frames: Iterable[Frame], last: int) -> Iterator[tuple[int, Frame]]:
-    """Number the first ``last`` frames."""
-    return zip(itertools.count(), itertools.islice(frames, last), strict=False)

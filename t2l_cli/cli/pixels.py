@@ -21,6 +21,15 @@ def tensor_of(pixels: Bytes) -> Tensor:
     return planes.float() / 255
 
 
+def picture_bytes(picture: Tensor) -> Bytes:
+    """A picture (3, H, W) in [0, 1] as (H, W, 3) uint8, to the nearest level."""
+    import torch
+
+    levels = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels: Bytes = levels.permute(1, 2, 0).contiguous().cpu().numpy()
+    return pixels
+
+
 def bytes_of(layer: EditLayer) -> tuple[Bytes, Bytes]:
     """The layer of one picture, (1, 3, H, W) and (1, 1, H, W), as rgb (H, W, 3) and alpha (H, W), uint8."""
     rgb = layer.rgb[0].permute(1, 2, 0).float().cpu().numpy()

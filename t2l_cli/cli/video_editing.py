@@ -7,15 +7,15 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from t2l_cli.cli.clips import Excerpt, fitted_key, frames_in_memory, open_atlas, open_clip
+from t2l_cli.cli.clips import Excerpt, codec_of, fitted_key, frames_in_memory, open_atlas, open_clip
 from t2l_cli.cli.editing import absolute, introduce, load_eyes, optimise
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.naming import claimed, default_output
-from t2l_cli.cli.pixels import bytes_of, tensor_of
+from t2l_cli.cli.pixels import bytes_of, picture_bytes, tensor_of
 from t2l_cli.cli.progress import duration
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, write_record
 from t2l_cli.cli.settings import Earlier, edit_config, read_run
@@ -27,7 +27,9 @@ from t2l_cli.media.output import check_output, save_layer
 
 if TYPE_CHECKING:
     from t2l_cli.engine.atlas.model import Atlas, LayerName
+    from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.layers import EditLayer
+    from t2l_cli.engine.runtime import Runtime
     from t2l_cli.engine.video import LayerEdit
 
 _LAYERS = ("foreground", "background")
@@ -68,25 +70,26 @@ def checked(flags: Mapping[str, Any]) -> VideoRequest:
         name: edit_config(texts, flags["preset"], earlier.config, flags, layer_config, CLIP_PRESETS)
         for name, texts in prompts.items()
     }
-    if flags["codec"] not in get_args(Codec):
-        raise RequestError(f"--codec must be h264, lossless or prores, not {flags['codec']!r}.")
+    codec = codec_of(flags["codec"])
     first = next(iter(prompts.values()))[0]
-    suffix = ".mov" if flags["codec"] == "prores" else ".mp4"
+    suffix = ".mov" if codec == "prores" else ".mp4"
     output = Path(flags["output"] or default_output(source, first, suffix))
-    check_clip_output(output, flags["overwrite"], source, flags["codec"])
+    check_clip_output(output, flags["overwrite"], source, codec)
     atlas = flags["atlas"] or (None if earlier.atlas is None else Path(earlier.atlas))
     if atlas is not None and not Path(atlas).exists():
         raise RequestError(f"there is no atlas {atlas}.")
     weights = flags["clip_weights"] or earlier.clip_weights
     if weights is not None and not Path(weights).is_file():
         raise RequestError(f"there is no file {weights} for --clip-weights.")
+    if flags["mask"] is not None and not Path(flags["mask"]).exists():
+        raise RequestError(f"there is no mask {flags['mask']}.")
     if flags["run_dir"] is not None:
         check_run_dir(flags["run_dir"], flags["overwrite"])
     request = VideoRequest(
         source=str(source),
         output=output,
         configs=configs,
-        codec=flags["codec"],
+        codec=codec,
         overwrite=flags["overwrite"],
         run_dir=flags["run_dir"],
         atlas=atlas,
@@ -127,10 +130,13 @@ def run(request: VideoRequest, terminal: Terminal) -> None:
         records: dict[str, Any] = {}
         failure: DivergedError | None = None
         frames = frames_in_memory(excerpt)
+        eyes = load_eyes(next(iter(request.configs.values())), request.clip_weights, request.offline, terminal)
         for name, config in request.configs.items():
             if interruption.requested or failure:
                 break
-            layers[name], records[name], failure = _train(request, name, config, frames, atlas, terminal, interruption)
+            layers[name], records[name], failure = _train(
+                request, name, config, frames, atlas, eyes, terminal, interruption
+            )
         del frames
         timings.lap("optimise")
         first = next(iter(records.values()))
@@ -166,11 +172,12 @@ def _train(
     config: EditConfig,
     frames: Any,
     atlas: Atlas,
+    eyes: tuple[Clip, Runtime, str | None],
     terminal: Terminal,
     interruption: Interruption,
 ) -> tuple[EditLayer, dict[str, Any], DivergedError | None]:
     """The edit layer of one atlas layer, what is to be said of it, and the divergence that ended it."""
-    clip, runtime, sha256 = load_eyes(config, request.clip_weights, request.offline, terminal)
+    clip, runtime, sha256 = eyes
     from t2l_cli.engine.video import LayerEdit
 
     edit: LayerEdit = LayerEdit(frames, atlas, cast("LayerName", name), clip, config, runtime)
@@ -233,17 +240,9 @@ def map_back(
             if codec == "prores":
                 writer.write(frame, *bytes_of(mapper.layer(t)))
             else:
-                out = mapper.over(tensor_of(frame.rgb), t)
-                writer.write(frame, _bytes(out))
+                writer.write(frame, picture_bytes(mapper.over(tensor_of(frame.rgb), t)))
     for note in writer.notes:
         terminal.note(f"note: {note}")
-
-
-def _bytes(picture: Any) -> Any:
-    """(3, H, W) in [0, 1] as (H, W, 3) uint8, to the nearest level."""
-    import torch
-
-    return (picture * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 def _atlas(request: VideoRequest, excerpt: Excerpt, terminal: Terminal, interruption: Interruption) -> Atlas:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.model import Atlas, LayerName
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError
 
@@ -67,8 +67,7 @@ class Mapper:
     def __init__(self, atlas: Atlas, foreground: EditLayer | None = None, background: EditLayer | None = None) -> None:
         self.atlas = atlas
         self._painted: list[tuple[LayerName, Tensor]] = []
-        names: tuple[LayerName, LayerName] = ("foreground", "background")
-        for name, layer in zip(names, (foreground, background), strict=True):
+        for name, layer in zip(LAYERS, (foreground, background), strict=True):
             if layer is None:
                 continue
             have, need = layer.size, atlas.layer(name).size

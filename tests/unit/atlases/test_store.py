@@ -175,7 +175,7 @@ def test_a_rename_that_fails_puts_the_old_atlas_back(
             raise OSError(5, "Input/output error")
         rename(source, target)
 
-    monkeypatch.setattr(store.os, "rename", second_fails)
+    monkeypatch.setattr(os, "rename", second_fails)
     with pytest.raises(OutputError, match="Input/output error"):
         save_atlas(atlas, folder, overwrite=True)
     assert load_atlas(folder).clip == atlas.clip
