@@ -2,6 +2,7 @@
 
     <cache>/clip/<owner>--<repository>/<file>        the weights, under the name the repository gives them
     <cache>/clip/<owner>--<repository>/source.json   where they came from and their SHA-256
+    <cache>/torchvision/<network>/                   the same for torchvision's networks, "torchvision/<network>" below
     <cache>/locks/<owner>--<repository>.lock         held by the process that downloads
 
 The folder may be copied to another machine as it is. This module imports neither torch nor open_clip.
@@ -25,6 +26,7 @@ from t2l_cli.errors import WeightsError
 from t2l_cli.media.paths import reason, shown
 
 _RECORD = "source.json"
+TORCHVISION = "torchvision"  # the owner that stands for PyTorch's own server
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def cache_dir() -> Path:
 
 def weights_dir(repo: str) -> Path:
     """The folder of a repository's ("owner/name") weights in the cache."""
-    return cache_dir() / "clip" / repo.replace("/", "--")
+    owner, _, name = repo.partition("/")
+    return cache_dir() / TORCHVISION / name if owner == TORCHVISION else cache_dir() / "clip" / f"{owner}--{name}"
 
 
 def find(repo: str, check: bool = True) -> CachedWeights | None:

@@ -1,4 +1,5 @@
-"""Weights from a Hugging Face hub into the cache: huggingface_hub transfers and resumes, this module checks and files.
+"""Weights into the cache, from a Hugging Face hub or, torchvision's, from an address: huggingface_hub transfers and
+resumes, this module checks and files.
 
 HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. This module imports neither torch nor open_clip.
 """
@@ -12,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,21 +34,50 @@ _STARTS = 2  # huggingface_hub resumes a cut download itself, five times; then i
 _HEAD_TIMEOUT = 10.0  # s
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A file that is to be had: what it is called, where it is kept, where it comes from, what else could be done."""
+
+    name: str  # of the model, for messages
+    repo: str  # in the cache
+    server: str
+    ways: str  # out, where it cannot be had
+
+
 def fetch(name: str, repo: str, files: Sequence[str], offline: bool, progress: Progress | None) -> CachedWeights:
     """The weights of the model ``name`` from the cache, or else the first of ``files`` that the hub's ``repo`` has.
 
     Of processes that ask at once, one downloads and the others wait for it. With ``offline`` or HF_HUB_OFFLINE the
     network is not touched. Raises WeightsError: no network, a cut connection, a wrong checksum, a full disk.
     """
-    found = cache.find(repo)
+    wanted = _Wanted(name, repo, endpoint(), _ways(name, repo, "--clip-weights FILE", "--clip mini"))
+    return _had(wanted, offline, lambda part: _download(wanted, files, part, progress))
+
+
+def fetch_url(
+    name: str, repo: str, url: str, offline: bool, progress: Progress | None, instead: tuple[str, str]
+) -> CachedWeights:
+    """The file at ``url`` as :func:`fetch` has it, kept as ``repo`` ("owner/name") in the cache.
+
+    Its name ends in the first digits of its SHA-256, as those on PyTorch's server do (network-0123abcd.pth).
+    ``instead``: two things that a user can do without these weights.
+    """
+    server = "/".join(url.split("/")[:3])
+    wanted = _Wanted(name, repo, server, _ways(name, repo, *instead))
+    return _had(wanted, offline, lambda part: _download_url(wanted, url, part, progress))
+
+
+def _had(wanted: _Wanted, offline: bool, download: Callable[[Path], CachedWeights]) -> CachedWeights:
+    """What is wanted, from the cache or by ``download``, which gets the folder to work in."""
+    found = cache.find(wanted.repo)
     if found is not None:
         return found
     if offline or is_offline():
         raise WeightsError(
-            f"the weights of {name} are not on this machine and t2l is told to stay offline.\n{_ways(name)}"
+            f"the weights of {wanted.name} are not on this machine and t2l is told to stay offline.\n{wanted.ways}"
         )
-    with cache.locked(repo) as folder:
-        found = cache.find(repo)  # another process may have been at it while this one waited
+    with cache.locked(wanted.repo) as folder:
+        found = cache.find(wanted.repo)  # another process may have been at it while this one waited
         if found is not None:
             return found
         part = folder / _PART
@@ -54,11 +85,11 @@ def fetch(name: str, repo: str, files: Sequence[str], offline: bool, progress: P
             for start in range(1, _STARTS + 1):
                 shutil.rmtree(part, ignore_errors=True)  # also what a killed run left
                 try:
-                    return _download(name, repo, files, part, progress)
+                    return download(part)
                 except WeightsError:
                     raise
                 except Exception as error:  # the hub's client, httpx and xet have no common class for a bad network
-                    _explain(error, name, final=start == _STARTS)
+                    _explain(error, wanted, final=start == _STARTS)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     raise AssertionError("unreachable: the last start returns or raises")
@@ -75,16 +106,16 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def _download(name: str, repo: str, files: Sequence[str], part: Path, progress: Progress | None) -> CachedWeights:
+def _download(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progress | None) -> CachedWeights:
     import huggingface_hub
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # the program says what matters itself
-    file, metadata = _look_up(name, repo, files)
+    file, metadata = _look_up(wanted.name, wanted.repo, files)
     if metadata.size is not None and shutil.disk_usage(part.parent).free < metadata.size:
-        raise _full(name, metadata.size)
+        raise _full(wanted.name, metadata.size)
     got = Path(
         huggingface_hub.hf_hub_download(
-            repo,
+            wanted.repo,
             file,
             revision=metadata.commit_hash,  # the very file whose checksum was just given
             local_dir=part,
@@ -92,8 +123,28 @@ def _download(name: str, repo: str, files: Sequence[str], part: Path, progress: 
             tqdm_class=_bar(progress),
         )
     )
-    sha256 = _checked(got, metadata.etag or "", name)
-    return cache.store(got, repo, sha256, metadata.commit_hash or "")
+    sha256 = _checked(got, metadata.etag or "", wanted)
+    return cache.store(got, wanted.repo, sha256, metadata.commit_hash or "")
+
+
+def _download_url(wanted: _Wanted, url: str, part: Path, progress: Progress | None) -> CachedWeights:
+    from huggingface_hub.file_download import http_get  # resumes where a connection is cut
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    part.mkdir()
+    got = part / url.rsplit("/", 1)[1]
+    with got.open("wb") as file:
+        http_get(url, file, tqdm_class=_bar(progress))
+    sha256 = cache.sha256_of(got)
+    if not (digits := _digits(url)) or not sha256.startswith(digits):
+        raise _wrong(wanted)
+    return cache.store(got, wanted.repo, sha256, url)
+
+
+def _digits(url: str) -> str:
+    """The first digits of the SHA-256 that a file's name ends in, "" where it does not."""
+    found = re.search(r"-([0-9a-f]{8,64})\.\w+$", url)
+    return found[1] if found else ""
 
 
 def _look_up(name: str, repo: str, files: Sequence[str]) -> tuple[str, HfFileMetadata]:
@@ -110,7 +161,7 @@ def _look_up(name: str, repo: str, files: Sequence[str]) -> tuple[str, HfFileMet
     raise WeightsError(f"{endpoint()}/{repo} has no weights of {name} that t2l can read ({' or '.join(files)}).")
 
 
-def _checked(path: Path, etag: str, name: str) -> str:
+def _checked(path: Path, etag: str, wanted: _Wanted) -> str:
     """SHA-256 of ``path``, compared with the hub's checksum: a SHA-256, or git's blob SHA-1 (small files)."""
     sha256 = cache.sha256_of(path)
     if re.fullmatch(r"[0-9a-f]{64}", etag):
@@ -122,13 +173,19 @@ def _checked(path: Path, etag: str, name: str) -> str:
                 blob.update(chunk)
         good = blob.hexdigest() == etag
     else:
-        raise WeightsError(f"{endpoint()} gives no checksum for the weights of {name}, so they cannot be trusted.")
-    if not good:
         raise WeightsError(
-            f"the weights of {name} came with a wrong checksum from {endpoint()} and were deleted; try again, "
-            "and if it stays so, the server or a proxy on the way changes them."
+            f"{wanted.server} gives no checksum for the weights of {wanted.name}, so they cannot be trusted."
         )
+    if not good:
+        raise _wrong(wanted)
     return sha256
+
+
+def _wrong(wanted: _Wanted) -> WeightsError:
+    return WeightsError(
+        f"the weights of {wanted.name} came with a wrong checksum from {wanted.server} and were deleted; try again, "
+        "and if it stays so, the server or a proxy on the way changes them."
+    )
 
 
 def _bar(progress: Progress | None) -> type[Any]:
@@ -158,10 +215,10 @@ def _bar(progress: Progress | None) -> type[Any]:
     return Bar
 
 
-def _explain(error: Exception, name: str, final: bool) -> None:
+def _explain(error: Exception, wanted: _Wanted, final: bool) -> None:
     """Raise the WeightsError for ``error``; return where another start may help."""
     if isinstance(error, OSError) and error.errno in _FULL:
-        raise _full(name, None) from error
+        raise _full(wanted.name, None) from error
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         raise WeightsError(f"cannot write into {shown(cache.cache_dir())}: {reason(error)}.") from error
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -173,7 +230,7 @@ def _explain(error: Exception, name: str, final: bool) -> None:
         what = "broke off while sending"
     else:
         return
-    raise WeightsError(f"{endpoint()} {what} the weights of {name}.\n{_ways(name)}") from error
+    raise WeightsError(f"{wanted.server} {what} the weights of {wanted.name}.\n{wanted.ways}") from error
 
 
 def _full(name: str, needed: int | None) -> WeightsError:
@@ -184,9 +241,6 @@ def _full(name: str, needed: int | None) -> WeightsError:
     )
 
 
-def _ways(name: str) -> str:
-    folder = shown(cache.cache_dir() / "clip")
-    return (
-        f"Ways out: --clip-weights FILE; `t2l models pull {name}` on another machine and copy its cache to {folder}; "
-        "or --clip mini."
-    )
+def _ways(name: str, repo: str, first: str, last: str) -> str:
+    folder = shown(cache.weights_dir(repo).parent)
+    return f"Ways out: {first}; `t2l models pull {name}` on another machine and copy its cache to {folder}; or {last}."

@@ -1,4 +1,4 @@
-"""Names of CLIP models: what a name means to open_clip, and the cache seen through names (`t2l models`)."""
+"""Names of models: what a CLIP model's name means to open_clip, and the cache seen through names (`t2l models`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from t2l_cli.errors import RequestError
-from t2l_cli.weights import cache, download
+from t2l_cli.weights import cache, download, vision
 from t2l_cli.weights.download import Progress
 
 MINI = "mini"  # the small CLIP inside the package
@@ -43,7 +43,7 @@ class ModelSpec:
 class ModelEntry:
     """One line of `t2l models list`."""
 
-    name: str  # architecture:tag, or mini
+    name: str  # architecture:tag, mini, or a network of torchvision
     cached: bool
     size: int | None  # bytes on this machine; None where it is not here
 
@@ -58,7 +58,9 @@ def resolve(name: str) -> ModelSpec:
     """
     architecture, _, tag = name.partition(":")
     if architecture not in open_clip.list_models():
-        raise RequestError(f"there is no CLIP model {name!r}.{_close(architecture, [*open_clip.list_models(), MINI])}")
+        raise RequestError(
+            f"there is no CLIP model {name!r}.{_close(architecture, [*open_clip.list_models(), MINI, *vision.NETWORKS])}"
+        )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     tag = tag.lower().replace("-", "_")
     if tag and tag not in tags:
@@ -73,8 +75,13 @@ def resolve(name: str) -> ModelSpec:
 
 
 def list_models() -> list[ModelEntry]:
-    """mini and every model with published weights that t2l can use, each under its exact name."""
+    """mini, torchvision's networks for clips, and every CLIP model with published weights that t2l can use, each under
+    its exact name.
+    """
     entries = [ModelEntry(MINI, True, mini_weights().stat().st_size if mini_weights().exists() else None)]
+    for name in vision.NETWORKS:
+        here = vision.find(name)
+        entries.append(ModelEntry(name, here is not None, here.size if here else None))
     for architecture, tag in open_clip.list_pretrained():
         spec = _spec(architecture, tag)
         if spec.architecture != architecture or _problem(architecture):
@@ -88,6 +95,8 @@ def pull(name: str, progress: Progress | None = None, offline: bool = False) -> 
     """Bring the weights of ``name`` into the cache, if they are not there, and give their path."""
     if name == MINI:
         return mini_weights()
+    if name in vision.NETWORKS:
+        return vision.pull(name, offline, progress)
     spec = resolve(name)
     if not spec.repo:
         raise RequestError(f"no weights are published for {spec.name}: give your own with --clip-weights.")
@@ -98,10 +107,13 @@ def remove(name: str) -> int:
     """Delete the weights of ``name`` from the cache; the bytes that became free. RequestError where there are none."""
     if name == MINI:
         raise RequestError("mini is a part of the program and cannot be removed.")
-    spec = resolve(name)
-    freed = cache.discard(spec.repo) if spec.repo else 0
+    if name in vision.NETWORKS:
+        exact, repo = name, vision.repo_of(name)
+    else:
+        exact, repo = (spec := resolve(name)).name, spec.repo
+    freed = cache.discard(repo) if repo else 0
     if not freed:
-        raise RequestError(f"the weights of {spec.name} are not in the cache {cache.cache_dir()}.")
+        raise RequestError(f"the weights of {exact} are not in the cache {cache.cache_dir()}.")
     return freed
 
 

@@ -1,0 +1,61 @@
+"""torchvision's networks by name: RAFT for optical flow, Mask R-CNN for masks of things by their class.
+
+This module imports torchvision only when it is asked for an address or the classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from t2l_cli.errors import RequestError
+from t2l_cli.weights import cache, download
+from t2l_cli.weights.cache import CachedWeights
+from t2l_cli.weights.download import Progress
+
+RAFT, MASK_RCNN = "raft", "mask-rcnn"
+NETWORKS = (RAFT, MASK_RCNN)
+_INSTEAD = {
+    RAFT: ("--flow dis, which needs none", "T2L_CACHE_DIR=FOLDER, a cache that has them"),
+    MASK_RCNN: ("--mask PICTURE, or no mask at all", "T2L_CACHE_DIR=FOLDER, a cache that has them"),
+}
+_NOTHING = ("__background__", "N/A")  # entries of COCO's list that are no class
+
+
+def published(name: str) -> Any:
+    """torchvision's entry (url, meta) for the weights of the network ``name``, one of ``NETWORKS``."""
+    if name == RAFT:
+        from torchvision.models.optical_flow import Raft_Large_Weights
+
+        return Raft_Large_Weights.C_T_SKHT_V2.value
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights
+
+    return MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1.value
+
+
+def repo_of(name: str) -> str:
+    """What the cache calls the weights of the network ``name``."""
+    return f"{cache.TORCHVISION}/{name}"
+
+
+def find(name: str) -> CachedWeights | None:
+    """The weights of the network ``name``, where they are on this machine."""
+    return cache.find(repo_of(name), check=False)
+
+
+def pull(name: str, offline: bool = False, progress: Progress | None = None) -> Path:
+    """The weights file of the network ``name``, downloaded if need be; WeightsError where it cannot be had."""
+    return download.fetch_url(name, repo_of(name), published(name).url, offline, progress, _INSTEAD[name]).path
+
+
+def class_number(name: str) -> int:
+    """Mask R-CNN's number for the COCO class ``name``; RequestError, with names like it, where there is none."""
+    classes: list[str] = published(MASK_RCNN).meta["categories"]
+    wanted = name.strip().lower()
+    if wanted in classes and wanted not in _NOTHING:
+        return classes.index(wanted)
+    known = [c for c in classes if c not in _NOTHING]
+    near = difflib.get_close_matches(wanted, known, n=4, cutoff=0.5)
+    hint = f"Did you mean {', '.join(near)}?" if near else f"There are {len(known)}, such as {', '.join(known[:8])}."
+    raise RequestError(f"Mask R-CNN knows no class {name!r}. {hint}")
