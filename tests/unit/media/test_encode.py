@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, packets, picture, set_matrix
+from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, packets, picture, set_matrix
 
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media import muxing

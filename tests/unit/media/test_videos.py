@@ -13,7 +13,7 @@ from types import GeneratorType
 import av
 import numpy as np
 import pytest
-from tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, packets, picture, set_matrix
+from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, packets, picture, set_matrix
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.compositing import Bytes
