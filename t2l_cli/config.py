@@ -10,13 +10,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from t2l_cli.errors import RequestError
 
 Distance = Literal["spherical", "cosine"]
 DeviceName = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
 Precision = Literal["auto", "fp32", "bf16"]
+FlowName = Literal["dis", "raft"]  # of OpenCV; of torchvision, a network
 
 
 def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
@@ -255,6 +256,8 @@ class FitConfig:
     texels: float = 1.25  # of a texture, along a frame pixel
     spacing: int = 16  # px between the control points of the mappings, at a short side of 90 px
     mask_margin: float = 0.05  # of the short side: opacity is free so far around the mask
+    flow: FlowName = "dis"  # what finds the optical flow
+    mask_class: str | None = None  # COCO class that Mask R-CNN masks; None: the user's mask, or motion
     seed: int = 0
     device: DeviceName = "auto"
     weights: FitWeights = field(default_factory=FitWeights)
@@ -268,6 +271,8 @@ class FitConfig:
         _check("the texels of a pixel", self.texels, 0.25, 4.0)
         _check("the control points' distance", self.spacing, 4, 256)
         _check("the mask's margin", self.mask_margin, 0.0, 1.0)
+        if self.flow not in get_args(FlowName):
+            raise RequestError(f"--flow must be {' or '.join(get_args(FlowName))}, not {self.flow!r}.")
         _check("--seed", self.seed, 0, 2**63 - 1)
 
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 models = typer.Typer(help="The weights cache: list, pull, path, remove.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="An open_clip model, name or name:tag, such as ViT-B-32; raft; mask-rcnn.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="An open_clip model, name or name:tag, such as ViT-B-32; or raft, mask-rcnn."),
+]
 Json = Annotated[bool, o.option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, o.option("--quiet", "-q", help="No progress and no notes.")]
 Verbose = Annotated[bool, o.option("--verbose", "-v", help="Show tracebacks and the libraries' warnings.")]

@@ -1,4 +1,4 @@
-"""torchvision's networks, built empty and filled from a weights file of the cache that holds tensors and nothing else."""
+"""torchvision's networks, built empty and filled from weights files that hold nothing but tensors."""
 
 from __future__ import annotations
 

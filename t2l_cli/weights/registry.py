@@ -58,9 +58,8 @@ def resolve(name: str) -> ModelSpec:
     """
     architecture, _, tag = name.partition(":")
     if architecture not in open_clip.list_models():
-        raise RequestError(
-            f"there is no CLIP model {name!r}.{_close(architecture, [*open_clip.list_models(), MINI, *vision.NETWORKS])}"
-        )
+        known = [*open_clip.list_models(), MINI, *vision.NETWORKS]
+        raise RequestError(f"there is no CLIP model {name!r}.{_close(architecture, known)}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     tag = tag.lower().replace("-", "_")
     if tag and tag not in tags:

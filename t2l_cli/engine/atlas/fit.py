@@ -22,8 +22,10 @@ from t2l_cli.engine.atlas.masks import FrameMask, check_frame_mask, check_masks,
 from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
 from t2l_cli.engine.atlas.motion import find_foreground
 from t2l_cli.engine.atlas.quality import Quality, measure
+from t2l_cli.engine.atlas.scene import Scene, pack, unpack
 from t2l_cli.engine.atlas.track import object_path
-from t2l_cli.engine.atlas.training import Scene, Training
+from t2l_cli.engine.atlas.training import Training
+from t2l_cli.engine.atlas.vision import MaskFunction, detect
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.optimize import Step
 from t2l_cli.engine.runtime import Runtime, memory_guard, resolve
@@ -50,12 +52,13 @@ class AtlasFit:
         frames: Tensor,
         config: FitConfig,
         clip: ClipIdentity,
-        masks: Tensor | FrameMask | None = None,
+        masks: Tensor | FrameMask | MaskFunction | None = None,
         flow: FlowFunction | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         """``frames``: (T, 3, H, W) uint8 on the CPU. ``masks``: (T, H, W) in [0, 1], or uint8 to 255; or of one frame
-        alone; None: from motion. ``flow(a, b)``: flow between two frames (3, h, w) uint8, (2, h, w) px; None: DIS.
+        alone; or what finds them in a frame; None: from motion. ``flow(a, b)``: flow between two frames (3, h, w)
+        uint8, (2, h, w) px; None: DIS.
 
         Raises RequestError for a clip that is too short or too small, and for masks that do not fit it.
         """
@@ -66,14 +69,14 @@ class AtlasFit:
         self.frames, self.config, self.clip = frames, config, clip
         self.runtime = runtime or resolve(config.device)
         self.size = working_size((frames.shape[-2], frames.shape[-1]), config.size)
-        self._given: Tensor | FrameMask | None = None
+        self._given: Tensor | FrameMask | MaskFunction | None = masks
         if isinstance(masks, FrameMask):
             self._given = FrameMask(masks.t, check_frame_mask(masks, frames))
-        elif masks is not None:
+        elif isinstance(masks, Tensor):
             self._given = check_masks(masks, frames)
         self._flow_function = flow
         self._training: Training | None = None
-        self._done = 0  # steps of the fit
+        self._resumed: dict[str, Any] | None = None
         self._atlas: tuple[int, Atlas] | None = None
         self._steps = self._iterate()
 
@@ -92,14 +95,30 @@ class AtlasFit:
     def result(self) -> Atlas:
         """The atlas as it stands, of the clip's size, on the CPU; RequestError while flow and mask are unknown."""
         training = self._trained()
-        if self._atlas is None or self._atlas[0] != self._done:
+        if self._atlas is None or self._atlas[0] != training.done:
             with memory_guard(self.runtime.device):
-                self._atlas = (self._done, discretise(training.model, self.frames, self.clip, self._origin()))
+                self._atlas = (training.done, discretise(training.model, self.frames, self.clip, self._origin()))
         return self._atlas[1]
 
     def quality(self) -> Quality:
         """Figures of ``result()``, with advice where one is poor."""
         return measure(self.result(), self.frames, self.flow)
+
+    def state(self) -> dict[str, Any]:
+        """The fit as it stands between two steps, for ``resume``: tensors, numbers, strings and lists of them.
+
+        RequestError while flow and mask are unknown.
+        """
+        training = self._trained()
+        return {"scene": pack(training.scene), "training": training.state()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from ``state()`` of a fit of the same clip and settings; to be called before the first step.
+
+        On a CPU the rest of the fit is, to the bit, what it would have been without the break. A state of something
+        else raises RequestError at the first step.
+        """
+        self._resumed = state
 
     def _trained(self) -> Training:
         if self._training is None:
@@ -110,7 +129,7 @@ class AtlasFit:
         training = self._trained()
         return {
             "made_by": "fit-atlas",
-            "steps": self._done,
+            "steps": training.done,
             "size": list(self.size),
             "camera": training.scene.camera.model,
             "foreground": self.found_foreground,
@@ -119,14 +138,30 @@ class AtlasFit:
 
     def _iterate(self) -> Iterator[Step]:
         small = torch.stack([reduce_frame(frame, self.size) for frame in self.frames])
-        self.flow = yield from _told("optical flow", estimate(self.frames, self.size, self._flow_function))
-        check_cuts(small, self.flow, self.clip.start)
-        scene = yield from self._scene(small)
+        if self._resumed is None:
+            self.flow = yield from _told("optical flow", estimate(self.frames, self.size, self._flow_function))
+            check_cuts(small, self.flow, self.clip.start)
+            scene = yield from self._scene(small)
+            self._training = self._begin(scene)
+        else:
+            try:
+                scene = unpack(self._resumed["scene"], small)
+                self.flow = scene.flow
+                training = self._begin(scene)
+                training.resume(self._resumed["training"])
+            except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+                raise RequestError("the state of the fit to go on with is broken, or of another clip.") from error
+            self._training, self._resumed = training, None
+        yield from self._training.steps
+
+    def _begin(self, scene: Scene) -> Training:
+        """The training of what the front end found."""
+        size = (self.frames.shape[-2], self.frames.shape[-1])
+        self.found_foreground = scene.mask is not None
+        found = torch.zeros(len(scene.frames), *scene.size) if scene.mask is None else scene.mask
+        self.masks = _as_pictures(found, size)
         with memory_guard(self.runtime.device):
-            self._training = Training(scene, self.config, self.runtime.device)
-        for step in self._training.steps:
-            self._done = step.i + 1
-            yield step
+            return Training(scene, self.config, self.runtime.device)
 
     def _scene(self, small: Tensor) -> Generator[Step, None, Scene]:
         """What the front end finds in the frames at working size."""
@@ -134,24 +169,29 @@ class AtlasFit:
             seen = yield from _told("mask", find_foreground(small, self.flow))
             mask, camera = seen.masks.float(), seen.camera
         else:
-            mask = self._given_mask(small)
+            mask = yield from self._given_mask(small)
             yield Step(0, 1, Losses({}), 0.0, "camera")
             camera = fit_camera(self.flow, mask > 0)
-        self.found_foreground = bool((mask > 0.5).any())
-        self.masks = _as_pictures(mask, (self.frames.shape[-2], self.frames.shape[-1]))
-        if not self.found_foreground:
+        if not (mask > 0.5).any():
             return Scene(small, self.flow, camera, None, None)
         yield Step(0, 1, Losses({}), 0.0, "object")
         path = object_path(self.flow, mask > 0.5, small)
-        return Scene(small, self.flow, camera, mask, path, sure=self._given is not None)
+        return Scene(small, self.flow, camera, mask, path, sure=isinstance(self._given, Tensor | FrameMask))
 
-    def _given_mask(self, small: Tensor) -> Tensor:
-        """The user's masks at working size, (T, h, w) in [0, 1]."""
+    def _given_mask(self, small: Tensor) -> Generator[Step, None, Tensor]:
+        """The user's masks, or the detector's, at working size, (T, h, w) in [0, 1]."""
         given = self._given
+        assert given is not None
+        if isinstance(given, Tensor):
+            return _reduced(given, self.size)
         if isinstance(given, FrameMask):
             return propagate(_reduced(given.mask[None], self.size)[0] > 0.5, given.t, self.flow, small).float()
-        assert given is not None
-        return _reduced(given, self.size)
+        found = yield from _told("mask", detect(self.frames, given, self.flow))
+        if not found.any():
+            raise RequestError(
+                f"no {self.config.mask_class or 'such thing'} is seen in the clip: give --mask, or no mask at all."
+            )
+        return found.float()
 
 
 def working_size(size: tuple[int, int], short: int) -> tuple[int, int]:

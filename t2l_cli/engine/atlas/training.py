@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,11 +17,12 @@ from torch.nn import functional as F
 
 from t2l_cli.config import FitConfig, OptimConfig
 from t2l_cli.engine.atlas import fit_losses as term
-from t2l_cli.engine.atlas.camera import Array, Camera, apply, mosaic_bounds
+from t2l_cli.engine.atlas.camera import Array, apply, mosaic_bounds
 from t2l_cli.engine.atlas.field import Field, LayerField, Size, level_size
 from t2l_cli.engine.atlas.flow import Flow, pixel_centres, reduce_frame
 from t2l_cli.engine.atlas.mapping import sample
 from t2l_cli.engine.atlas.motion import Float
+from t2l_cli.engine.atlas.scene import Scene
 from t2l_cli.engine.atlas.textures import resample
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.optimize import LastGood, Step, optimise
@@ -33,27 +35,6 @@ LEAST_STEPS = 150
 BATCH_PIXELS = 6e6  # of all frames in a step, at most
 FOREGROUND_DENSITY = 1.15  # texels of the foreground's texture for one of the background's, along a px
 MASK_BLUR = 1.0  # px
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What the front end found, at working size (h, w), on the training device.
-
-    frames: (T, 3, h, w) uint8. mask: (T, h, w) in [0, 1], the foreground as first guessed, or None. path: (T, 3, 3),
-    the foreground's motion. sure: the mask is the user's, what is well inside of it is foreground.
-    """
-
-    frames: Tensor
-    flow: Flow
-    camera: Camera
-    mask: Tensor | None
-    path: Array | None
-    sure: bool = False
-
-    @property
-    def size(self) -> Size:
-        """(h, w)."""
-        return self.frames.shape[-2], self.frames.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -88,9 +69,33 @@ class Training:
         share = 0 * self.stage.frames[:, :1].float() if self.stage.mask is None else self.stage.mask
         resample(self.model, self.stage.level, self.stage.frames, share)
         self.last_good = LastGood(self.model)
+        self._optimizer = self._make_optimizer()
+        self.done = 0  # steps
         self.steps = self._iterate()
 
-    def _iterate(self) -> Iterator[Step]:
+    def state(self) -> dict[str, Any]:
+        """All that ``resume`` needs, between two steps: numbers and the tensors in use, which are not copied."""
+        return {"done": self.done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from ``state()`` of a training of the same scene and settings, before the first step.
+
+        KeyError, ValueError, TypeError or RuntimeError where it is of something else.
+        """
+        done = int(state["done"])
+        if not 0 <= done <= self.n_steps:
+            raise ValueError(f"{done} of {self.n_steps} steps are done")
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.done = done
+        for _ in range(done * self.pairs):
+            next(self._order)
+        level = self._level(done - 1)
+        if level != self.stage.level:
+            self.stage = self._enter(level)
+        self.last_good.keep()
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
         rates = self.config.rates
         groups: list[dict[str, object]] = [
             {"params": [p for layer in self.model.layers() for p in layer.texture.parameters()], "rate": rates.texture},
@@ -99,29 +104,40 @@ class Training:
         ]
         if self.model.opacity is not None:
             groups.append({"params": list(self.model.opacity.parameters()), "rate": rates.alpha})
-        self._optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        return torch.optim.Adam(groups, betas=(0.9, 0.99))
+
+    def _iterate(self) -> Iterator[Step]:
+        start = self.done
+        if start == self.n_steps:
+            return
         self._set_pace()
         steps = optimise(
             self.model,
-            self.losses,
-            OptimConfig(steps=self.n_steps),
+            lambda i: self.losses(start + i),
+            OptimConfig(steps=self.n_steps - start),
             check_every=10,
             last_good=self.last_good,
             optimizer=self._optimizer,
-            schedule=self._rate,
+            schedule=lambda i: self._rate(start + i),
         )
         for step in steps:
-            yield dataclasses.replace(step, stage=f"fit {self.levels - self.stage.level} of {self.levels}")
+            self.done = start + step.i + 1
+            stage = f"fit {self.levels - self.stage.level} of {self.levels}"
+            yield dataclasses.replace(step, i=start + step.i, n=self.n_steps, stage=stage)
 
     def losses(self, i: int) -> Losses:
         """The weighted terms of step ``i`` on the next pairs of frames."""
-        level = self.levels - 1 - sum(i >= start for start in self._starts[1:])
+        level = self._level(i)
         if level != self.stage.level:
             self.stage = self._enter(level)
             resample(self.model, level, self.stage.frames)
             self._set_pace()
         pairs = torch.tensor(list(itertools.islice(self._order, self.pairs)), device=self.device)
         return self._terms(pairs, i / self.n_steps)
+
+    def _level(self, i: int) -> int:
+        """The level of step ``i``."""
+        return self.levels - 1 - sum(i >= start for start in self._starts[1:])
 
     def _set_pace(self) -> None:
         """Mappings move in px of the level in work: the coarser, the wider."""
