@@ -93,6 +93,15 @@ def make_sound(path: Path, codec: str = "pcm_s16le") -> Path:
     return path
 
 
+def no_frames(path: Path) -> Path:
+    """A video track that announces itself and holds nothing."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        out.start_encoding()
+    return path
+
+
 def set_matrix(path: Path, matrix: Sequence[int]) -> Path:
     """Give the one track of an mp4 the display matrix (a, b, c, d)."""
     data = path.read_bytes()

@@ -15,7 +15,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, packets, picture, set_matrix
 
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media import muxing
@@ -24,6 +23,7 @@ from t2l_cli.media.encode import ClipWriter, check_clip_output
 from t2l_cli.media.images import load_layer, load_picture
 from t2l_cli.media.output import save_picture
 from t2l_cli.media.videos import ClipInfo, Frame, probe, read_frames
+from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, packets, picture, set_matrix
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)

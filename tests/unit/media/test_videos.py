@@ -13,12 +13,12 @@ from types import GeneratorType
 import av
 import numpy as np
 import pytest
-from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, packets, picture, set_matrix
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.output import save_picture
 from t2l_cli.media.videos import ClipInfo, frame_digest, parse_span, probe, read_frames
+from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, no_frames, packets, picture, set_matrix
 
 
 def frames_of(path: Path) -> list[Bytes]:
@@ -231,15 +231,6 @@ def cut(path: Path) -> Path:
     """An mp4 of which the index, at the end, is missing."""
     make_clip(path)
     return written(path, path.read_bytes()[:-400])
-
-
-def no_frames(path: Path) -> Path:
-    """A video track that announces itself and holds nothing."""
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("mjpeg", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        out.start_encoding()
-    return path
 
 
 def device(path: Path) -> Path:
