@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from t2l_cli.cli.clips import Excerpt, frames_in_memory, open_atlas, open_clip
+from t2l_cli.cli.clips import Excerpt, open_atlas, open_clip
+from t2l_cli.cli.fit_state import FitState
+from t2l_cli.cli.fitting import FitRequest, fitting, report
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.naming import claimed
 from t2l_cli.cli.pixels import picture_bytes, tensor_of
-from t2l_cli.cli.progress import track
 from t2l_cli.cli.run_record import check_run_dir, write_record
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
-from t2l_cli.config import FitConfig, fit_preset
-from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.errors import OutputError
 from t2l_cli.media.encode import ClipWriter
-from t2l_cli.media.images import load_mask, save_picture
-from t2l_cli.media.output import FORMATS
+from t2l_cli.media.images import save_picture
 from t2l_cli.media.paths import reason, shown
-from t2l_cli.media.videos import ClipInfo, Frame, probe
+from t2l_cli.media.videos import ClipInfo, Frame
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from t2l_cli.engine.atlas.fit import AtlasFit
-    from t2l_cli.engine.atlas.masks import FrameMask
     from t2l_cli.engine.atlas.model import Atlas
 
 SQUARE = 0.06  # of the frame's shorter side: a square of the checkerboard
@@ -94,55 +90,30 @@ def previews(atlas: Atlas, folder: Path) -> None:
             writer.write(Frame(picture, t, 1), picture)
 
 
-@dataclass(frozen=True)
-class FitRequest:
-    """One command line of fit-atlas."""
-
-    clip: Path
-    output: Path
-    frames: str | None = None
-    mask: Path | None = None
-    mask_frame: int = 0
-    preset: str = "standard"
-    size: int | None = None
-    visits: int | None = None
-    seed: int | None = None
-    device: str | None = None
-    threads: int | None = None
-    run_dir: Path | None = None
-    overwrite: bool = False
-
-    def config(self) -> FitConfig:
-        """The fit's settings; RequestError where one is out of range."""
-        preset = fit_preset(self.preset)
-        return dataclasses.replace(
-            preset,
-            size=preset.size if self.size is None else self.size,
-            visits=preset.visits if self.visits is None else self.visits,
-            seed=preset.seed if self.seed is None else self.seed,
-            device=self.device or preset.device,
-        )
-
-
 def fit(request: FitRequest, terminal: Terminal) -> None:
     """Fit an atlas to a clip and write its folder; also after Ctrl-C, as far as it is."""
     from t2l_cli.atlases.store import check_atlas_output, save_atlas
 
-    config = request.config()
-    check_atlas_output(request.output, request.overwrite)
+    config, again = request.config(), request.overwrite or request.resume
+    check_atlas_output(request.output, again)
     if request.run_dir is not None:
-        check_run_dir(request.run_dir, request.overwrite)
+        check_run_dir(request.run_dir, again)
     with claimed(request.output), Interruption(terminal.quiet) as interruption:
         excerpt = open_clip(request.clip, request.frames, terminal)
-        work = fitting(excerpt, config, request, terminal, interruption)
+        state = FitState(state_file(request.output), request.key(excerpt))
+        if state.path.exists() and not request.resume:
+            terminal.note(f"an interrupted fit is there, {shown(state.path)}: --resume would go on with it")
+        before = state.load() if request.resume else None
+        work = fitting(excerpt, request, terminal, interruption, state, before)
         atlas, quality = work.result(), work.quality()
-        save_atlas(atlas, request.output, request.overwrite)
+        save_atlas(atlas, request.output, again)
         previews(atlas, request.output)
         record = {
             "command": "fit-atlas",
             "source": str(request.clip.absolute()),
             "output": str(request.output.absolute()),
             "frames": list(excerpt.span),
+            "mask": None if request.mask is None else str(request.mask.absolute()),
             "config": dataclasses.asdict(config),
             "found_foreground": work.found_foreground,
             "quality": dataclasses.asdict(quality),
@@ -152,66 +123,16 @@ def fit(request: FitRequest, terminal: Terminal) -> None:
         if request.run_dir is not None:
             _keep(request.run_dir, work, atlas, record)
         report(quality, terminal)
+        if interruption.requested:
+            terminal.note("the same command with --resume goes on from here")
         terminal.result([request.output], record)
         if interruption.requested:
             raise typer.Exit(INTERRUPTED)
 
 
-def fitting(
-    excerpt: Excerpt, config: FitConfig, request: FitRequest, terminal: Terminal, interruption: Interruption
-) -> AtlasFit:
-    """Run the fit to its end or to an interruption that leaves something to show."""
-    import torch
-
-    from t2l_cli.engine.atlas.fit import AtlasFit
-
-    if request.threads is not None:
-        if not 1 <= request.threads <= 1024:
-            raise RequestError(f"--threads must be between 1 and 1024, not {request.threads}.")
-        torch.set_num_threads(request.threads)
-    masks = None if request.mask is None else _masks(request.mask, request.mask_frame, excerpt)
-    work = AtlasFit(frames_in_memory(excerpt), config, excerpt.identity(), masks)
-    height, width = work.size
-    terminal.note(f"fitting an atlas to {excerpt.frames} frames at {width} x {height}, seed {config.seed}")
-    interruption.be_patient()
-    told = False
-    with contextlib.closing(track(iter(work), terminal)) as steps:
-        for _ in steps:
-            if work.ready and not told:
-                told = True
-                if not work.found_foreground:
-                    terminal.warn("nothing moves but the camera: the background alone is fitted; --mask says otherwise")
-            if interruption.requested:
-                if not work.ready:
-                    raise KeyboardInterrupt
-                break
-    return work
-
-
-def report(quality: Any, terminal: Terminal) -> None:
-    """Say how good the atlas is, and what would help."""
-    terminal.note(
-        f"rebuilt from the atlas: {quality.psnr:.1f} dB; points stay on their place within {quality.residual:.2f} px"
-    )
-    for line in quality.advice:
-        terminal.note(f"advice: {line}")
-
-
-def _masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask:
-    """The user's mask: one picture for ``frame``, or a clip or folder with one for every frame of the clip."""
-    import torch
-
-    from t2l_cli.engine.atlas.masks import FrameMask
-
-    info = excerpt.info
-    if path.is_file() and path.suffix.lower() in {*FORMATS, ".gif"}:
-        at = frame - excerpt.span[0]
-        return FrameMask(at, torch.from_numpy(load_mask(path, (info.width, info.height))))
-    own = probe(path)
-    if own.frames != info.frames:
-        raise RequestError(f"{shown(path)} has {own.frames} masks, the clip {info.frames} frames; give one a frame.")
-    frames = Excerpt(own, excerpt.span).read()
-    return torch.stack([torch.from_numpy(f.rgb).float().mean(2).round().to(torch.uint8) for f in frames])
+def state_file(output: Path) -> Path:
+    """Where an interrupted fit of the atlas folder ``output`` is kept: beside it."""
+    return output.with_name(f"{output.name}.resume")
 
 
 def _keep(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
+from t2l_cli.cli.progress import track
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import RequestError
 from t2l_cli.media.muxing import Codec
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from t2l_cli.config import FitConfig
-    from t2l_cli.engine.atlas.discretize import Stage
     from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
 
 
@@ -89,8 +90,9 @@ def open_atlas(
         clip = None if excerpt is None else (excerpt.frames, excerpt.info.width, excerpt.info.height)
         networks, identity = load_checkpoint(path, clip)
         work = Discretization(networks, identity, resolution or RESOLUTION, resolve(device).device)
-        for _ in stages(work, terminal):
-            pass
+        with contextlib.closing(track(iter(work), terminal)) as steps:
+            for _ in steps:
+                pass
         atlas = work.result()
     if excerpt is not None:
         atlas.check_clip(excerpt.frames, excerpt.info.width, excerpt.info.height)
@@ -100,20 +102,17 @@ def open_atlas(
     return atlas
 
 
-def stages(work: Iterable[Stage], terminal: Terminal) -> Iterator[Stage]:
-    """Pass the stages of a discretisation on, with a line every tenth."""
-    for stage in work:
-        if stage.done * 10 // stage.total != (stage.done - 1) * 10 // stage.total:
-            terminal.note(f"{stage.name}: {stage.done}/{stage.total}")
-        yield stage
-
-
-def fitted_key(excerpt: Excerpt, config: FitConfig) -> str:
-    """A name for the atlas that ``config`` makes of these very frames."""
+def fitted_key(excerpt: Excerpt, config: FitConfig, mask: Path | None = None, mask_frame: int = 0) -> str:
+    """A name for the atlas that ``config`` makes of these very frames, with the user's ``mask``, if any."""
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
     some = range(0, excerpt.frames, max(1, excerpt.frames // 8))
     for i, frame in enumerate(excerpt.read()):
         if i in some:
             digest.update(frame_digest(frame.rgb).encode())
     digest.update(f"{excerpt.span} {excerpt.info.width} {excerpt.info.height}".encode())
+    if mask is not None:
+        digest.update(f"{mask_frame}".encode())
+        for file in sorted(mask.iterdir()) if mask.is_dir() else [mask]:
+            digest.update(file.name.encode("utf-8", "surrogateescape"))
+            digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:24]

@@ -13,7 +13,6 @@ from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import CLIP_PRESETS, layer_config
 
 _BASE = layer_config(("-",))
-ATLAS = "The atlas"
 
 ClipPath = Annotated[
     str | None, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.", show_default=False)
@@ -47,33 +46,33 @@ AtlasPath = Annotated[
     o.option(
         "--atlas",
         metavar="ATLAS",
-        panel=ATLAS,
+        panel=o.ATLAS,
         help="Atlas folder or published checkpoint. Default: one is fitted, and kept in the cache for the next run.",
     ),
 ]
 Layer = Annotated[
     str | None,
-    o.option("--layer", metavar="foreground|background", panel=ATLAS, help="What to edit. Default: foreground."),
+    o.option("--layer", metavar="foreground|background", panel=o.ATLAS, help="What to edit. Default: foreground."),
 ]
 Foreground = Annotated[
-    str | None, o.option("--foreground", metavar="PROMPT", panel=ATLAS, help="Edit the foreground so.")
+    str | None, o.option("--foreground", metavar="PROMPT", panel=o.ATLAS, help="Edit the foreground so.")
 ]
 Background = Annotated[
-    str | None, o.option("--background", metavar="PROMPT", panel=ATLAS, help="Edit the background so.")
+    str | None, o.option("--background", metavar="PROMPT", panel=o.ATLAS, help="Edit the background so.")
 ]
 Frames = Annotated[
-    str | None, o.option("--frames", metavar="A:B", panel=ATLAS, help="Only these frames, from 0, without B.")
+    str | None, o.option("--frames", metavar="A:B", panel=o.ATLAS, help="Only these frames, from 0, without B.")
 ]
 Resolution = Annotated[
-    int | None, o.option("--resolution", metavar="N", panel=ATLAS, help="Of a checkpoint's atlas. Default: 2000.")
+    int | None, o.option("--resolution", metavar="N", panel=o.ATLAS, help="Of a checkpoint's atlas. Default: 2000.")
 ]
 FitPreset = Annotated[
     str,
-    o.option("--fit-preset", metavar="draft|standard|fine", panel=ATLAS, help="Of the fit, without --atlas."),
+    o.option("--fit-preset", metavar="draft|standard|fine", panel=o.ATLAS, help="Of the fit, without --atlas."),
 ]
 Mask = Annotated[
     Path | None,
-    o.option("--mask", metavar="PATH", panel=ATLAS, help="The object in white in the first frame, for the fit."),
+    o.option("--mask", metavar="PATH", panel=o.ATLAS, help="The object in white in the first frame, for the fit."),
 ]
 PresetName = Annotated[
     str | None,
@@ -140,6 +139,8 @@ def edit_video(
     resolution: Resolution = None,
     fit_preset: FitPreset = "draft",
     mask: Mask = None,
+    mask_class: o.MaskClass = None,
+    flow: o.FlowName = "dis",
     roi: o.Roi = None,
     layer_text: o.LayerText = None,
     config: o.Config = None,

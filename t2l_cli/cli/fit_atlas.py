@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -31,15 +32,21 @@ RunDir = Annotated[
     Path | None,
     o.option("--run-dir", metavar="DIR", help="Keep previews here: mask, flow, rebuilt frames, run.json."),
 ]
+Resume = Annotated[
+    bool, o.option("--resume", help="Go on with a fit of this command that was interrupted (ATLAS.resume).")
+]
 Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="Only these frames, from 0, without B.")]
 
 
 def fit_atlas(
+    ctx: typer.Context,
     clip: ClipPath,
     output: Annotated[Path, o.option("--output", "-o", metavar="ATLAS", help="The atlas folder to write.")],
     frames: Frames = None,
     mask: Mask = None,
     mask_frame: MaskFrame = 0,
+    mask_class: o.MaskClass = None,
+    flow: o.FlowName = "dis",
     preset: Preset = "standard",
     size: Size = None,
     visits: Visits = None,
@@ -47,6 +54,8 @@ def fit_atlas(
     device: o.Device = None,
     threads: Threads = None,
     run_dir: RunDir = None,
+    resume: Resume = False,
+    offline: o.Offline = False,
     overwrite: o.Overwrite = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -54,14 +63,11 @@ def fit_atlas(
 ) -> None:
     """Take a clip apart into foreground, background and opacity: t2l fit-atlas clip.mp4 -o atlas.
 
-    No masks, no flow files, no checkpoint needed. Ctrl-C keeps the atlas as far as it is fitted.
+    No masks, no flow files, no checkpoint needed. Ctrl-C keeps the atlas as far as it is fitted, and --resume goes on.
     """
     with Terminal(quiet, verbose, as_json) as terminal:
-        from t2l_cli.cli.atlas_work import FitRequest, fit
+        from t2l_cli.cli.atlas_work import fit
+        from t2l_cli.cli.fitting import FitRequest
 
-        fit(
-            FitRequest(
-                clip, output, frames, mask, mask_frame, preset, size, visits, seed, device, threads, run_dir, overwrite
-            ),
-            terminal,
-        )
+        own = {field.name for field in dataclasses.fields(FitRequest)}
+        fit(FitRequest(**{name: value for name, value in ctx.params.items() if name in own}), terminal)

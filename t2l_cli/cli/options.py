@@ -12,6 +12,7 @@ from t2l_cli.cli.settings import DEFAULT_PRESET, default_of
 from t2l_cli.config import PRESETS, EditConfig, Preset
 
 RUN, CLIP, EDIT, OUTPUT = "Time and quality", "CLIP", "What to edit", "Output"
+ATLAS = "The atlas"
 ADVANCED = "Advanced: loss weights and rates (the paper's defaults)"
 
 
@@ -90,6 +91,20 @@ Config = Annotated[
         metavar="RUN.JSON",
         panel=EDIT,
         help="Repeat the run that wrote this file; whatever else is given wins over it.",
+    ),
+]
+
+FlowName = Annotated[
+    str,
+    option("--flow", metavar="dis|raft", panel=ATLAS, help="Optical flow of the fit: OpenCV's, or RAFT, a download."),
+]
+MaskClass = Annotated[
+    str | None,
+    option(
+        "--mask-class",
+        metavar="NAME",
+        panel=ATLAS,
+        help="For the fit: Mask R-CNN, a download, finds the objects of this COCO class, such as dog.",
     ),
 ]
 

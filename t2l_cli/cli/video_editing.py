@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from t2l_cli.cli.clips import Excerpt, codec_of, fitted_key, frames_in_memory, open_atlas, open_clip
+from t2l_cli.cli.clips import Excerpt, codec_of, frames_in_memory, open_atlas, open_clip
 from t2l_cli.cli.editing import absolute, introduce, load_eyes, optimise
+from t2l_cli.cli.fit_state import FitState
+from t2l_cli.cli.fitting import FitRequest, fitting, report
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.naming import claimed, default_output
 from t2l_cli.cli.pixels import bytes_of, picture_bytes, tensor_of
@@ -49,8 +51,7 @@ class VideoRequest:
     atlas: Path | None
     resolution: int | None
     frames: str | None
-    fit_preset: str
-    mask: Path | None
+    fit: FitRequest  # without an atlas
     clip_weights: Path | None
     offline: bool
 
@@ -95,14 +96,29 @@ def checked(flags: Mapping[str, Any]) -> VideoRequest:
         atlas=atlas,
         resolution=flags["resolution"],
         frames=flags["frames"],
-        fit_preset=flags["fit_preset"],
-        mask=flags["mask"],
+        fit=_fit_request(flags, str(source), next(iter(configs.values())).device),
         clip_weights=None if weights is None else Path(weights),
         offline=flags["offline"],
     )
     for name in configs:
         check_output(request.layer_file(name), flags["overwrite"])
     return request
+
+
+def _fit_request(flags: Mapping[str, Any], source: str, device: str) -> FitRequest:
+    """The fit that is made where no atlas is given; RequestError where it cannot be."""
+    fit = FitRequest(
+        Path(source),
+        Path(),
+        mask=flags["mask"],
+        mask_class=flags["mask_class"],
+        flow=flags["flow"],
+        preset=flags["fit_preset"],
+        device=device,
+        offline=flags["offline"],
+    )
+    fit.config()
+    return fit
 
 
 def _prompts(flags: Mapping[str, Any], earlier: Earlier) -> dict[str, tuple[str, ...]]:
@@ -251,21 +267,22 @@ def _atlas(request: VideoRequest, excerpt: Excerpt, terminal: Terminal, interrup
     if request.atlas is not None:
         return open_atlas(request.atlas, excerpt, terminal, request.resolution, device)
     from t2l_cli.atlases.store import is_atlas_folder, load_atlas, save_atlas
-    from t2l_cli.cli.atlas_work import FitRequest, fitting, report
     from t2l_cli.weights.cache import cache_dir
 
-    fit = FitRequest(Path(request.source), Path(), mask=request.mask, preset=request.fit_preset, device=device)
-    key = fitted_key(excerpt, fit.config()) + ("" if request.mask is None else f"-{request.mask.stat().st_mtime_ns}")
+    key = request.fit.key(excerpt)
     folder = cache_dir() / FITTED / key
     if is_atlas_folder(folder):
         terminal.note(f"using the atlas that was fitted before: {folder}")
         return load_atlas(folder)
-    terminal.note("no --atlas: fitting one to the clip first")
-    work = fitting(excerpt, fit.config(), fit, terminal, interruption)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    state = FitState(folder.with_suffix(".resume"), key)
+    before = state.found()
+    terminal.note(f"no --atlas: {'fitting one to the clip first' if before is None else 'going on with its fit'}")
+    work = fitting(excerpt, request.fit, terminal, interruption, state, before)
+    if interruption.requested:  # nothing is painted yet; the next run goes on from here
+        raise KeyboardInterrupt
     atlas, quality = work.result(), work.quality()
     report(quality, terminal)
-    if not interruption.requested:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        origin = atlas.origin | {"quality": dataclasses.asdict(quality)}
-        save_atlas(dataclasses.replace(atlas, origin=origin), folder, overwrite=True)
+    origin = atlas.origin | {"quality": dataclasses.asdict(quality)}
+    save_atlas(dataclasses.replace(atlas, origin=origin), folder, overwrite=True)
     return atlas

@@ -60,7 +60,8 @@ def class_mask(network: nn.Module, number: int, device: torch.device) -> MaskFun
         with memory_guard(device):
             found = network([frame.to(device).float() / 255])[0]
         own = (found["labels"] == number) & (found["scores"] >= SCORE)
-        return (found["masks"][own, 0] > SOLID).any(0).cpu()
+        union: Tensor = (found["masks"][own, 0] > SOLID).any(0)
+        return union.cpu()
 
     return mask
 

@@ -1,0 +1,77 @@
+"""A fit kept in a file now and then and when it is interrupted, so that `--resume` goes on with it."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2l_cli.errors import RequestError
+from t2l_cli.media.atomic import atomic_path
+from t2l_cli.media.paths import shown
+
+if TYPE_CHECKING:
+    from t2l_cli.engine.atlas.fit import AtlasFit
+
+FORMAT, VERSION = "t2l-fit", 1
+EVERY = 120.0  # s between two writings, at least
+SHARE = 0.02  # of the time that writing may take
+
+
+class FitState:
+    """The file ``path`` with the state of the fit whose clip, mask and settings are ``key``."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self._key = path, key
+        self._next = time.monotonic() + EVERY
+
+    def load(self) -> dict[str, Any]:
+        """What ``AtlasFit.resume`` takes; RequestError where there is none, it is damaged or of another fit.
+
+        The file is read as data: it can run no code.
+        """
+        import torch
+
+        try:
+            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+            head = (kept["format"], kept["version"], kept["key"])
+            state: dict[str, Any] = kept["state"]
+        except FileNotFoundError as error:
+            raise RequestError(f"there is no interrupted fit {shown(self.path)}: leave --resume out.") from error
+        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, LookupError) as error:
+            raise RequestError(f"{shown(self.path)} is not an interrupted fit, or damaged: start anew.") from error
+        if head != (FORMAT, VERSION, self._key):
+            raise RequestError(
+                f"{shown(self.path)} was begun with another clip, mask or setting, or by another version: "
+                "repeat its command, or leave --resume out."
+            )
+        return state
+
+    def found(self) -> dict[str, Any] | None:
+        """What ``load`` gives, or None where it gives nothing."""
+        try:
+            return self.load()
+        except RequestError:
+            return None
+
+    def keep(self, fit: AtlasFit) -> None:
+        """Write the file, whole or not at all; OutputError where that fails."""
+        import torch
+
+        start = time.monotonic()
+        with atomic_path(self.path, overwrite=True) as temporary, temporary.open("wb") as file:
+            torch.save({"format": FORMAT, "version": VERSION, "key": self._key, "state": fit.state()}, file)
+        now = time.monotonic()
+        self._next = now + max(EVERY, (now - start) / SHARE)
+
+    def keep_now_and_then(self, fit: AtlasFit) -> None:
+        """``keep`` where it is time to."""
+        if time.monotonic() >= self._next:
+            self.keep(fit)
+
+    def drop(self) -> None:
+        """Delete the file, if it is there: the fit is done."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
