@@ -1,7 +1,7 @@
 """How well fit-atlas takes clips apart: generated clips with known truth, and, given paths, real ones.
 
     python benchmarks/atlas.py                               all generated clips, draft preset, 160 x 90 x 24
-    python benchmarks/atlas.py --only pan,static --visits 20
+    python benchmarks/atlas.py --only "pan;static camera" --visits 20
     python benchmarks/atlas.py --only "" clip.mp4 --frames 0:24 --pictures DIR
 
 Prints rows of a markdown table. IoU and MAE are the opacity's; drift is by how much, px of the clip, a surface point's
@@ -38,7 +38,10 @@ CLIPS = {
     "pan": lambda n: make_truth(frames=n),
     "pan, mask given": lambda n: make_truth(frames=n),
     "parallax": lambda n: make_truth(frames=n, parallax=True),
-    "static": lambda n: make_truth(frames=n, camera="static"),
+    "wobbling foreground": lambda n: make_truth(frames=n, wobble=True),
+    "leaves and enters": lambda n: make_truth(frames=n, path="away"),
+    "leaves and enters, mask given": lambda n: make_truth(frames=n, path="away"),
+    "static camera": lambda n: make_truth(frames=n, camera="static"),
     "no foreground": lambda n: make_truth(frames=n, foreground=False),
     "pan, other textures": lambda n: make_truth(frames=n, seed=3),
 }
@@ -55,7 +58,7 @@ def main() -> None:
     )
     print(f"{HEADER}\n|{' --- |' * 8}")
     for name, make in CLIPS.items():
-        if args.only is None or name in args.only.split(","):
+        if args.only is None or name in args.only.split(";"):
             truth = make(args.length)
             masks = torch.from_numpy(truth.alpha).float() if "mask" in name else None
             _report(name, truth.tensor(), truth.identity, config, masks, truth, args.pictures)
@@ -73,7 +76,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*", type=Path, help="video files, or folders of pictures")
-    parser.add_argument("--only", help="generated clips by name, comma-separated; '' for none")
+    parser.add_argument("--only", help="generated clips by name, with ; between; '' for none")
     parser.add_argument("--length", type=int, default=24, help="frames of the generated clips")
     parser.add_argument("--frames", default="0:24", help="of the real clips, a:b")
     parser.add_argument("--mask", type=Path, help="picture: the foreground in the first frame of the real clip")

@@ -5,7 +5,8 @@
     truth.atlas()                      the Atlas that an importer or a fit should find
     truth.seen("foreground", t, q)     where the surface point at texel q is in frame t
 
-The foreground is a rounded blob with a pattern that moves, turns and grows; the background is a textured ground under a
+The foreground is a rounded blob with a pattern that moves, turns and grows, on request wobbles, or leaves the frame and
+comes back; the background is a textured ground under a
 camera that pans, turns and zooms, or stands still, with parallax on request.
 """
 
@@ -25,6 +26,7 @@ Array = npt.NDArray[np.float64]
 Motion = Callable[[int, Array], Array]  # frame t and places (..., 2) in px -> places on the surface, or back
 
 RELIEF = 0.06  # parallax: how far a hill moves from one end of the clip to the other, in parts of the longer side
+WOBBLE = 0.012  # how far the blob's surface bends, in parts of the longer side
 MARGIN = 4  # texels around what the clip shows
 
 
@@ -74,19 +76,22 @@ def make_truth(
     *,
     camera: Literal["pan", "static"] = "pan",
     foreground: bool = True,
+    path: Literal["arc", "away"] = "arc",
+    wobble: bool = False,
     parallax: bool = False,
     density: float = 1.0,
     seed: int = 0,
 ) -> TruthClip:
     """Draw a clip of ``size`` (width, height) px; ``density`` is the texels a px of both textures.
 
-    camera: "pan" also turns and zooms a little. foreground: without it alpha is 0 everywhere. parallax: hills of the
-    ground move against it with the camera, which no homography explains.
+    camera: "pan" also turns and zooms a little. foreground: without it alpha is 0 everywhere. path: "away" leaves the
+    frame on the right and comes back, out of sight for some frames. wobble: its surface bends as jelly does.
+    parallax: hills of the ground move against it with the camera, which no homography explains.
     """
     width, height = size
     random = np.random.default_rng(seed)
     ground, ground_back = _ground(size, frames, camera == "pan", parallax)
-    blob, blob_back = _blob(size, frames)
+    blob, blob_back = _blob(size, frames, path == "away", wobble)
     place = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float64)
     surface = {
         "foreground": np.stack([blob(t, place) for t in range(frames)]),
@@ -162,21 +167,30 @@ def _ground(size: tuple[int, int], frames: int, moving: bool, parallax: bool) ->
     return forward, backward
 
 
-def _blob(size: tuple[int, int], frames: int) -> tuple[Motion, Motion]:
+def _blob(size: tuple[int, int], frames: int, away: bool, wobbles: bool) -> tuple[Motion, Motion]:
     """Frame to the blob's plane and back: it crosses 0.4 of the width on an arc, turns 40 degrees and grows 15 %."""
 
     def pose(t: int) -> tuple[Array, Array]:
         part = t / max(1, frames - 1) - 0.5
-        centre = np.array([size[0] * (0.5 - 0.4 * part), size[1] * (0.5 + 0.15 * np.cos(np.pi * part) - 0.1)])
+        along = 0.65 + 0.65 * (1 - abs(2 * part)) if away else 0.5 - 0.4 * part
+        centre = np.array([size[0] * along, size[1] * (0.5 + 0.15 * np.cos(np.pi * part) - 0.1)])
         return (1 + 0.15 * part) * _turn(np.radians(40) * part), centre
+
+    def bend(t: int, q: Array) -> Array:
+        waves = 2 * np.pi * (q[..., ::-1] / (0.8 * min(size)) + 1.5 * t / max(1, frames - 1))
+        return WOBBLE * max(size) * wobbles * np.sin(waves)
 
     def forward(t: int, p: Array) -> Array:
         matrix, centre = pose(t)
-        return (p - centre) @ np.linalg.inv(matrix).T
+        q = (p - centre) @ np.linalg.inv(matrix).T
+        return np.asarray(q + bend(t, q))
 
     def backward(t: int, q: Array) -> Array:
         matrix, centre = pose(t)
-        return q @ matrix.T + centre
+        stiff = q
+        for _ in range(60):  # the waves are long enough for this to contract
+            stiff = q - bend(t, stiff)
+        return stiff @ matrix.T + centre
 
     return forward, backward
 
