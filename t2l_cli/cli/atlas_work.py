@@ -14,6 +14,7 @@ from t2l_cli.cli.fitting import FitRequest, fitting, report
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.naming import claimed
 from t2l_cli.cli.pixels import picture_bytes, tensor_of
+from t2l_cli.cli.progress import counted
 from t2l_cli.cli.run_record import check_run_dir, write_record
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
 from t2l_cli.errors import OutputError
@@ -50,26 +51,29 @@ def render(
         atlas = open_atlas(path, excerpt, terminal, resolution, device)
         record: dict[str, Any] = {"command": "render-atlas", "atlas": str(path), "clip": dataclasses.asdict(atlas.clip)}
         if excerpt is not None:
-            record["psnr"] = round_trip(atlas, excerpt)
+            record["psnr"] = round_trip(atlas, excerpt, terminal)
             origin = atlas.origin | {"round_trip_psnr": record["psnr"]}
             atlas = dataclasses.replace(atlas, clip=excerpt.identity(), origin=origin)
             terminal.note(f"rebuilt from the atlas, the clip has a PSNR of {record['psnr']:.1f} dB")
         elif not is_atlas_folder(path):
+            record["networks_psnr"] = atlas.origin["networks_psnr"]
+            terminal.note(f"the pictures hold the networks' own clip with a PSNR of {record['networks_psnr']:.1f} dB")
             terminal.note(f"taken to be of {atlas.clip.frames} frames; --clip-file checks that, and how well it fits")
         save_atlas(atlas, output, overwrite)
-        previews(atlas, output)
+        previews(atlas, output, terminal)
     terminal.result([output], record)
 
 
-def round_trip(atlas: Atlas, excerpt: Excerpt) -> float:
+def round_trip(atlas: Atlas, excerpt: Excerpt, terminal: Terminal) -> float:
     """Mean PSNR, in dB, of the clip rebuilt from the atlas."""
     from t2l_cli.engine.atlas.discretize import round_trip as one
 
-    figures = [one(atlas, tensor_of(frame.rgb), t) for t, frame in enumerate(excerpt.read())]
+    with counted(excerpt.read(), excerpt.frames, "round trip", terminal) as frames:
+        figures = [one(atlas, tensor_of(frame.rgb), t) for t, frame in enumerate(frames)]
     return round(sum(figures) / len(figures), 2)
 
 
-def previews(atlas: Atlas, folder: Path) -> None:
+def previews(atlas: Atlas, folder: Path, terminal: Terminal) -> None:
     """Write alpha.png, the opacity of the middle frame, and checkerboard.mp4 into ``folder``."""
     from fractions import Fraction
 
@@ -84,8 +88,11 @@ def previews(atlas: Atlas, folder: Path) -> None:
     mapper = Mapper(atlas, *half)
     rate = Fraction(clip.rate or 25).limit_denominator(1001)
     info = ClipInfo(folder, clip.width, clip.height, clip.frames, rate, 1 / rate, audio=False, names=(), notes=())
-    with ClipWriter(folder / "checkerboard.mp4", info, overwrite=True) as writer:
-        for t in range(clip.frames):
+    with (
+        ClipWriter(folder / "checkerboard.mp4", info, overwrite=True) as writer,
+        counted(range(clip.frames), clip.frames, "checkerboard", terminal) as frames,
+    ):
+        for t in frames:
             picture = picture_bytes(mapper.over(reconstruct(atlas, t), t))
             writer.write(Frame(picture, t, 1), picture)
 
@@ -107,7 +114,7 @@ def fit(request: FitRequest, terminal: Terminal) -> None:
         work = fitting(excerpt, request, terminal, interruption, state, before)
         atlas, quality = work.result(), work.quality()
         save_atlas(atlas, request.output, again)
-        previews(atlas, request.output)
+        previews(atlas, request.output, terminal)
         record = {
             "command": "fit-atlas",
             "source": str(request.clip.absolute()),

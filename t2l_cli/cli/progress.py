@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from t2l_cli.cli.terminal import Terminal
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 ESTIMATE_AFTER = 4  # steps; the first one is left out of the rate: it warms caches up
 READ_EVERY = 0.5  # s between looks at the loss terms: on an accelerator each look waits for the step to end
 PLAIN_PARTS = 10  # lines a run where there is no terminal
+
+_T = TypeVar("_T")
 
 Download = Callable[[int, int | None], None]
 """Told the bytes so far and, where known, the bytes in all."""
@@ -64,10 +66,30 @@ def track(steps: Iterator[Step], terminal: Terminal) -> Generator[Step, None, No
                 pace, n = Pace(), step.n
             pace.tick()
             display.show(step, pace)
+            if step.note:
+                terminal.note(f"note: {step.note}")
             seconds = pace.left(step.n)
             if pace.steps == ESTIMATE_AFTER and seconds is not None:
                 terminal.note(f"about {duration(seconds)} for all {step.n} steps")
             yield step
+
+
+@contextlib.contextmanager
+def counted(items: Iterable[_T], n: int, stage: str, terminal: Terminal) -> Iterator[Iterator[_T]]:
+    """The ``n`` ``items``, for a loop; how many of them are worked off is shown on stderr."""
+    from t2l_cli.engine.losses import Losses
+    from t2l_cli.engine.optimize import Step
+
+    pace = Pace()
+
+    def shown() -> Iterator[_T]:
+        for i, item in enumerate(items):
+            yield item
+            pace.tick()
+            display.show(Step(i, n, Losses({}), 0.0, stage), pace)
+
+    with _display(terminal) as display:
+        yield shown()
 
 
 @contextlib.contextmanager

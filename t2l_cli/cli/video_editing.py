@@ -18,7 +18,7 @@ from t2l_cli.cli.fitting import FitRequest, fitting, report
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.naming import claimed, default_output
 from t2l_cli.cli.pixels import bytes_of, picture_bytes, tensor_of
-from t2l_cli.cli.progress import duration
+from t2l_cli.cli.progress import counted, duration
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, write_record
 from t2l_cli.cli.settings import Earlier, edit_config, read_run
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
@@ -251,8 +251,11 @@ def map_back(
     from t2l_cli.engine.atlas.mapping import Mapper
 
     mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"))
-    with ClipWriter(output, excerpt.info, codec, excerpt.span, overwrite) as writer:
-        for t, frame in enumerate(excerpt.read()):
+    with (
+        ClipWriter(output, excerpt.info, codec, excerpt.span, overwrite) as writer,
+        counted(excerpt.read(), excerpt.frames, "mapping back", terminal) as frames,
+    ):
+        for t, frame in enumerate(frames):
             if codec == "prores":
                 writer.write(frame, *bytes_of(mapper.layer(t)))
             else:

@@ -5,9 +5,9 @@ Texel i of the foreground stands for i / R, of the background for i / R - 1.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch.nn import functional as F
 from t2l_cli.engine.atlas.mapping import reconstruct
 from t2l_cli.engine.atlas.model import OPAQUE, Atlas, AtlasLayer, ClipIdentity, used_texels
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
+from t2l_cli.engine.losses import Losses
+from t2l_cli.engine.optimize import Step
+from t2l_cli.engine.runtime import memory_guard
 from t2l_cli.errors import RequestError
 
 RESOLUTION = 2000  # texels across LNA's unit square
@@ -25,17 +28,11 @@ MAX_GAP = 32  # texels; what two neighbouring pixels show is one piece if it is 
 _OFFSET = {"foreground": 0.0, "background": -1.0}
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Progress in words and numbers."""
-
-    name: str
-    done: int
-    total: int
-
-
 class Discretization:
-    """Iterate it for the stages; then ``result()`` is the Atlas. RequestError where the resolution asks too much."""
+    """Iterate it for its steps, without losses; then ``result()`` is the Atlas.
+
+    Raises RequestError where the resolution asks too much, DeviceMemoryError where an accelerator runs out of memory.
+    """
 
     def __init__(
         self,
@@ -47,17 +44,19 @@ class Discretization:
     ) -> None:
         if not 16 <= resolution <= 16_000:
             raise RequestError(f"--resolution must be between 16 and 16000, not {resolution}.")
-        self.networks, self.clip, self.resolution = networks.to(device).eval(), clip, resolution
         self.device, self.trained_frames = torch.device(device), trained_frames or clip.frames
+        with memory_guard(self.device):
+            self.networks = networks.to(self.device).eval()
+        self.clip, self.resolution = clip, resolution
         self._atlas: Atlas | None = None
-        self._stages = self._work()
+        self._steps = self._work()
 
-    def __iter__(self) -> Iterator[Stage]:
-        return self._stages
+    def __iter__(self) -> Iterator[Step]:
+        return self._steps
 
     def result(self) -> Atlas:
         """The atlas; works off what is left to do."""
-        for _ in self._stages:
+        for _ in self._steps:
             pass
         assert self._atlas is not None
         return self._atlas
@@ -67,7 +66,7 @@ class Discretization:
         rgb = self._evaluate(self.networks.reconstruct, self._locations(t))
         return rgb.T.reshape(3, self.clip.height, self.clip.width)
 
-    def _work(self) -> Iterator[Stage]:
+    def _work(self) -> Iterator[Step]:
         clip = self.clip
         shape = (clip.frames, clip.height, clip.width)
         uv = {name: torch.empty(*shape, 2) for name in _OFFSET}
@@ -79,14 +78,24 @@ class Discretization:
             for name, mapping in maps.items():
                 where = self._evaluate(mapping, at) - _OFFSET[name]
                 uv[name][t] = (where * self.resolution).reshape(*shape[1:], 2)
-            yield Stage("coordinates", t + 1, clip.frames)
+            yield Step(t, clip.frames, Losses({}), 0.0, "coordinates")
         boxes = {name: _box(name, uv[name], alpha) for name in _OFFSET}  # both are checked before either is painted
         layers = {}
         for k, name in enumerate(_OFFSET):
             layers[name] = self._layer(name, uv[name], alpha if name == "foreground" else 1 - alpha, *boxes[name])
-            yield Stage("textures", k + 1, len(_OFFSET))
-        origin = {"maker": "layered-neural-atlases", "resolution": self.resolution}
-        self._atlas = Atlas(layers["foreground"], layers["background"], alpha, clip, origin)
+            yield Step(k, len(_OFFSET), Losses({}), 0.0, "textures")
+        atlas = Atlas(layers["foreground"], layers["background"], alpha, clip)
+        figures = []
+        chosen = sorted({0, clip.frames // 2, clip.frames - 1})
+        for k, t in enumerate(chosen):
+            figures.append(round_trip(atlas, self.network_frame(t), t))
+            yield Step(k, len(chosen), Losses({}), 0.0, "comparison")
+        origin = {
+            "maker": "layered-neural-atlases",
+            "resolution": self.resolution,
+            "networks_psnr": round(min(figures), 2),  # dB, against the networks' own frames; the worst of three
+        }
+        self._atlas = dataclasses.replace(atlas, origin=origin)
 
     def _layer(self, name: str, uv: Tensor, share: Tensor, low: Tensor, size: tuple[int, int]) -> AtlasLayer:
         """Paint the texels of ``size`` = (height, width) from ``low`` on; ``uv`` is moved there in place."""
@@ -107,9 +116,9 @@ class Discretization:
         time = torch.full_like(x, t).flatten()
         return normalised(x.flatten(), y.flatten(), time, (clip.width, clip.height), self.trained_frames)
 
-    @torch.no_grad()
     def _evaluate(self, function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-        return torch.cat([function(part.to(self.device)).cpu() for part in torch.split(at, CHUNK)])
+        with torch.no_grad(), memory_guard(self.device):
+            return torch.cat([function(part.to(self.device)).cpu() for part in torch.split(at, CHUNK)])
 
 
 def _box(name: str, uv: Tensor, alpha: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from t2l_cli.engine.atlas import discretize
-from t2l_cli.engine.atlas.discretize import Discretization, Stage, psnr
+from t2l_cli.engine.atlas.discretize import Discretization, psnr
 from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
 from t2l_cli.engine.atlas.model import LAYERS, Atlas, ClipIdentity, LayerName
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
@@ -158,18 +158,17 @@ def test_progress_and_the_result_without_it(truth: TruthClip, networks: NeuralAt
     clip = dataclasses.replace(truth.identity, frames=12)
     work = Discretization(networks, clip, 40)
     first = next(iter(work))
-    assert first == Stage(first.name, 1, 12)
+    assert (first.i, first.n, first.terms) == (0, 12, {})
     atlas = work.result()
     assert list(work) == []
     assert work.result() is atlas
     assert atlas.clip == clip
     assert atlas.origin["maker"] == "layered-neural-atlases"
     assert atlas.origin["resolution"] == 40
-    stages = list(Discretization(networks, clip, 40))
-    for name in {stage.name for stage in stages}:
-        own = [stage for stage in stages if stage.name == name]
-        assert [stage.done for stage in own] == sorted(stage.done for stage in own)
-        assert own[-1].done == own[-1].total
+    steps = list(Discretization(networks, clip, 40))
+    for stage in ("coordinates", "textures", "comparison"):
+        own = [step for step in steps if step.stage == stage]
+        assert [step.i for step in own] == list(range(own[0].n))
 
 
 def test_the_size_of_the_chunks_does_not_matter(
