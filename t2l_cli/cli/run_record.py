@@ -95,17 +95,28 @@ class RunDir:
         except OSError as error:
             raise OutputError(f"could not write to --run-dir {shown(path)}: {reason(error)}.") from error
         self._rows: Any = None
+        self._unwritten: list[Step] = []
 
     def add(self, step: Step, edit: Edit) -> None:
-        """Note the losses of ``step``; every eighth of the run also the layer as it is."""
-        terms = step.terms
-        if self._rows is None:
-            self._rows = csv.writer(self._csv)
-            self._rows.writerow(["step", "stage", "lr", "total", *terms])
-        self._rows.writerow([step.i + 1, step.stage, step.lr, step.total, *terms.values()])
+        """Note the losses of ``step``; every eighth of the run also the layer as it is.
+
+        An accelerator's losses are read some steps at a time, for each look at one makes it wait.
+        """
+        self._unwritten.append(step)
+        if len(self._unwritten) >= edit.runtime.check_every:
+            self._write()
         if (step.i + 1) * SNAPSHOTS // step.n > step.i * SNAPSHOTS // step.n:
             name = f"step-{step.i + 1:05d}.png"
             save_layer(self.path / "snapshots" / name, *bytes_of(edit.preview()), overwrite=True)
+
+    def _write(self) -> None:
+        for step in self._unwritten:
+            terms = step.terms
+            if self._rows is None:
+                self._rows = csv.writer(self._csv)
+                self._rows.writerow(["step", "stage", "lr", "total", *terms])
+            self._rows.writerow([step.i + 1, step.stage, step.lr, step.total, *terms.values()])
+        self._unwritten.clear()
 
     def finish(
         self, record: dict[str, Any], picture: Picture, layer: tuple[Bytes, Bytes], composite: Bytes, suffix: str
@@ -118,6 +129,7 @@ class RunDir:
 
     def keep_layer(self, rgb: Bytes, alpha: Bytes) -> None:
         """Write layer.png and alpha.png; the losses are complete."""
+        self._write()
         self._csv.close()
         save_layer(self.path / "layer.png", rgb, alpha, overwrite=True)
         save_picture(self.path / "alpha.png", alpha[..., None].repeat(3, axis=2), overwrite=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.config import MIN_SIDE, AugmentConfig
+from t2l_cli.engine.runtime import bring
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class AugmentParams:
     jitter: Jitter | None
 
 
-def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generator) -> AugmentParams:
+def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generator, multiple: int = 1) -> AugmentParams:
     """Draw the parameters for a source of ``size`` = (height, width) px.
 
-    The result's sides never fall below the generator's minimum: then both sides are scaled up by one factor.
+    The result's sides never fall below the generator's minimum: then both sides are scaled up by one factor. They are
+    rounded to whole multiples of ``multiple`` px.
     """
     crop_height, crop_width, scale, at_y, at_x, flip, jitter = torch.rand(7, generator=generator).tolist()
     height = max(1, round(size[0] * _between(config.crop, crop_height)))
@@ -55,10 +57,15 @@ def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generato
         left=min(int(at_x * (size[1] - width + 1)), size[1] - width),
         height=height,
         width=width,
-        size=(max(MIN_SIDE, round(height * factor)), max(MIN_SIDE, round(width * factor))),
+        size=(whole(height * factor, multiple), whole(width * factor, multiple)),
         flip=flip < config.flip_p,
         jitter=_jitter((colour * config.jitter).tolist()) if jitter < config.jitter_p else None,
     )
+
+
+def whole(side: float, multiple: int = 1) -> int:
+    """``side`` px as the nearest multiple of ``multiple`` that the generator can take."""
+    return multiple * max(math.ceil(MIN_SIDE / multiple), round(side / multiple))
 
 
 def apply(picture: Tensor, params: AugmentParams) -> Tensor:
@@ -77,10 +84,12 @@ def coloured(pictures: Tensor, jitter: Jitter | None) -> Tensor:
     """``pictures`` (B, 3, H, W) in [0, 1] with their colours changed; None leaves them."""
     if jitter is None:
         return pictures
-    out = enhance.adjust_brightness_accumulative(pictures, jitter.brightness)
-    out = enhance.adjust_contrast_with_mean_subtraction(out, jitter.contrast)
-    out = enhance.adjust_saturation_with_gray_subtraction(out, jitter.saturation)
-    return enhance.adjust_hue(out, 2 * math.pi * jitter.hue).clamp(0, 1)
+    by = torch.tensor([jitter.brightness, jitter.contrast, jitter.saturation, 2 * math.pi * jitter.hue])
+    brightness, contrast, saturation, hue = bring(by, pictures.device)
+    out = enhance.adjust_brightness_accumulative(pictures, brightness)
+    out = enhance.adjust_contrast_with_mean_subtraction(out, contrast)
+    out = enhance.adjust_saturation_with_gray_subtraction(out, saturation)
+    return enhance.adjust_hue(out, hue).clamp(0, 1)
 
 
 def apply_map(values: Tensor, params: AugmentParams) -> Tensor:

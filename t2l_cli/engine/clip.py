@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,7 @@ from open_clip.model import CLIP as OpenClip
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from t2l_cli.errors import RequestError
 
@@ -30,8 +32,12 @@ class Clip:
     """A frozen open_clip ViT with its text tower.
 
     Attributes: ``input_size`` (px) and ``patch_size`` (px) of the image tower, ``logit_scale`` (the model's own
-    inverse temperature, about 100 for OpenAI's weights), ``device``, ``dtype``.
+    inverse temperature, about 100 for OpenAI's weights), ``device``, ``dtype``; ``towers``, what pictures pass through.
+    ``at_once``: how many pictures ``embed_images`` holds in memory for the gradient, None for all. The numbers do not
+    depend on it; where they do not fit, the rest is computed a second time when its gradient is due.
     """
+
+    at_once: int | None = None
 
     def __init__(
         self,
@@ -46,13 +52,14 @@ class Clip:
         """
         visual = _checked_tower(getattr(model, "visual", None))
         self.device, self.dtype = torch.device(device), dtype
+        self.logit_scale = float(cast(Tensor, model.logit_scale).detach().float().exp())
         self._model = model.to(self.device).eval().requires_grad_(False)
         self._visual = visual.to(dtype=dtype)
         self._before_last = _BeforeLastBlock(visual)
+        self.towers: tuple[nn.Module, ...] = (self._visual, self._before_last)
         self._tokenizer = tokenizer
         self.input_size: int = min(visual.image_size)
         self.patch_size: int = visual.patch_size[0]
-        self.logit_scale = float(cast(Tensor, model.logit_scale).float().exp())
         mean = getattr(visual, "image_mean", None) or OPENAI_DATASET_MEAN
         std = getattr(visual, "image_std", None) or OPENAI_DATASET_STD
         self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1)
@@ -64,7 +71,7 @@ class Clip:
         length = getattr(self._model, "context_length", None)
         tokens = self._tokenizer(list(texts), context_length=length)
         with torch.no_grad():
-            parts = [self._encode_text(part.to(self.device)) for part in torch.split(tokens, TEXT_BATCH)]
+            parts = [self._encode_text(part) for part in torch.split(tokens, TEXT_BATCH)]
         return torch.cat(parts).float()
 
     def embed_images(self, pictures: Tensor) -> Tensor:
@@ -73,6 +80,12 @@ class Clip:
         Not normalised; differentiable with respect to the pixels. A side that is no multiple of the patch size is
         resized to the nearest one.
         """
+        if self.at_once is None or len(pictures) <= self.at_once:
+            return self._embed(pictures)
+        embed = partial(checkpoint, self._embed, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([embed(part) for part in torch.split(pictures, self.at_once)])
+
+    def _embed(self, pictures: Tensor) -> Tensor:
         pixels, grid = self._pixels(pictures)
         features = self._run(self._visual, "positional_embedding", grid, pixels)
         return cast(Tensor, features[0] if isinstance(features, tuple) else features).float()
@@ -149,19 +162,20 @@ class Clip:
         return self._positions[grid]
 
     def _encode_text(self, tokens: Tensor) -> Tensor:
-        """The model's own text embedding, on only as many positions as the longest text needs where that is exact."""
+        """The text embedding of ``tokens`` (on the CPU), without the padding at their ends where that is exact."""
         model = cast(Any, self._model)
         causal = isinstance(model, OpenClip) and model.text_pool_type == "argmax" and model.attn_mask is not None
         if not causal:
-            return cast(Tensor, model.encode_text(tokens))
+            return cast(Tensor, model.encode_text(tokens.to(self.device)))
         # The text ends in its largest token, which is also the one read, and attends only backwards: what follows is
         # padding without effect, and most of the 77 positions.
         length = int(tokens.argmax(dim=-1).max()) + 1
+        tokens = tokens[:, :length].to(self.device)
         short = {
             "model.positional_embedding": model.positional_embedding[:length],
             "model.attn_mask": model.attn_mask[:length, :length],
         }
-        return cast(Tensor, functional_call(_TextTower(model), short, (tokens[:, :length],)))
+        return cast(Tensor, functional_call(_TextTower(model), short, (tokens,)))
 
     @contextmanager
     def _explicit_attention(self) -> Iterator[list[Tensor]]:

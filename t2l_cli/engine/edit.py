@@ -23,11 +23,12 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.objective import Objective
 from t2l_cli.engine.optimize import LastGood, Step, optimise
-from t2l_cli.engine.runtime import Runtime, memory_guard, resolve
+from t2l_cli.engine.runtime import Runtime, memory_guard, ran_out_of_memory, resolve, stop_compiling
 from t2l_cli.engine.texts import TextSet, choose_roi, in_templates
 from t2l_cli.engine.views import ViewParams, make_views
 from t2l_cli.errors import DivergedError
 
+FEWER = 4  # after running out of memory, so many times fewer views are kept at once
 MAX_AREA = 4.0  # training pixels in squares of config.size: a long strip of a picture is made smaller than --size says
 
 
@@ -54,6 +55,7 @@ class Edit(ABC):
         """Prepare the runs; ``runtime`` says where to train, by default on CLIP's device."""
         self.config, self.clip = config, clip
         self.runtime = runtime or resolve(str(clip.device))
+        self.runtime.compile(*clip.towers)
         self.objective = Objective(clip, config.weights)
         self.roi_chosen = config.roi is None
         self.tries: list[Try] = []
@@ -166,18 +168,36 @@ class _Run:
     """A generator in training: from its seed on, all that it draws comes from one random stream."""
 
     def __init__(self, edit: Edit, seed: int) -> None:
-        self.seed = seed
-        random = torch.Generator().manual_seed(seed)
-        self.generator = Generator(generator=random)
+        self.seed, self._edit = seed, edit
+        self._random = torch.Generator().manual_seed(seed)
+        self.generator = Generator(generator=self._random)
         self.generator.to(edit.runtime.device, memory_format=edit.runtime.memory_format)  # type: ignore[call-overload]  # stubs
+        edit.runtime.compile(self.generator)
         self.last_good = LastGood(self.generator)
         self.steps = optimise(
             self.generator,
-            lambda i: edit.losses(self.generator, random, i),
+            self._losses,
             edit.config.optim,
             check_every=edit.runtime.check_every,
             last_good=self.last_good,
+            recover=self._recover,
         )
+
+    def _losses(self, i: int) -> Losses:
+        self._before = self._random.get_state()
+        return self._edit.losses(self.generator, self._random, i)
+
+    def _recover(self, error: Exception) -> str | None:
+        """Make another attempt at a step possible, with the same draws: fewer views in memory, or nothing compiled."""
+        self._random.set_state(self._before)
+        clip, device = self._edit.clip, self._edit.runtime.device
+        if not ran_out_of_memory(error):
+            return stop_compiling(error)
+        at_once = clip.at_once or 2 * self._edit.config.views.n_views
+        if at_once == 1:
+            return None
+        clip.at_once = max(1, at_once // FEWER)
+        return f"{device} ran out of memory: CLIP keeps {clip.at_once} views at a time, with the same result"
 
 
 def training_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:

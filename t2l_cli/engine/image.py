@@ -64,10 +64,13 @@ class ImageEdit(Edit):
         One augmented example, and every ``source_every`` steps the un-augmented pair (I_s, T) beside it.
         """
         config = self.config
-        examples = [self._example(generator, random, augment.draw(config.augment, self.size, random))]
+        examples = [self._example(generator, random, self._draw(random))]
         if i % config.optim.source_every == 0:
             examples.append(self._example(generator, random, None))
         return self.objective(examples, bootstrap=1 - i / config.optim.steps)
+
+    def _draw(self, random: torch.Generator) -> augment.AugmentParams:
+        return augment.draw(self.config.augment, self.size, random, self.runtime.multiple)
 
     def _example(self, generator: Generator, random: torch.Generator, params: augment.AugmentParams | None) -> Example:
         """Draw the rest of an example and let the generator paint it; without ``params`` it is the un-augmented pair.

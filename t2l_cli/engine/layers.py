@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -41,8 +42,7 @@ class EditLayer:
 
     def over_green(self) -> Tensor:
         """I_screen, the layer alone over the green screen, (B, 3, H, W)."""
-        green = torch.tensor(GREEN, dtype=self.rgb.dtype, device=self.rgb.device).view(1, 3, 1, 1)
-        return self.over(green)
+        return self.over(_green(self.rgb.dtype, self.rgb.device))
 
     def within(self, mask: Tensor | None) -> EditLayer:
         """Return the layer with alpha multiplied by ``mask`` (B, 1, H, W) in [0, 1]; None leaves it as it is."""
@@ -54,3 +54,9 @@ class EditLayer:
             return self
         both = torch.cat([self.rgb, self.alpha], dim=1)
         return EditLayer.from_output(F.interpolate(both, size=size, mode="bilinear", antialias=True).clamp(0, 1))
+
+
+@cache
+def _green(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """GREEN, (1, 3, 1, 1); brought to a device once, for each time makes an accelerator wait."""
+    return torch.tensor(GREEN, dtype=dtype, device=device).view(1, 3, 1, 1)

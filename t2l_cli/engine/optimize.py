@@ -6,6 +6,7 @@ iterator of ``Step``; who consumes it (a progress bar, a benchmark, a test) deci
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.runtime import memory_guard
 from t2l_cli.errors import DivergedError
 
+ALIGNMENT = 64  # elements: kernels read float32 in pieces of up to 256 bytes
+
 
 @dataclass(frozen=True)
 class Step:
@@ -28,6 +31,7 @@ class Step:
     losses: Losses
     lr: float  # learning rate that this step used
     stage: str = ""  # which part of the work, in words for a progress bar; "" where there is only one
+    note: str = ""  # what had to be changed to make this step possible, for the user to know
 
     @property
     def total(self) -> float:
@@ -37,27 +41,26 @@ class Step:
     @property
     def terms(self) -> dict[str, float]:
         """The weighted terms of L by name; they add up to ``total``."""
-        return {name: term.item() for name, term in self.losses.terms.items()}
+        terms = self.losses.terms
+        return dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True)) if terms else {}
 
 
 class LastGood:
     """A copy of a model's parameters from when its loss was last known to be finite."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._copies = [p.detach().clone() for p in self._parameters]
 
     @torch.no_grad()
     def keep(self) -> None:
         """Remember the parameters as they are."""
-        for copy, parameter in zip(self._copies, self._parameters, strict=True):
-            copy.copy_(parameter)
+        torch._foreach_copy_(self._copies, self._parameters)
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the remembered parameters back."""
-        for copy, parameter in zip(self._copies, self._parameters, strict=True):
-            parameter.copy_(copy)
+        torch._foreach_copy_(self._parameters, self._copies)
 
 
 def learning_rate(config: OptimConfig, i: int) -> float:
@@ -72,6 +75,7 @@ def optimise(
     *,
     check_every: int = 1,
     last_good: LastGood | None = None,
+    recover: Callable[[Exception], str | None] | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     schedule: Callable[[int], float] | None = None,
 ) -> Iterator[Step]:
@@ -79,6 +83,7 @@ def optimise(
 
     ``optimizer``: default MADGRAD; a parameter group of it may have a "rate", a factor on the learning rate.
     ``schedule(i)``: learning rate of step i, by default ``learning_rate``.
+    ``recover(error)``: makes another attempt at a failed step possible and says how (see ``Step.note``), or None.
     Losses, gradients and, at the end, parameters are looked at every ``check_every`` steps (each look waits for an
     accelerator). If one is NaN or infinite, the parameters that last gave a finite loss are put back and DivergedError
     is raised. An accelerator without memory raises DeviceMemoryError.
@@ -87,23 +92,74 @@ def optimise(
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = parameters[0].device
     if optimizer is None:
-        optimizer = MADGRAD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        optimizer = FlatMADGRAD(parameters, config)
+        parameters = optimizer.param_groups[0]["params"]
     for i in range(config.steps):
         lr = schedule(i) if schedule else learning_rate(config, i)
         for group in optimizer.param_groups:
             group["lr"] = lr * group.get("rate", 1.0)
         with memory_guard(device):
-            losses = closure(i)
-            total = losses.total
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            losses, note = _differentiate(closure, i, optimizer, recover)
             if i % check_every == 0:
-                _check(i, last_good, [total, *(p.grad for p in parameters if p.grad is not None)])
+                _check(i, last_good, [losses.total, *(p.grad for p in parameters if p.grad is not None)])
                 last_good.keep()
             optimizer.step()
             if i == config.steps - 1:
                 _check(i, last_good, parameters)
-        yield Step(i, config.steps, losses.detach(), lr)
+        yield Step(i, config.steps, losses, lr, note=note)
+
+
+class FlatMADGRAD(MADGRAD):  # type: ignore[misc]  # madgrad has no types
+    """MADGRAD on all parameters as one tensor: the same numbers in a dozen operations instead of a dozen for each."""
+
+    def __init__(self, parameters: Sequence[Tensor], config: OptimConfig) -> None:
+        super().__init__(
+            [flatten(parameters)], lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+
+    def zero_grad(self, set_to_none: bool = False) -> None:
+        """Set the gradient to 0, always in place: the parameters' gradients are parts of it."""
+        super().zero_grad(set_to_none=False)
+
+
+def flatten(parameters: Sequence[Tensor]) -> nn.Parameter:
+    """Move ``parameters`` into one tensor, of which they become parts, as their gradients become parts of its gradient.
+
+    Every part keeps its memory format and begins at a whole multiple of ALIGNMENT elements.
+    """
+    starts = list(itertools.accumulate((-(-p.numel() // ALIGNMENT) * ALIGNMENT for p in parameters), initial=0))
+    flat = nn.Parameter(parameters[0].new_zeros(starts[-1]))
+    flat.grad = torch.zeros_like(flat)
+    for parameter, start in zip(parameters, starts, strict=False):
+        part, grad = (x.as_strided(parameter.shape, parameter.stride(), start) for x in (flat.detach(), flat.grad))
+        parameter.data, parameter.grad = part.copy_(parameter.detach()), grad
+    return flat
+
+
+def _differentiate(
+    closure: Callable[[int], Losses],
+    i: int,
+    optimizer: torch.optim.Optimizer,
+    recover: Callable[[Exception], str | None] | None,
+) -> tuple[Losses, str]:
+    """The losses of step ``i``, their gradients in the parameters, and what ``recover`` said of a failed attempt."""
+    note = ""
+    while True:
+        try:
+            return _attempt(closure, i, optimizer), note
+        except Exception as error:
+            change = recover(error) if recover else None
+            if change is None:
+                raise
+            note = change
+        # Here the exception is gone, and with it what the failed attempt had computed.
+
+
+def _attempt(closure: Callable[[int], Losses], i: int, optimizer: torch.optim.Optimizer) -> Losses:
+    losses = closure(i)
+    optimizer.zero_grad()
+    losses.total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return losses.detach()
 
 
 def _check(i: int, last_good: LastGood, values: Sequence[Tensor]) -> None:

@@ -1,15 +1,23 @@
-"""Where and how precisely to compute: the one place that decides device, precision and memory format."""
+"""Where and how to compute: the one place that decides device, precision, memory format and compilation."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from t2l_cli.config import DeviceName, Precision
 from t2l_cli.errors import DeviceMemoryError, RequestError
+
+BUCKET = 64  # px: sides of a compiled generator's pictures are whole multiples, so that few graphs serve all steps
+
+Compiler = str | Callable[..., Any]
+"""A backend of torch.compile by name, or itself; "" for none."""
 
 
 @dataclass(frozen=True)
@@ -17,22 +25,37 @@ class Runtime:
     """A device and how to use it.
 
     dtype: CLIP's computing type, bfloat16 (autocast) or float32. The generator and the losses stay in float32
-        (TF32 in CUDA's convolutions).
+        (TF32 in CUDA's convolutions and matrix products: BatchNorm over one picture and a sigmoid that saturates want
+        float32's range of small numbers, and nothing has to be cast).
     memory_format: of the generator. Measured: channels_last pays on CUDA's tensor cores; on a CPU its weight gradients
         are 4 times slower, a whole step 1.3 times.
     check_every: steps between looks at a loss value; reading one makes an accelerator wait.
+    compiler: what compiles the generator and CLIP's image tower. None by default: not measured on a GPU yet.
     """
 
     device: torch.device
     dtype: torch.dtype
     memory_format: torch.memory_format
     check_every: int
+    compiler: Compiler = ""
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of the generator's pictures are multiples of, px: compiled graphs are made for a size."""
+        return BUCKET if self.compiler else 1
+
+    def compile(self, *modules: nn.Module) -> None:
+        """Have ``modules`` compiled when they are called next, where this runtime compiles."""
+        if self.compiler:
+            for module in modules:
+                module.compile(backend=self.compiler)
 
 
-def resolve(device: DeviceName = "auto", precision: Precision = "auto") -> Runtime:
+def resolve(device: DeviceName = "auto", precision: Precision = "auto", compiler: Compiler = "") -> Runtime:
     """Choose the device ("auto": cuda, else mps, else cpu) and its precision.
 
-    A CPU always computes in float32. CUDA uses TF32, and bfloat16 for CLIP where the GPU has it.
+    A CPU always computes in float32. CUDA uses TF32, and bfloat16 for CLIP where the GPU has it. ``compiler`` is for
+    CUDA alone: elsewhere compiling takes longer than it saves.
     Raises RequestError for a device or precision that this machine does not have.
     """
     chosen = _device(device)
@@ -42,7 +65,7 @@ def resolve(device: DeviceName = "auto", precision: Precision = "auto") -> Runti
         return Runtime(chosen, torch.float32, torch.contiguous_format, check_every=1 if chosen.type == "cpu" else 10)
     torch.set_float32_matmul_precision("high")  # TF32 in matrix products; cuDNN's convolutions have it by default
     bf16 = precision == "bf16" or (precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))
-    return Runtime(chosen, torch.bfloat16 if bf16 else torch.float32, torch.channels_last, check_every=10)
+    return Runtime(chosen, torch.bfloat16 if bf16 else torch.float32, torch.channels_last, 10, compiler)
 
 
 def _device(name: DeviceName) -> torch.device:
@@ -63,6 +86,30 @@ def _device(name: DeviceName) -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             raise RequestError(f"{name} does not exist: this machine has {torch.cuda.device_count()} CUDA GPU(s).")
     return device
+
+
+def bring(x: Tensor, device: torch.device) -> Tensor:
+    """``x`` from the CPU on ``device``, without waiting for what the device is at: by way of pinned memory on CUDA."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` says that the device's memory, or this machine's, is too short."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def stop_compiling(error: Exception) -> str | None:
+    """If ``error`` came from compiling, run what is compiled as it is written from now on, and say so; else None."""
+    if "torch._dynamo.exc" not in sys.modules:
+        return None
+    from torch._dynamo.exc import TorchDynamoException
+
+    if not isinstance(error, TorchDynamoException):
+        return None
+    torch.compiler.set_stance("force_eager")
+    return f"torch.compile failed ({type(error).__name__}): going on without it"
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ three frames --crop, flip--> their atlas coordinates --> the smallest atlas crop
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,7 @@ from t2l_cli.errors import RequestError
 
 OWNED = 0.5  # a pixel belongs to the layer that owns at least this share of it
 LEAST_AREA = 5e-4  # part of a frame that the layer must own for the frame to be looked at
+MARGIN = 1.0  # texels around those that the layer owns, for its soft border
 SPILL = 0.01  # of the atlas's longer side: so far the edit reaches beyond the texels in use, for soft outlines
 
 Box = tuple[int, int, int, int]  # top, left, height, width; px
@@ -39,15 +41,17 @@ class Segment:
     """K frames cropped alike, with their atlas coordinates: what a step sees of the clip.
 
     frames: (K, 3, h, w) in [0, 1]. uv: (K, h, w, 2), texels of the atlas at training size. share: (K, 1, h, w).
+    bounds: left, top, right and bottom of the layer's part in them, texels.
     """
 
     frames: Tensor
     uv: Tensor
     share: Tensor
+    bounds: tuple[float, float, float, float]
 
     def flipped(self) -> Segment:
         """The mirror image: every pixel keeps its atlas coordinates."""
-        return Segment(self.frames.flip(-1), self.uv.flip(-2), self.share.flip(-1))
+        return Segment(self.frames.flip(-1), self.uv.flip(-2), self.share.flip(-1), self.bounds)
 
 
 class LayerEdit(Edit):
@@ -83,6 +87,9 @@ class LayerEdit(Edit):
         with memory_guard(self.runtime.device):
             self.texture = fullres.reduce(self.layer.texture[None].float(), self.size).to(self.runtime.device)
             self._used = self._reach()
+            # What a step looks at lies on the device; what decides where it looks stays on the CPU as well.
+            self._frames, self._uv = (x.to(self.runtime.device) for x in (frames, self.layer.uv))
+            self._share = atlas.share(name, torch.arange(len(frames))).to(self.runtime.device)
             middle = self._present[len(self._present) // 2]
             self._read_texts(self._seen([middle], self._region([middle])).frames)
             self._relevancy = self._atlas_relevancy()
@@ -175,28 +182,43 @@ class LayerEdit(Edit):
         """The ``chosen`` frames in ``box``, reduced to the training's short side, on the training device."""
         top, left, height, width = box
         rows, columns = slice(top, top + height), slice(left, left + width)
+        frames = torch.stack([self._frames[t, :, rows, columns] for t in chosen]).float() / 255
+        uv = torch.stack([self._uv[t, rows, columns] for t in chosen]).permute(0, 3, 1, 2)
+        share = torch.stack([self._share[t, None, rows, columns] for t in chosen])
+        h, w = training_size((height, width), self.config.size)
+        size = augment.whole(h, self.runtime.multiple), augment.whole(w, self.runtime.multiple)
+        uv = self._at_training_size(F.interpolate(uv, size=size, mode="bilinear", align_corners=False))
+        return Segment(
+            fullres.reduce(frames, size), uv, fullres.reduce(share, size), self._bounds(chosen, rows, columns)
+        )
+
+    def _at_training_size(self, uv: Tensor) -> Tensor:
+        """``uv`` (K, 2, h, w), texels of the layer's texture, as (K, h, w, 2) texels at training size."""
+        by = self.size[1] / self.layer.size[1], self.size[0] / self.layer.size[0]
+        return torch.stack([(uv[:, k] + 0.5) * by[k] - 0.5 for k in (0, 1)], -1)
+
+    def _bounds(self, chosen: list[int], rows: slice, columns: slice) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what the layer owns there, texels at training size; read on the CPU alone."""
         at = torch.tensor(chosen)
-        frames = self.frames[at][:, :, rows, columns].float() / 255
-        uv = self.layer.uv[at][:, rows, columns].permute(0, 3, 1, 2)
-        share = self.atlas.share(self.name, at)[:, None, rows, columns]
-        size = training_size((height, width), self.config.size)
-        scale = uv.new_tensor([self.size[1] / self.layer.size[1], self.size[0] / self.layer.size[0]])
-        uv = F.interpolate(uv, size=size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
-        parts = fullres.reduce(frames, size), (uv + 0.5) * scale - 0.5, fullres.reduce(share, size)
-        return Segment(*(part.to(self.runtime.device) for part in parts))
+        uv = self.layer.uv[at][:, rows, columns]
+        owned = self.atlas.share(self.name, at)[:, rows, columns] > OWNED
+        uv = uv[owned] if owned.any() else uv.flatten(0, 2)
+        corners = self._at_training_size(torch.stack([uv.amin(0), uv.amax(0)])[:, :, None, None])
+        left, top, right, bottom = corners.flatten().tolist()
+        return left - MARGIN, top - MARGIN, right + MARGIN, bottom + MARGIN
 
     def _window(self, seen: Segment) -> tuple[tuple[int, int], Tensor]:
         """(left, top) and pixels (1, 3, h, w) of the smallest atlas crop that holds the segment's part of the layer."""
-        owned = seen.share[:, 0] > OWNED
-        uv = seen.uv[owned] if owned.any() else seen.uv.flatten(0, 2)
-        (left, top), (right, bottom) = uv.amin(0).floor().tolist(), uv.amax(0).ceil().tolist()
-        rows, columns = _span(top, bottom, self.size[0]), _span(left, right, self.size[1])
+        left, top, right, bottom = seen.bounds
+        multiple = self.runtime.multiple
+        rows, columns = _span(top, bottom, self.size[0], multiple), _span(left, right, self.size[1], multiple)
         return (columns.start, rows.start), self.texture[:, :, rows, columns]
 
     def _on_frames(self, painted: EditLayer, origin: tuple[int, int], seen: Segment) -> EditLayer:
         """The layer painted on the atlas crop at ``origin`` = (left, top), as the segment's frames show it."""
         both = torch.cat([painted.rgb, painted.alpha], 1)
-        return EditLayer.from_output(sample(both, seen.uv - seen.uv.new_tensor(origin))).within(seen.share)
+        uv = torch.stack([seen.uv[..., k] - origin[k] for k in (0, 1)], -1)
+        return EditLayer.from_output(sample(both, uv)).within(seen.share)
 
     def _reach(self) -> Tensor:
         """(1, 1, h, w): 1 on the texels in use and a little around them, at training size."""
@@ -223,11 +245,9 @@ def _spread(items: list[int], k: int) -> list[int]:
     return [items[round(j * (len(items) - 1) / max(1, k - 1))] for j in range(k)] if k > 1 else [items[len(items) // 2]]
 
 
-def _span(low: float, high: float, limit: int) -> slice:
-    """Texels from ``low`` to ``high`` inside [0, limit), made wide enough for the generator."""
-    first, last = max(0, min(int(low), limit - 1)), min(limit, max(int(high) + 1, 1))
-    missing = MIN_SIDE - (last - first)
-    if missing > 0:
-        first = max(0, min(first - missing // 2, limit - MIN_SIDE))
-        last = min(limit, first + MIN_SIDE)
-    return slice(first, last)
+def _span(low: float, high: float, limit: int, multiple: int = 1) -> slice:
+    """Texels from ``low`` to ``high`` inside [0, limit), as many as the generator takes and a ``multiple``, or all."""
+    first, last = max(0, min(math.floor(low), limit - 1)), min(limit, max(math.ceil(high) + 1, 1))
+    wanted = min(limit, multiple * math.ceil(max(MIN_SIDE, last - first) / multiple))
+    first = max(0, min(first - (wanted - (last - first)) // 2, limit - wanted))
+    return slice(first, first + wanted)

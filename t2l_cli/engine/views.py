@@ -22,6 +22,7 @@ from kornia.geometry.transform import get_perspective_transform, homography_warp
 from torch import Tensor
 
 from t2l_cli.config import ViewConfig
+from t2l_cli.engine.runtime import bring
 
 OVERSAMPLING = 1.25  # the picture is first brought to this many view sizes: the bilinear warp then does not alias
 PLAIN_CROP = 0.8  # part of each side that a plain view's corner crop shows
@@ -81,8 +82,7 @@ def make_views(pictures: Tensor, params: ViewParams, size: tuple[int, int]) -> T
     pictures = _near(pictures, size)
     n, k = params.n_views, len(pictures)
     homography, colour, offset = (
-        part.to(pictures.device, pictures.dtype, non_blocking=True)
-        for part in (params.homography, params.colour, params.offset)
+        bring(part.to(pictures.dtype), pictures.device) for part in (params.homography, params.colour, params.offset)
     )
     # Outside the warp reads 0, so the picture is shifted by the fill value and back. The K pictures ride as channels.
     stack = (pictures - params.fill).reshape(1, 3 * k, *pictures.shape[-2:]).expand(n, -1, -1, -1)

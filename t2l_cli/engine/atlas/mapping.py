@@ -25,8 +25,7 @@ def sample(texture: Tensor, uv: Tensor) -> Tensor:
     """
     height, width = texture.shape[-2:]
     # grid_sample's coordinates: [-1, 1] from the outer edge of the first texel to that of the last
-    scale = uv.new_tensor([2 / width, 2 / height])
-    grid = (uv + 0.5) * scale - 1
+    grid = torch.stack([(uv[..., 0] + 0.5) * (2 / width) - 1, (uv[..., 1] + 0.5) * (2 / height) - 1], -1)
     return F.grid_sample(
         texture.expand(len(uv), -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=False
     )
