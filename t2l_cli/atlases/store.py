@@ -20,6 +20,7 @@ from torch import Tensor
 
 from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, ClipIdentity
 from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.media.atomic import default_mode
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.frames import atomic_folder
 from t2l_cli.media.output import check_place, save_layer
@@ -79,6 +80,7 @@ def _fill(atlas: Atlas, folder: Path) -> None:
         tensors[f"{name}.used"] = layer.used.contiguous()
         save_layer(folder / f"{name}.png", *texture_bytes(layer))
     save_file(tensors, folder / TENSORS)
+    (folder / TENSORS).chmod(default_mode())  # safetensors would let nobody else read it
     record = {
         "format": FORMAT,
         "version": VERSION,

@@ -76,6 +76,11 @@ def _mode(target: Path) -> int:
     """Permissions of the finished file: those of the file it replaces, else the user's default."""
     with contextlib.suppress(OSError):
         return target.stat().st_mode & 0o777
+    return default_mode()
+
+
+def default_mode() -> int:
+    """Permissions of a new file as the user wants them."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

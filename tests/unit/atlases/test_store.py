@@ -75,6 +75,10 @@ def test_the_record_says_what_it_is(atlas: Atlas, folder: Path) -> None:
     assert record["sizes"]["background"] == {"width": atlas.background.size[1], "height": atlas.background.size[0]}
 
 
+def test_whoever_may_read_the_pictures_may_read_the_rest(folder: Path) -> None:
+    assert len({(folder / name).stat().st_mode for name in ("foreground.png", "atlas.safetensors", "atlas.json")}) == 1
+
+
 def test_what_an_atlas_folder_is(folder: Path, tmp_path: Path) -> None:
     assert is_atlas_folder(folder)
     assert is_atlas_folder(str(folder))
