@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2l_cli.engine.atlas.dis import FLOW_WIDTH, dis, matched
 from t2l_cli.errors import RequestError
 
-FLOW_WIDTH = 384  # px: DIS misses what is finer on smaller pictures, so they are enlarged to at least this
+GOOD = 0.95  # of the pixels that come back: no better flow is looked for
 AGREE = 1.0  # px that there and back may miss the start by
 
 T = TypeVar("T")
@@ -72,21 +73,6 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
     return out * flow.new_tensor([size[1] / w, size[0] / h])[None, :, None, None]
 
 
-def dis(a: Tensor, b: Tensor) -> Tensor:
-    """OpenCV's DIS flow from ``a`` to ``b``, (3, h, w) uint8 each: (2, h, w) float32 px."""
-    h, w = a.shape[-2:]
-    up = max(1, math.ceil(FLOW_WIDTH / w - 0.25))
-    greys = []
-    for frame in (a, b):
-        grey = cv2.cvtColor(frame.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
-        greys.append(cv2.resize(grey, (w * up, h * up), interpolation=cv2.INTER_CUBIC) if up > 1 else grey)
-    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    field = method.calc(greys[0], greys[1], np.zeros((h * up, w * up, 2), np.float32))
-    if up > 1:
-        field = cv2.resize(field, (w, h), interpolation=cv2.INTER_AREA) / up
-    return torch.from_numpy(np.ascontiguousarray(field)).permute(2, 0, 1).contiguous()
-
-
 def flow_size(size: tuple[int, int], working: tuple[int, int]) -> tuple[int, int]:
     """(h, w) at which a clip of ``size`` is looked at for flow: the working size, or finer where that is too small."""
     scale = min(1.0, max(working[1], FLOW_WIDTH) / size[1])
@@ -95,7 +81,6 @@ def flow_size(size: tuple[int, int], working: tuple[int, int]) -> tuple[int, int
 
 def estimate(frames: Tensor, size: tuple[int, int], function: FlowFunction | None = None) -> Work[Flow]:
     """The flow of ``frames`` (T, 3, H, W) uint8 in px of frames of ``size``; yields (i, n) after every pair."""
-    function = function or dis
     seen = flow_size((frames.shape[-2], frames.shape[-1]), size)
     n = len(frames) - 1
     there: list[Tensor] = []
@@ -103,12 +88,32 @@ def estimate(frames: Tensor, size: tuple[int, int], function: FlowFunction | Non
     before = reduce_frame(frames[0], seen)
     for t in range(n):
         after = reduce_frame(frames[t + 1], seen)
-        for into, a, b in ((there, before, after), (back, after, before)):
-            into.append(resize_flow(function(a, b).float().cpu()[None], size)[0])
+        pair = _both_ways(before, after) if function is None else (function(before, after), function(after, before))
+        for into, flow in zip((there, back), pair, strict=True):
+            into.append(resize_flow(flow.float().cpu()[None], size)[0])
         before = after
         yield t + 1, n
     forward, backward = torch.stack(there), torch.stack(back)
     return Flow(forward, backward, agreement(forward, backward), agreement(backward, forward))
+
+
+def _both_ways(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """DIS from ``a`` to ``b`` and back; where the two disagree in places, from matched points, if that is better."""
+    plain = (dis(a, b), dis(b, a))
+    share = _shared(plain)
+    if share > GOOD:
+        return plain
+    starts = matched(a, b)
+    if starts is None:
+        return plain
+    guided = (dis(a, b, starts[0]), dis(b, a, starts[1]))
+    return guided if _shared(guided) > share else plain
+
+
+def _shared(pair: tuple[Tensor, Tensor]) -> float:
+    """The part of both frames whose pixels come back to where they started."""
+    ahead, back = pair[0][None], pair[1][None]
+    return (agreement(ahead, back).float().mean() + agreement(back, ahead).float().mean()).item() / 2
 
 
 def reduce_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:

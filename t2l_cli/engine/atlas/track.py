@@ -26,7 +26,7 @@ def object_path(flow: Flow, masks: Tensor, frames: Tensor) -> Array:
 
     masks: (T, h, w) bool. frames: (T, 3, h, w) uint8, of the flow's size. Frames without foreground follow the nearest
     that has some. Where the object is out of sight, or all but, the chain is cut: an object that comes back is
-    recognised by its looks (SIFT), else put where its centre was.
+    recognised by its looks (SIFT), else put where its centre was; between neighbours, where its colours fit.
     """
     areas = masks.float().sum((1, 2)).numpy()
     seen = np.flatnonzero(areas >= max(1.0, SEEN * areas.max()))
@@ -58,11 +58,16 @@ def _stays(areas: npt.NDArray[np.float32], masks: Tensor) -> list[npt.NDArray[np
 
 
 def _support(motion: Array, flow: Flow, mask: Tensor, t: int) -> float:
-    """Part of the object in frame ``t`` that moves along a flow to be trusted and as ``motion`` says."""
+    """Part of the object in frame ``t`` that moves along a flow to be trusted and as ``motion`` says.
+
+    Only what ``motion`` leaves in the frame counts: the rest cannot have a flow.
+    """
     points = pixel_centres(flow.size)
-    told = apply(torch.from_numpy(motion[None]).float(), points)[0] - points
-    agree = (flow.forward[t].permute(1, 2, 0) - told).norm(dim=-1) < 2.0
-    return float((agree & flow.forward_ok[t] & mask).sum() / mask.sum())
+    there = apply(torch.from_numpy(motion[None]).float(), points)[0]
+    agree = (flow.forward[t].permute(1, 2, 0) - (there - points)).norm(dim=-1) < 2.0
+    limit = torch.tensor([flow.size[1] - 1, flow.size[0] - 1])
+    stays = mask & ((there >= 0) & (there <= limit)).all(-1)
+    return float((agree & flow.forward_ok[t] & stays).sum() / stays.sum().clamp(min=1))
 
 
 def _centre(mask: Tensor) -> npt.NDArray[np.float64]:
@@ -90,8 +95,24 @@ def _link(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
             if rows is not None and inliers.sum() >= LINK_MATCHES:
                 matrix = np.vstack([rows, [0.0, 0.0, 1.0]])
     if matrix is None or not 0.3 < np.linalg.det(matrix) ** 0.5 < 3:
-        return _shift(_centre(masks[a]), _centre(masks[b]))
+        return _slid(frames, masks, a, b) if abs(a - b) == 1 else _shift(_centre(masks[a]), _centre(masks[b]))
     return matrix
+
+
+def _slid(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
+    """The shift of the object between two neighbouring frames at which its colours differ least.
+
+    Its centre would mislead where the frame's border cuts it off: what is seen of it less is looked for in the other.
+    """
+    small, large = sorted((a, b), key=lambda t: int(masks[t].sum()))
+    rows, columns = masks[small].any(1).nonzero()[:, 0], masks[small].any(0).nonzero()[:, 0]
+    box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    part = frames[small][:, box[0], box[1]].permute(1, 2, 0).contiguous().numpy()
+    own = masks[small][box].to(torch.uint8).numpy()
+    whole = frames[large].permute(1, 2, 0).contiguous().numpy()
+    _, _, (x, y), _ = cv2.minMaxLoc(cv2.matchTemplate(whole, part, cv2.TM_SQDIFF, mask=own))
+    there = np.array([x - int(columns[0]), y - int(rows[0])], np.float64)
+    return _shift(np.zeros(2), there if large == b else -there)
 
 
 def _view(frame: Tensor, mask: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:

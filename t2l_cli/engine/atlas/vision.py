@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.flow import FLOW_WIDTH, Flow, FlowFunction, Work, resize_flow
+from t2l_cli.engine.atlas.dis import FLOW_WIDTH
+from t2l_cli.engine.atlas.flow import Flow, FlowFunction, Work, resize_flow
 from t2l_cli.engine.atlas.motion import over_time
 from t2l_cli.engine.runtime import memory_guard
 

@@ -1,0 +1,82 @@
+"""OpenCV's DIS flow, from rest or from matched points: alone it loses what moves by more than a few px a frame."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+FLOW_WIDTH = 384  # px: DIS misses what is finer on smaller pictures, so they are enlarged to at least this
+RATIO = 0.8  # Lowe's test: the best match is so much nearer than the second
+LEAST_MATCHES = 8  # fewer tell nothing
+
+Float = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+
+def dis(a: Tensor, b: Tensor, start: Tensor | None = None) -> Tensor:
+    """The flow from ``a`` to ``b``, (3, h, w) uint8 each: (2, h, w) float32 px. ``start``: a guess, as the result."""
+    (first, second), up = _enlarged(a, b)
+    if start is None:
+        guess = np.zeros((*first.shape, 2), np.float32)
+    else:
+        size = (first.shape[1], first.shape[0])
+        guess = cv2.resize(start.permute(1, 2, 0).contiguous().numpy(), size, interpolation=cv2.INTER_NEAREST) * up
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    field = method.calc(first, second, np.ascontiguousarray(guess, np.float32))
+    if up > 1:
+        field = cv2.resize(field, (a.shape[-1], a.shape[-2]), interpolation=cv2.INTER_AREA) / up
+    return torch.from_numpy(np.ascontiguousarray(field)).permute(2, 0, 1).contiguous()
+
+
+def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Guesses of the flow from ``a`` to ``b`` and back, (2, h, w) px: everywhere that of the nearest SIFT match.
+
+    None where the frames have too few points in common.
+    """
+    (first, second), up = _enlarged(a, b)
+    sift = cv2.SIFT.create(contrastThreshold=0.01)
+    (points, features), (others, targets) = (sift.detectAndCompute(grey, None) for grey in (first, second))
+    if features is None or targets is None or min(len(features), len(targets)) < LEAST_MATCHES:
+        return None
+    there, back = _clear(features, targets), _clear(targets, features)
+    pairs = [(i, j) for i, j in there.items() if back.get(j) == i]
+    if len(pairs) < LEAST_MATCHES:
+        return None
+    start = np.array([points[i].pt for i, _ in pairs], np.float32) / up
+    end = np.array([others[j].pt for _, j in pairs], np.float32) / up
+    size = (a.shape[-2], a.shape[-1])
+    return _nearest(start, end - start, size), _nearest(end, start - end, size)
+
+
+def _clear(features: Float, targets: Float) -> dict[int, int]:
+    """Of each feature the target that is its match, where no other one is nearly as good."""
+    found = (pair for pair in cv2.BFMatcher().knnMatch(features, targets, k=2) if len(pair) == 2)
+    return {one.queryIdx: one.trainIdx for one, other in found if one.distance < RATIO * other.distance}
+
+
+def _nearest(places: Float, values: Float, size: tuple[int, int]) -> Tensor:
+    """(2, h, w): at every pixel the value (N, 2) of the nearest of ``places`` (N, 2)."""
+    at = np.clip(places.round().astype(int), 0, [size[1] - 1, size[0] - 1])
+    holes = np.ones(size, np.uint8)
+    holes[at[:, 1], at[:, 0]] = 0
+    _, labels = cv2.distanceTransformWithLabels(holes, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    table = np.zeros((int(labels.max()) + 1, 2), np.float32)
+    table[labels[at[:, 1], at[:, 0]]] = values
+    return torch.from_numpy(table[labels]).permute(2, 0, 1).contiguous()
+
+
+def _enlarged(a: Tensor, b: Tensor) -> tuple[tuple[Bytes, Bytes], int]:
+    """Both frames in grey, and how many times they were enlarged."""
+    h, w = a.shape[-2:]
+    up = max(1, math.ceil(FLOW_WIDTH / w - 0.25))
+    greys = []
+    for frame in (a, b):
+        grey = cv2.cvtColor(frame.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
+        large = cv2.resize(grey, (w * up, h * up), interpolation=cv2.INTER_CUBIC) if up > 1 else grey
+        greys.append(np.asarray(large, np.uint8))
+    return (greys[0], greys[1]), up
