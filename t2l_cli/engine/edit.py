@@ -193,11 +193,12 @@ class _Run:
         clip, device = self._edit.clip, self._edit.runtime.device
         if not ran_out_of_memory(error):
             return stop_compiling(error)
-        at_once = clip.at_once or 2 * self._edit.config.views.n_views
+        views = 2 * self._edit.config.views.n_views
+        at_once = min(clip.at_once or views, views)
         if at_once == 1:
             return None
         clip.at_once = max(1, at_once // FEWER)
-        return f"{device} ran out of memory: CLIP keeps {clip.at_once} views at a time, with the same result"
+        return f"{device} ran out of memory: CLIP keeps {clip.at_once} of {views} views at a time, with the same result"
 
 
 def training_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:

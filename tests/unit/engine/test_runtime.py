@@ -33,3 +33,8 @@ def test_unknown_devices_are_refused(device: str) -> None:
 def test_bf16_on_a_cpu_is_refused() -> None:
     with pytest.raises(RequestError, match="bf16"):
         resolve("cpu", "bf16")
+
+
+def test_compilation_is_for_cuda_alone() -> None:
+    runtime = resolve("cpu", compiler="inductor")
+    assert (runtime.compiler, runtime.multiple) == ("", 1)
