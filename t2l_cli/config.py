@@ -179,13 +179,17 @@ class Preset:
     lr_decay: float
     tries: int
     try_steps: int
+    lr: float = 2.5e-3
     bootstrap: float = 10.0
     sparsity: float = 5e-2
 
 
-# draft: in few steps the paper's bootstrap would pin the opacity to a coarse map, and its sparsity thin the paint out.
+# draft: in few steps the paper's rate does not arrive, its bootstrap would pin the opacity to a coarse map, and its
+# sparsity thin the paint out (docs/mini.md has the figures).
 PRESETS: dict[str, Preset] = {
-    "draft": Preset(size=160, steps=60, n_views=8, lr_decay=0.98, tries=1, try_steps=15, bootstrap=3.0, sparsity=2e-2),
+    "draft": Preset(
+        size=130, steps=60, n_views=8, lr_decay=0.98, tries=1, try_steps=15, lr=8e-3, bootstrap=3.0, sparsity=2e-2
+    ),
     "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
     "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
 }
@@ -208,7 +212,7 @@ def with_preset(config: EditConfig, name: str, presets: Mapping[str, Preset] = P
         size=preset.size,
         tries=preset.tries,
         try_steps=preset.try_steps,
-        optim=dataclasses.replace(config.optim, steps=preset.steps, lr_decay=preset.lr_decay),
+        optim=dataclasses.replace(config.optim, steps=preset.steps, lr=preset.lr, lr_decay=preset.lr_decay),
         views=dataclasses.replace(config.views, n_views=preset.n_views),
         weights=dataclasses.replace(config.weights, bootstrap=preset.bootstrap, sparsity=preset.sparsity),
     )
