@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ FLOW_WIDTH = 384  # px: DIS misses what is finer on smaller pictures, so they ar
 RATIO = 0.8  # Lowe's test: the best match is so much nearer than the second
 LEAST_MATCHES = 8  # fewer tell nothing
 
-Float = npt.NDArray[np.float32]
+Numbers = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -53,13 +54,13 @@ def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
     return _nearest(start, end - start, size), _nearest(end, start - end, size)
 
 
-def _clear(features: Float, targets: Float) -> dict[int, int]:
+def _clear(features: Numbers, targets: Numbers) -> dict[int, int]:
     """Of each feature the target that is its match, where no other one is nearly as good."""
     found = (pair for pair in cv2.BFMatcher().knnMatch(features, targets, k=2) if len(pair) == 2)
     return {one.queryIdx: one.trainIdx for one, other in found if one.distance < RATIO * other.distance}
 
 
-def _nearest(places: Float, values: Float, size: tuple[int, int]) -> Tensor:
+def _nearest(places: Numbers, values: Numbers, size: tuple[int, int]) -> Tensor:
     """(2, h, w): at every pixel the value (N, 2) of the nearest of ``places`` (N, 2)."""
     at = np.clip(places.round().astype(int), 0, [size[1] - 1, size[0] - 1])
     holes = np.ones(size, np.uint8)
