@@ -209,7 +209,11 @@ def main() -> None:
             counts[case.textured] += good
             tiles.append(tile(case, after, good))
             verdict = "right" if good else "WRONG"
-            print(f"{i + 1:3} {case.prompt:24} {verdict}  {figures}  {time.perf_counter() - start:.0f} s", flush=True)
+            so_far = f"{counts[False]} + {counts[True]} right"
+            print(
+                f"{i + 1:3} {case.prompt:24} {verdict}  {figures}  {so_far}, {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
     print(f"colours: {counts[False]} of {args.colours}; textures: {counts[True]} of {args.textures}")
     if args.sheet:
         columns = 5
