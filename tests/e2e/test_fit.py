@@ -197,7 +197,7 @@ def test_a_truncated_file(t2l: Callable[..., Run], clip: Path, truth: TruthClip,
     refused(t2l("fit-atlas", "half.mp4", "-o", "atlas", *QUICK), "")
 
 
-def interrupted(clip: Path, *arguments: str, sure: str) -> subprocess.CompletedProcess[bytes]:
+def interrupted(*arguments: str, sure: str) -> subprocess.CompletedProcess[bytes]:
     """Run `t2l` and send it one SIGINT after a line on stderr begins with ``sure``."""
     process = subprocess.Popen(
         [*command(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
@@ -218,7 +218,7 @@ def test_ctrl_c_keeps_the_atlas_and_resume_ends_as_if_nothing_had_been(
     t2l: Callable[..., Run], clip: Path, tmp_path: Path
 ) -> None:
     fit = ("fit-atlas", str(clip), "--preset", "draft", "--visits", "150", "--threads", "1", "--device", "cpu")
-    first = interrupted(clip, *fit, "-o", "atlas", sure="fit 1 of")
+    first = interrupted(*fit, "-o", "atlas", sure="fit 1 of")
     assert first.returncode == 130, first.stderr
     assert lines(first.stdout) == ["atlas"]
     assert b"--resume goes on from here" in first.stderr
@@ -239,7 +239,7 @@ def test_ctrl_c_keeps_the_atlas_and_resume_ends_as_if_nothing_had_been(
 
 def test_an_interrupted_edit_goes_on_with_its_fit(t2l: Callable[..., Run], clip: Path, tmp_path: Path) -> None:
     edit = ["edit-video", str(clip), "red thing", "--clip", "mini", "--steps", "1", "--views", "1", "--size", "129"]
-    first = interrupted(clip, *edit, "-o", "out", sure="fit 1 of")
+    first = interrupted(*edit, "-o", "out", sure="fit 1 of")
     assert first.returncode == 130, first.stderr
     assert not (tmp_path / "out").exists()
     second = t2l(*edit, "-o", "out")

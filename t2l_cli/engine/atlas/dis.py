@@ -14,6 +14,7 @@ from torch import Tensor
 FLOW_WIDTH = 384  # px: DIS misses what is finer on smaller pictures, so they are enlarged to at least this
 RATIO = 0.8  # Lowe's test: the best match is so much nearer than the second
 LEAST_MATCHES = 8  # fewer tell nothing
+MOST_POINTS = 2000  # of a frame
 
 Numbers = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -40,7 +41,7 @@ def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
     None where the frames have too few points in common.
     """
     (first, second), up = _enlarged(a, b)
-    sift = cv2.SIFT.create(contrastThreshold=0.01)
+    sift = cv2.SIFT.create(MOST_POINTS, contrastThreshold=0.01)
     (points, features), (others, targets) = (sift.detectAndCompute(grey, None) for grey in (first, second))
     if features is None or targets is None or min(len(features), len(targets)) < LEAST_MATCHES:
         return None
