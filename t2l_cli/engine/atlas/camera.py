@@ -60,7 +60,8 @@ def region_motion(field: Tensor, own: Tensor, model: Model) -> Array | None:
     start = pixel_centres((own.shape[0], own.shape[1]))[own]
     end = start + field.permute(1, 2, 0)[own]
     step = max(1, len(start) // MOST_POINTS)
-    return _motion(start[::step].numpy(), end[::step].numpy(), model)
+    # OpenCV takes only arrays without gaps
+    return _motion(start[::step].contiguous().numpy(), end[::step].contiguous().numpy(), model)
 
 
 def _motion(start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], model: Model) -> Array | None:

@@ -66,6 +66,18 @@ def test_ignores_what_is_excluded_even_where_it_is_most() -> None:
     np.testing.assert_allclose(camera.corners(found.matrices, SIZE), camera.corners(relative(true, 1), SIZE), atol=0.3)
 
 
+@pytest.mark.parametrize("model", ["homography", "affine", "similarity"])
+def test_of_large_frames_some_points_are_enough(model: camera.Model) -> None:
+    size = (200, 300)
+    true = moving(2, tilt=0.0)
+    flow = flow_of(true, size)
+    assert size[0] * size[1] > 2 * camera.MOST_POINTS
+    (found,) = camera.pair_motions(flow, None, model)
+    assert found is not None
+    expected = np.linalg.inv(true[1]) @ true[0]
+    np.testing.assert_allclose(camera.corners(found[None], size), camera.corners(expected[None], size), atol=0.2)
+
+
 def test_a_frame_without_flow_counts_as_rest() -> None:
     flow = flow_of(moving(3))
     flow.forward_ok[:] = False
