@@ -55,8 +55,8 @@ class Clip:
         self.logit_scale = float(cast(Tensor, model.logit_scale).detach().float().exp())
         self._model = model.to(self.device).eval().requires_grad_(False)
         self._visual = visual.to(dtype=dtype)
-        self._before_last = _BeforeLastBlock(visual)
-        self.towers: tuple[nn.Module, ...] = (self._visual, self._before_last)
+        self._whole, self._before_last = _Whole(visual), _BeforeLastBlock(visual)
+        self.towers: tuple[nn.Module, ...] = (self._whole, self._before_last)
         self._tokenizer = tokenizer
         self.input_size: int = min(visual.image_size)
         self.patch_size: int = visual.patch_size[0]
@@ -85,9 +85,9 @@ class Clip:
         embed = partial(checkpoint, self._embed, use_reentrant=False, preserve_rng_state=False)
         return torch.cat([embed(part) for part in torch.split(pictures, self.at_once)])
 
-    def _embed(self, pictures: Tensor) -> Tensor:
+    def _embed(self, pictures: Tensor, tower: nn.Module | None = None) -> Tensor:
         pixels, grid = self._pixels(pictures)
-        features = self._run(self._visual, "positional_embedding", grid, pixels)
+        features = self._run(tower or self._whole, grid, pixels)
         return cast(Tensor, features[0] if isinstance(features, tuple) else features).float()
 
     def tokens(self, pictures: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Clip:
         The features of L_structure; differentiable. ``pictures``: (B, 3, h, w) in [0, 1].
         """
         pixels, grid = self._pixels(pictures)
-        tokens: Tensor = self._run(self._before_last, "visual.positional_embedding", grid, pixels)
+        tokens: Tensor = self._run(self._before_last, grid, pixels)
         return tokens.float()
 
     def relevancy(self, picture: Tensor, text: str | Sequence[str]) -> Tensor:
@@ -108,7 +108,7 @@ class Clip:
         """
         target = F.normalize(self.embed_texts([text] if isinstance(text, str) else text), dim=-1)
         with torch.enable_grad(), self._explicit_attention() as attentions:
-            embedding = self.embed_images(self.fit(picture.detach()))
+            embedding = self._embed(self.fit(picture.detach()), _Whole(self._visual))  # not the compiled one: hooked
             similarity = (F.normalize(embedding, dim=-1) @ target.T).mean()
             (attention,) = attentions  # (1, heads, N, N)
             (gradient,) = torch.autograd.grad(similarity, attention)
@@ -146,11 +146,11 @@ class Clip:
         pixels = (_resize(pictures, (height, width)) - self._mean) / self._std
         return pixels.to(self.dtype), (height // self.patch_size, width // self.patch_size)
 
-    def _run(self, module: nn.Module, name: str, grid: tuple[int, int], pixels: Tensor) -> Any:
-        """``module(pixels)`` with the position embeddings ``name`` interpolated to ``grid``."""
+    def _run(self, tower: nn.Module, grid: tuple[int, int], pixels: Tensor) -> Any:
+        """``tower(pixels)`` with the position embeddings interpolated to ``grid``."""
         if grid == tuple(self._visual.grid_size):
-            return module(pixels)
-        return functional_call(module, {name: self._position_embedding(grid)}, (pixels,))
+            return tower(pixels)
+        return functional_call(tower, {"visual.positional_embedding": self._position_embedding(grid)}, (pixels,))
 
     def _position_embedding(self, grid: tuple[int, int]) -> Tensor:
         """Position embeddings (1 + h*w, width), bicubic from the native grid, as in DINO (Caron et al. 2021)."""
@@ -197,8 +197,19 @@ class Clip:
             hook.remove()
 
 
+class _Whole(nn.Module):
+    """The image tower, as a module of its own for ``functional_call`` and for compiling."""
+
+    def __init__(self, visual: VisionTransformer) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, pixels: Tensor) -> Any:
+        return self.visual(pixels)
+
+
 class _BeforeLastBlock(nn.Module):
-    """The image tower up to its last block, as a module of its own for ``functional_call``."""
+    """The image tower up to its last block, likewise."""
 
     def __init__(self, visual: VisionTransformer) -> None:
         super().__init__()

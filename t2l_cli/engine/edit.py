@@ -55,7 +55,6 @@ class Edit(ABC):
         """Prepare the runs; ``runtime`` says where to train, by default on CLIP's device."""
         self.config, self.clip = config, clip
         self.runtime = runtime or resolve(str(clip.device))
-        self.runtime.compile(*clip.towers)
         self.objective = Objective(clip, config.weights)
         self.roi_chosen = config.roi is None
         self.tries: list[Try] = []
@@ -160,6 +159,7 @@ class Edit(ABC):
 
     def _counted(self, run: _Run, first: int, stop: int | None = None) -> Iterator[Step]:
         """The next steps of ``run``, up to its own step ``stop``, numbered within the whole work."""
+        self.runtime.compile(run.generator, *self.clip.towers)
         for step in itertools.islice(run.steps, stop):
             yield dataclasses.replace(step, i=first * self._try_steps + step.i, n=self.n_steps)
 
@@ -172,7 +172,6 @@ class _Run:
         self._random = torch.Generator().manual_seed(seed)
         self.generator = Generator(generator=self._random)
         self.generator.to(edit.runtime.device, memory_format=edit.runtime.memory_format)  # type: ignore[call-overload]  # stubs
-        edit.runtime.compile(self.generator)
         self.last_good = LastGood(self.generator)
         self.steps = optimise(
             self.generator,

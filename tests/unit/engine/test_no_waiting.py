@@ -1,4 +1,4 @@
-"""A step never waits for its device: it runs on "meta", a device whose values cannot be read, with all copies watched."""
+"""A step never waits for its device: it runs on "meta", where no value can be read, with all copies watched."""
 
 from __future__ import annotations
 
