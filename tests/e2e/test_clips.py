@@ -14,6 +14,8 @@ from PIL import Image
 from program import Bytes, Run, lines, pixels
 
 from t2l_cli.atlases.store import load_atlas, save_atlas
+from t2l_cli.engine.atlas.networks import NeuralAtlas
+from tests.lna import state_of, write_checkpoint
 from tests.truth import TruthClip, bilinear, make_truth
 
 FAST = ("--clip", "mini", "--offline", "--steps", "2", "--views", "1", "--size", "129", "--roi", "object")
@@ -140,6 +142,20 @@ def test_render_atlas_says_how_good_it_is(t2l: Callable[..., Run], frames: Path,
         p.name for p in (tmp_path / "pictures").iterdir()
     }
     assert load_atlas(tmp_path / "pictures").clip.first_frame is not None
+
+
+def test_a_checkpoint_is_rendered_and_painted_over(t2l: Callable[..., Run], frames: Path, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "lna", state_of(NeuralAtlas()), (8, 160, 96))
+    done = t2l("render-atlas", "lna", "-o", "pictures", "--resolution", "600", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["networks_psnr"] > 20
+    assert b"coordinates: step 8/8 (100 %)" in done.stderr
+    layer = np.full((*pixels(tmp_path / "pictures/background.png").shape[:2], 4), [0, 0, 255, 255], np.uint8)
+    Image.fromarray(layer).save(tmp_path / "blue.png")
+    done = t2l("composite", frames, "--atlas", "pictures", "--background", "blue.png", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert b"mapping back: step 8/8" in done.stderr
+    assert (read(tmp_path / "out")[..., 2].astype(int) - read(frames)[..., 2]).mean() > 40
 
 
 BAD = {
