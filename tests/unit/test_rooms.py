@@ -53,7 +53,7 @@ def test_a_room_keeps_to_its_neighbours(path: Path) -> None:
 @pytest.mark.parametrize("name", PURE)
 def test_the_mathematics_needs_torch_alone(name: str) -> None:
     foreign = {module.partition(".")[0] for module in imported(PACKAGE / name)}
-    assert foreign <= {"torch", "t2l_cli", "__future__", "math", "dataclasses", "collections", "typing"}
+    assert foreign <= {"torch", "t2l_cli", "__future__", "math", "dataclasses", "collections", "functools", "typing"}
 
 
 def test_the_mathematics_knows_no_files_and_no_video_or_picture() -> None:
