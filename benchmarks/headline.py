@@ -53,15 +53,16 @@ def main() -> None:
     torch.manual_seed(0)
     runtime = resolve(args.device, args.precision, args.compiler)
     device = runtime.device
-    plain = Runtime(device, torch.float32, torch.contiguous_format, check_every=1)
+    plain = Runtime(device, torch.float32, torch.contiguous_format, check_every=1, compiler="")
     rate = common.matmul_rate(device, runtime.dtype)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, CLIP {args.clip} in {runtime.dtype}, {args.steps} steps measured")
     print(f"matrix products in {runtime.dtype}: {rate / TERA:.2f} TFLOP/s\n")
     print("| job | way | a step | steps/s | whole job | TFLOP a step | TFLOP/s | of matmul | peak memory |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    clips = {way: common.clip_of(args.clip, True, way) for way in (runtime, plain)}
     for job, make, steps in _jobs(args):
-        ours, straight = _both(make, args, runtime, plain)
+        ours, straight = _both(lambda way, make=make: make(clips[way], way), runtime, plain, args.steps)  # type: ignore[misc]
         for way in (ours, straight):
             speed = way.flops / way.seconds
             print(
@@ -117,33 +118,32 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _both(make: Make, args: argparse.Namespace, runtime: Runtime, plain: Runtime) -> tuple[Way, Way]:
-    """Ours and the straight way, step by step in turns on the same draws."""
-    ways: list[tuple[str, Iterator[object], Callable[[], contextlib.AbstractContextManager[None]]]] = []
-    counted = []
-    for _ in range(2):  # to be timed, to be counted
-        edit = make(common.clip_of(args.clip, True, runtime), runtime)
-        straight = make(common.clip_of(args.clip, True, plain), plain)
-        ways = [("ours", iter(edit), contextlib.nullcontext), ("straight", common.straight_steps(straight), _float32)]
-        if not counted:
-            for _, steps, precision in ways:
-                with precision():
-                    next(steps)
-                    taken = itertools.islice(steps, args.steps)
-                    counted.append(common.flops(lambda taken=taken: list(taken)) / args.steps)  # type: ignore[misc]
+def _both(make: Callable[[Runtime], Edit], runtime: Runtime, plain: Runtime, n: int) -> tuple[Way, Way]:
+    """Ours and the straight way: ``n`` steps of each in turns, and the same ones again to count their operations."""
+    device = runtime.device
+
+    def begin() -> list[tuple[Iterator[object], Callable[[], contextlib.AbstractContextManager[None]]]]:
+        return [(iter(make(runtime)), contextlib.nullcontext), (common.straight_steps(make(plain)), _float32)]
+
+    flops = []
+    for steps, precision in begin():
+        with precision():
+            next(steps)
+            flops.append(common.flops(lambda steps=steps: list(itertools.islice(steps, n))) / n)  # type: ignore[misc]
     seconds, memory = [0.0, 0.0], [0.0, 0.0]
-    for i in range(args.steps + 1):
-        for k, (_, steps, precision) in enumerate(ways):
+    ways = begin()
+    for i in range(n + 1):
+        for k, (steps, precision) in enumerate(ways):
             with precision():
-                common.wait(runtime.device)
-                common.forget_peak(runtime.device)
+                common.wait(device)
+                common.forget_peak(device)
                 start = time.perf_counter()
                 next(steps)
-                common.wait(runtime.device)
-                seconds[k] += time.perf_counter() - start if i else 0.0
-                memory[k] = max(memory[k], common.peak_memory(runtime.device))
-    ours, straight_way = (Way(ways[k][0], seconds[k] / args.steps, counted[k], memory[k]) for k in (0, 1))
-    return ours, straight_way
+                common.wait(device)
+                seconds[k] += time.perf_counter() - start if i else 0.0  # the first one warms up
+                memory[k] = max(memory[k], common.peak_memory(device))
+    ours, straight = (Way(name, seconds[k] / n, flops[k], memory[k]) for k, name in enumerate(("ours", "straight")))
+    return ours, straight
 
 
 @contextlib.contextmanager

@@ -195,7 +195,15 @@ PRESETS: dict[str, Preset] = {
 }
 CLIP_PRESETS: dict[str, Preset] = {  # of one layer of a clip; a step sees four pictures
     "draft": Preset(
-        size=160, steps=100, n_views=8, lr_decay=0.985, tries=1, try_steps=15, bootstrap=3.0, sparsity=5e-4
+        size=160,
+        steps=100,
+        n_views=8,
+        lr_decay=0.985,
+        tries=1,
+        try_steps=15,
+        lr=8e-3,
+        bootstrap=3.0,
+        sparsity=5e-4,
     ),
     "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),
     "fine": Preset(size=768, steps=4000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),

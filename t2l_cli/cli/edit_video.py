@@ -106,6 +106,12 @@ TrySteps = Annotated[
         "--try-steps", field="try_steps", presets=CLIP_PRESETS, panel=o.ADVANCED, help="Length of one of the --tries."
     ),
 ]
+Lr = Annotated[
+    float | None,
+    o.preset_setting(
+        "--lr", field="lr", metavar="X", presets=CLIP_PRESETS, panel=o.ADVANCED, help="MADGRAD's learning rate."
+    ),
+]
 LrDecay = Annotated[
     float | None,
     o.preset_setting(
@@ -161,7 +167,7 @@ def edit_video(
     l1_weight: o.L1Weight = None,
     bootstrap_weight: o.BootstrapWeight = None,
     distance: o.Distance = None,
-    lr: o.Lr = None,
+    lr: Lr = None,
     lr_decay: LrDecay = None,
     lr_min: o.LrMin = None,
     weight_decay: o.WeightDecay = None,

@@ -167,7 +167,10 @@ BootstrapWeight = Annotated[
     ),
 ]
 Distance = Annotated[str | None, setting("--distance", metavar="spherical|cosine", help="D(x, y) of the text terms.")]
-Lr = Annotated[float | None, setting("--lr", metavar="X", help="MADGRAD's learning rate.")]
+Lr = Annotated[
+    float | None,
+    preset_setting("--lr", field="lr", metavar="X", panel=ADVANCED, help="MADGRAD's learning rate."),
+]
 LrDecay = Annotated[
     float | None,
     preset_setting(

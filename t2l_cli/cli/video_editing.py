@@ -79,6 +79,11 @@ def checked(flags: Mapping[str, Any]) -> VideoRequest:
     atlas = flags["atlas"] or (None if earlier.atlas is None else Path(earlier.atlas))
     if atlas is not None and not Path(atlas).exists():
         raise RequestError(f"there is no atlas {atlas}.")
+    for option in ("mask", "mask_class"):
+        if flags["atlas"] is not None and flags[option] is not None:
+            raise RequestError(
+                f"--{option.replace('_', '-')} helps to fit an atlas and does nothing beside --atlas: leave one out."
+            )
     weights = flags["clip_weights"] or earlier.clip_weights
     if weights is not None and not Path(weights).is_file():
         raise RequestError(f"there is no file {weights} for --clip-weights.")
