@@ -57,7 +57,7 @@ def main() -> None:
     rate = common.matmul_rate(device, runtime.dtype)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, CLIP {args.clip} in {runtime.dtype}, {args.steps} steps measured")
-    print(f"matrix products in {runtime.dtype}: {rate / TERA:.2f} TFLOP/s\n")
+    print(f"matrix products in {runtime.dtype}: {rate / TERA:.3g} TFLOP/s\n")
     print("| job | way | a step | steps/s | whole job | TFLOP a step | TFLOP/s | of matmul | peak memory |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     clips = {way: common.clip_of(args.clip, True, way) for way in (runtime, plain)}
@@ -67,7 +67,7 @@ def main() -> None:
             speed = way.flops / way.seconds
             print(
                 f"| {job} | {way.name} | {way.seconds:.3f} s | {1 / way.seconds:.2f} | {way.seconds * steps:.0f} s "
-                f"| {way.flops / TERA:.3f} | {speed / TERA:.2f} | {100 * speed / rate:.0f} % | {way.memory:.2f} GiB |"
+                f"| {way.flops / TERA:.3f} | {speed / TERA:.3g} | {100 * speed / rate:.0f} % | {way.memory:.2f} GiB |"
             )
         print(f"| {job} | ratio | {straight.seconds / ours.seconds:.2f} | | | | | | |")
 

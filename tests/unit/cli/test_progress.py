@@ -17,6 +17,7 @@ class FakeStep:
     i: int
     n: int
     stage: str = ""
+    note: str = ""
     total: float = 1.5
 
     @property
@@ -60,6 +61,12 @@ def test_a_pipe_gets_a_line_every_tenth(n: int, capsys: pytest.CaptureFixture[st
 def test_the_whole_time_is_estimated_once(capsys: pytest.CaptureFixture[str]) -> None:
     _tracked(Terminal(), 50)
     assert capsys.readouterr().err.count("for all 50 steps") == 1
+
+
+def test_what_a_step_has_to_say_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    steps: Any = (FakeStep(i, 2, note="less memory" if i else "") for i in range(2))
+    list(track(steps, Terminal()))
+    assert capsys.readouterr().err.count("note: less memory\n") == 1
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

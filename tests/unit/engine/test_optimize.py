@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from madgrad import MADGRAD
 from torch import Tensor, nn
 
 from t2l_cli.config import OptimConfig
@@ -103,3 +104,49 @@ def test_out_of_device_memory_says_what_to_turn() -> None:
 
     with pytest.raises(DeviceMemoryError, match=r"--size.*--views.*--preset"):
         next(optimise(Point(), closure, OptimConfig()))
+
+
+class Mixed(nn.Module):
+    """Parameters of several shapes, one of them in channels_last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(0)
+        kernel = torch.randn(4, 3, 3, 3, generator=random).contiguous(memory_format=torch.channels_last)
+        self.kernel, self.scale = nn.Parameter(kernel), nn.Parameter(torch.randn(5, generator=random))
+
+    def loss(self, i: int) -> Tensor:
+        return (self.kernel - 0.3 * i).square().sum() + (self.scale * (i + 1)).sin().sum()
+
+
+def test_one_tensor_of_parameters_trains_like_each_by_itself() -> None:
+    config = OptimConfig(steps=5)
+    flat, plain = Mixed(), Mixed()
+    optimizer = MADGRAD(
+        plain.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )  # fmt: skip
+    for _ in optimise(plain, lambda i: Losses({"d": plain.loss(i)}), config, optimizer=optimizer):
+        pass
+    list(optimise(flat, lambda i: Losses({"d": flat.loss(i)}), config))
+    for one, other in zip(flat.parameters(), plain.parameters(), strict=True):
+        assert one.stride() == other.stride()
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
+    assert not torch.equal(flat.scale, Mixed().scale)
+
+
+def test_a_step_that_failed_is_repeated_where_that_can_be_made_possible() -> None:
+    point, calls = Point(), []
+
+    def closure(i: int) -> Losses:
+        calls.append(i)
+        if i == 1 and calls.count(1) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Losses({"d": point.distance()})
+
+    config = OptimConfig(steps=3)
+    steps = list(optimise(point, closure, config, recover=lambda error: f"smaller {calls.count(1)}"))
+    assert calls == [0, 1, 1, 1, 2]
+    assert [step.note for step in steps] == ["", "smaller 2", ""]
+    calls.clear()
+    with pytest.raises(DeviceMemoryError):
+        list(optimise(Point(), closure, config, recover=lambda error: None))
