@@ -36,7 +36,7 @@ class Cardboard:
     def __init__(self, n: int = 10, until: int | None = None) -> None:
         self.n, self.until = n, until
         self.config = EditConfig(("red",))
-        self.runtime = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32)
+        self.runtime = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, check_every=1)
         self.texts = SimpleNamespace(prompts=("red",), layer_texts=("red",))
         self.roi, self.roi_chosen, self.tries, self.seed, self.size = None, True, [], 0, (HEIGHT, WIDTH)
 
