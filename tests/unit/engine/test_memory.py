@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2l_cli.config import EditConfig, LossWeights, OptimConfig, ViewConfig
 from t2l_cli.engine import edit as edits
@@ -56,11 +56,11 @@ def crowded(clip: Clip, monkeypatch: pytest.MonkeyPatch, room: int) -> list[int]
     tried: list[int] = []
     plain = clip._embed
 
-    def embed(pictures: Tensor) -> Tensor:
+    def embed(pictures: Tensor, *tower: nn.Module) -> Tensor:
         tried.append(len(pictures))
         if len(pictures) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return plain(pictures)
+        return plain(pictures, *tower)
 
     monkeypatch.setattr(clip, "_embed", embed)
     monkeypatch.setattr(edits, "Generator", functools.partial(Generator, channels=8))
