@@ -89,7 +89,7 @@ class StraightObjective(Objective):
 def straight_steps(edit: Edit) -> Iterator[dict[str, float]]:
     """``edit``'s training in the straight way: parameter by parameter, and every loss is read at every step."""
     edit.objective = StraightObjective(edit.clip, edit.config.weights)
-    config, random = edit.config.optim, torch.Generator().manual_seed(edit.config.seed)
+    config, random = edit.config.optim, edit._run._random  # the stream that ours draws from, for the same draws
     optimizer = MADGRAD(
         edit.generator.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
