@@ -201,6 +201,7 @@ CLIP_PRESETS: dict[str, Preset] = {  # of one layer of a clip; a step sees four 
         lr_decay=0.985,
         tries=1,
         try_steps=15,
+        lr=8e-3,
         bootstrap=3.0,
         sparsity=5e-4,
     ),

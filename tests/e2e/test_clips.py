@@ -203,7 +203,7 @@ def _one_line(done: Run, message: str) -> None:
 def test_the_foreground_takes_the_colour_in_every_frame_without_flicker(
     t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path
 ) -> None:
-    quick = ("--clip", "mini", "--offline", "--preset", "draft", "--size", "129", "--steps", "40", "--views", "4")
+    quick = ("--clip", "mini", "--offline", "--preset", "draft", "--size", "129", "--steps", "60", "--views", "4")
     done = t2l("edit-video", frames, "red object", "--roi", "object", "--atlas", atlas, *quick, "-o", "out")
     assert done.returncode == 0, done.stderr
     out = read(tmp_path / "out").astype(float)
