@@ -46,8 +46,8 @@ def test_a_quick_answer_imports_nothing_heavy(asked: str) -> None:
 
 @pytest.mark.parametrize("asked", ["--version", "--help"])
 def test_a_quick_answer_is_quick(asked: str) -> None:
-    # Processor time, the best of five: what else this machine does at the moment is not the program's fault.
-    assert min(_processor_seconds(asked) for _ in range(5)) < LIMIT
+    # Processor time, the best of twelve: what else this machine does at the moment is not the program's fault.
+    assert min(_processor_seconds(asked) for _ in range(12)) < LIMIT
 
 
 def _processor_seconds(asked: str) -> float:
