@@ -27,6 +27,7 @@ from t2l_cli.engine.losses import (
     structure_loss,
 )
 from t2l_cli.engine.objective import Example, Objective
+from t2l_cli.engine.optimize import learning_rate
 from t2l_cli.engine.runtime import Runtime
 from t2l_cli.engine.views import make_views
 from t2l_cli.weights.loading import load_clip
@@ -94,7 +95,7 @@ def straight_steps(edit: Edit) -> Iterator[dict[str, float]]:
         edit.generator.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
     for i in range(config.steps):
-        optimizer.param_groups[0]["lr"] = max(config.lr * config.lr_decay**i, config.lr_min)
+        optimizer.param_groups[0]["lr"] = learning_rate(config, i)
         optimizer.zero_grad()
         losses = edit.losses(edit.generator, random, i)
         losses.total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

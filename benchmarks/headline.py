@@ -62,7 +62,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     clips = {way: common.clip_of(args.clip, True, way) for way in (runtime, plain)}
     for job, make, steps in _jobs(args):
-        ours, straight = _both(lambda way, make=make: make(clips[way], way), runtime, plain, args.steps)  # type: ignore[misc]
+        ours, straight = _both(lambda way, make=make: make(clips[way], way), runtime, plain, args.steps)
         for way in (ours, straight):
             speed = way.flops / way.seconds
             print(
@@ -129,7 +129,7 @@ def _both(make: Callable[[Runtime], Edit], runtime: Runtime, plain: Runtime, n: 
     for steps, precision in begin():
         with precision():
             next(steps)
-            flops.append(common.flops(lambda steps=steps: list(itertools.islice(steps, n))) / n)  # type: ignore[misc]
+            flops.append(common.flops(lambda steps=steps: list(itertools.islice(steps, n))) / n)
     seconds, memory = [0.0, 0.0], [0.0, 0.0]
     ways = begin()
     for i in range(n + 1):

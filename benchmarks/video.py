@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from common import peak_memory
 
 from t2l_cli import mini
 from t2l_cli.config import OptimConfig, layer_config
@@ -53,7 +53,7 @@ class Cost(NamedTuple):
 
 def memory() -> str:
     """The most that the process has held so far."""
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
+    return f"{peak_memory(torch.device('cpu')):.1f} GiB"
 
 
 def synthetic(size: tuple[int, int], frames: int, texels: int) -> tuple[Atlas, torch.Tensor]:
