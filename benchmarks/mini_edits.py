@@ -34,7 +34,7 @@ from t2l_cli.mini.scenes import draw
 from t2l_cli.mini.shapes import SIDE, ShapeBank
 from t2l_cli.mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
 
-PX = PRESETS["draft"].size  # nearly the smallest picture that the generator takes
+PX = 130  # nearly the smallest picture that the generator takes: eighty edits are to finish within the hour
 CALM = 8 / 255  # mean change of the rest that is still called unchanged
 DRAWN_AT_ONCE = 4  # scenes, of which the first that will do is taken
 NEW_SHAPES = ("mushroom", "bottle", "pear", "hat")  # words and silhouettes that training never used

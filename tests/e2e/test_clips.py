@@ -203,14 +203,14 @@ def _one_line(done: Run, message: str) -> None:
 def test_the_foreground_takes_the_colour_in_every_frame_without_flicker(
     t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path
 ) -> None:
-    quick = ("--clip", "mini", "--offline", "--preset", "draft", "--size", "129", "--steps", "60", "--views", "4")
+    quick = ("--clip", "mini", "--offline", "--preset", "draft", "--size", "129", "--steps", "40", "--views", "4")
     done = t2l("edit-video", frames, "red object", "--roi", "object", "--atlas", atlas, *quick, "-o", "out")
     assert done.returncode == 0, done.stderr
     out = read(tmp_path / "out").astype(float)
     red = np.array([205.0, 35, 35])
     for t, (before, after) in enumerate(zip(truth.frames.astype(float), out, strict=True)):
         inside, outside = truth.alpha[t] > 0.99, truth.alpha[t] == 0
-        assert np.linalg.norm(after[inside].mean(0) - red) < 0.8 * np.linalg.norm(before[inside].mean(0) - red)
+        assert np.linalg.norm(after[inside].mean(0) - red) < 0.75 * np.linalg.norm(before[inside].mean(0) - red)
         assert np.array_equal(after[outside], before[outside])
     assert flicker(out, truth) < 1.1 * flicker(truth.frames.astype(float), truth)
 
