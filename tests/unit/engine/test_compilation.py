@@ -24,7 +24,10 @@ CONFIG = EditConfig(("red ball",), roi="ball", size=192, optim=OptimConfig(steps
 def fresh_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(edits, "Generator", functools.partial(Generator, channels=4))
     torch.compiler.reset()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order, whatever the compiler makes of the graph
     yield
+    torch.set_num_threads(threads)
     torch.compiler.set_stance("default")
     torch.compiler.reset()
 
