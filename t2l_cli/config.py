@@ -184,11 +184,11 @@ class Preset:
     sparsity: float = 5e-2
 
 
-# draft: in few steps the paper's rate does not arrive, its bootstrap would pin the opacity to a coarse map, and its
-# sparsity thin the paint out (docs/mini.md has the figures).
+# draft: in few steps the paper's rate does not arrive, its bootstrap would pin the opacity to a coarse map for most of
+# the run, and its sparsity thin the paint out (docs/mini.md has the figures).
 PRESETS: dict[str, Preset] = {
     "draft": Preset(
-        size=160, steps=60, n_views=8, lr_decay=0.98, tries=1, try_steps=15, lr=8e-3, bootstrap=3.0, sparsity=2e-2
+        size=160, steps=60, n_views=8, lr_decay=0.98, tries=1, try_steps=15, lr=8e-3, bootstrap=0.0, sparsity=2e-2
     ),
     "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
     "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
@@ -201,7 +201,7 @@ CLIP_PRESETS: dict[str, Preset] = {  # of one layer of a clip; a step sees four 
         lr_decay=0.985,
         tries=1,
         try_steps=15,
-        bootstrap=3.0,
+        bootstrap=0.0,
         sparsity=5e-4,
     ),
     "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+# One thread each, for xdist runs a process on every core; with it, results do not hang on how many cores there are.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,19 @@ def check_atlas_output(path: str | Path, overwrite: bool) -> None:
         )
 
 
-def save_atlas(atlas: Atlas, folder: str | Path, overwrite: bool = False) -> None:
-    """Write ``folder``, whole or not at all; OutputError where that fails, RequestError as ``check_atlas_output``."""
+def save_atlas(
+    atlas: Atlas, folder: str | Path, overwrite: bool = False, beside: Callable[[Path], None] | None = None
+) -> None:
+    """Write ``folder``, whole or not at all; OutputError where that fails, RequestError as ``check_atlas_output``.
+
+    ``beside``: writes what else is to lie in the folder, whose place until all is there it is given.
+    """
     check_atlas_output(folder, overwrite)
     try:
         with atomic_folder(Path(folder), overwrite) as work:
             _fill(atlas, work)
+            if beside:
+                beside(work)
     except SafetensorError as error:
         raise OutputError(f"could not write {shown(folder)}: {error}.") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,7 @@ def render(
             record["networks_psnr"] = atlas.origin["networks_psnr"]
             terminal.note(f"the pictures hold the networks' own clip with a PSNR of {record['networks_psnr']:.1f} dB")
             terminal.note(f"taken to be of {atlas.clip.frames} frames; --clip-file checks that, and how well it fits")
-        save_atlas(atlas, output, overwrite)
-        previews(atlas, output, terminal)
+        save_atlas(atlas, output, overwrite, beside=partial(previews, atlas, terminal))
     terminal.result([output], record)
 
 
@@ -73,7 +73,7 @@ def round_trip(atlas: Atlas, excerpt: Excerpt, terminal: Terminal) -> float:
     return round(sum(figures) / len(figures), 2)
 
 
-def previews(atlas: Atlas, folder: Path, terminal: Terminal) -> None:
+def previews(atlas: Atlas, terminal: Terminal, folder: Path) -> None:
     """Write alpha.png, the opacity of the middle frame, and checkerboard.mp4 into ``folder``."""
     from fractions import Fraction
 
@@ -113,8 +113,7 @@ def fit(request: FitRequest, terminal: Terminal) -> None:
         before = state.load() if request.resume else None
         work = fitting(excerpt, request, terminal, interruption, state, before)
         atlas, quality = work.result(), work.quality()
-        save_atlas(atlas, request.output, again)
-        previews(atlas, request.output, terminal)
+        save_atlas(atlas, request.output, again, beside=partial(previews, atlas, terminal))
         record = {
             "command": "fit-atlas",
             "source": str(request.clip.absolute()),

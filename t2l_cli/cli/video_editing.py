@@ -26,6 +26,7 @@ from t2l_cli.config import CLIP_PRESETS, EditConfig, layer_config
 from t2l_cli.errors import DivergedError, RequestError
 from t2l_cli.media.encode import ClipWriter, Codec, check_clip_output
 from t2l_cli.media.output import check_output, save_layer
+from t2l_cli.media.paths import shown
 
 if TYPE_CHECKING:
     from t2l_cli.engine.atlas.model import Atlas, LayerName
@@ -80,9 +81,10 @@ def checked(flags: Mapping[str, Any]) -> VideoRequest:
     if atlas is not None and not Path(atlas).exists():
         raise RequestError(f"there is no atlas {atlas}.")
     for option in ("mask", "mask_class"):
-        if flags["atlas"] is not None and flags[option] is not None:
+        if atlas is not None and flags[option] is not None:
+            name = "--atlas" if flags["atlas"] is not None else f"the atlas of --config, {shown(atlas)}"
             raise RequestError(
-                f"--{option.replace('_', '-')} helps to fit an atlas and does nothing beside --atlas: leave one out."
+                f"--{option.replace('_', '-')} helps to fit an atlas and does nothing beside {name}: leave one out."
             )
     weights = flags["clip_weights"] or earlier.clip_weights
     if weights is not None and not Path(weights).is_file():

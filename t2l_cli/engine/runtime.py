@@ -119,7 +119,8 @@ def memory_guard(device: torch.device) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(
-            f"{device} ran out of memory{_memory(device)}.\nTry a smaller --size, fewer --views or --preset draft."
+            f"{device} ran out of memory{_memory(device)}.\n"
+            "Try a smaller --size, fewer --views, --preset draft, whichever this command has, or --device cpu."
         ) from error
 
 

@@ -92,6 +92,8 @@ def _probe_file(path: Path) -> ClipInfo:
             damaged += shot.picture.is_corrupt
         if damaged:
             notes += (f"{damaged} of {count} frames are damaged and read as well as the decoder could",)
+        if count < stream.frames:
+            notes += (f"{count} frames could be read of the {stream.frames} in its index: the file may be cut short",)
         time_base = stream.time_base or 1 / DEFAULT_RATE
         audio = bool(container.streams.audio)
         return ClipInfo(path, width, height, count, track_rate(stream), time_base, audio, (), notes)

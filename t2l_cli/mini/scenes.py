@@ -45,7 +45,7 @@ class Twins:
     ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects;
     ``backgrounds`` (N, 2) colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the
     patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1];
-    ``mixture`` (N - 2B,) PATCHY, EVEN or BESIDE.
+    ``mixture`` (N - 2B,) PATCHY, EVEN or BESIDE; ``amount`` (N - 2B,) the part of the region that has the change.
     """
 
     images: Tensor
@@ -55,6 +55,7 @@ class Twins:
     change: Tensor
     subject: Tensor
     mixture: Tensor
+    amount: Tensor
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,8 @@ def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float
     mixed = torch.where(beside, before[:m].lerp(elsewhere, astray), before[:m].lerp(after[:m], weight))
     region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
     amount = (weight * region).sum((1, 2, 3)) / region.sum((1, 2, 3)).clamp(min=1)
-    claims.append(_mixed_claims(claims[0], claims[1], change[:m], torch.where(kind == BESIDE, 0.0, amount)))
+    amount = torch.where(kind == BESIDE, 0.0, amount)
+    claims.append(_mixed_claims(claims[0], claims[1], change[:m], amount))
     claims[2][1][kind == BESIDE] = NO_CLAIM  # the background is no longer what it was
     # development
     look = finish(dice, n, canvas.px)
@@ -261,7 +263,7 @@ def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float
     owners = _owners(stage, spots)
     patches = _patches(torch.cat([_owners(earlier, spots), owners, owners[:m]]), things, backgrounds)
     masks = (subject * ~stage.outside)[:, 0]
-    return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]), kind)
+    return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]), kind, amount)
 
 
 def _mixed_claims(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from t2l_cli.engine.prompts import TEMPLATES
@@ -41,6 +42,16 @@ class Student(nn.Module):
         self.direction_scale = nn.Parameter(torch.tensor(2.3))
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+
+    @classmethod
+    def of(cls, trained: CLIP) -> Student:
+        """A student that has learnt what ``trained`` knows; its heads know nothing."""
+        student = cls()
+        state = trained.state_dict()
+        with torch.no_grad():
+            student.rows.weight[1:] = state.pop("token_embedding.weight")[student.token_ids]
+        student.clip.load_state_dict(state, strict=False)
+        return student
 
     def see(self, images: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
         """Embeddings (N, D) and patch features (N, P, W) of pictures; ``keep`` (N, P) are the patches shown."""

@@ -1,8 +1,12 @@
 """Train mini:  python -m t2l_cli.mini.train --steps 2000 --seed 1 --out mini.safetensors
 
-Three losses. Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
+and refine what that gave:  ... --start mini.safetensors --steps 400 --seed 2 --lr 5e-4 --out refined.safetensors
+
+Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
-which is what an edit descends on. Heads, thrown away afterwards, that read colour, texture and noun off the patches.
+which is what an edit descends on. At first also heads, thrown away afterwards, that read colour, texture and noun off
+the patches; when refining, wholeness instead: of a change on a part of the object, the direction is to fit less well,
+the smaller the part.
 
 Each step draws its own pictures from (seed, step), and the rate is constant before it decays: a run can be interrupted
 and goes on from its checkpoint, also with a new number of steps, as if it had never stopped.
@@ -22,9 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2l_cli.mini.captions import Captioner, Claim, truth
-from t2l_cli.mini.model import save
+from t2l_cli.mini.model import load, save
 from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.scenes import BACKGROUND, BESIDE, EVEN, GRID, TEXTURE, Twins, draw
+from t2l_cli.mini.scenes import BACKGROUND, BESIDE, EVEN, GRID, PATCHY, TEXTURE, Twins, draw
 from t2l_cli.mini.student import Student, optimisers
 from t2l_cli.mini.vocabulary import NO_CLAIM, Thing
 
@@ -34,6 +38,8 @@ WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 ALL_PATCHES_FROM = 0.5  # before that, each picture shows half of its patches
 SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # log of the inverse temperatures: a sharper model is harder to descend on
+WHOLE_WEIGHT = 5.0
+WHOLE_MARGIN = 0.4  # in cosine, from no change at all to a whole one
 AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
 
 
@@ -133,8 +139,23 @@ def _directions(student: Student, twins: Twins, images: Tensor, edits: Tensor) -
     return direction(change, text, student.direction_scale.exp(), rival)
 
 
+def wholeness(twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
+    """By how much a change on a part fits its text's direction too well, beside the whole one; arguments as above.
+
+    A partial edit that points as well as a whole one leaves an edit without a reason to go on.
+    """
+    b, m = len(twins.change), len(twins.mixture)
+    torn = ((twins.mixture == PATCHY) & (twins.change[:m] != BACKGROUND)).nonzero()[:, 0]
+    if not len(torn):
+        return images.new_zeros(())
+    text = edits[torn, 1] - edits[torn, 0]
+    whole = F.cosine_similarity(images[torn + b] - images[torn], text, dim=-1)
+    part = F.cosine_similarity(images[torn + 2 * b] - images[torn], text, dim=-1, eps=1e-4)
+    return F.relu(WHOLE_MARGIN * (1 - twins.amount[torn]) - (whole - part)).mean()
+
+
 def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Generator) -> dict[str, Tensor]:
-    """The three losses of a lesson; ``half`` shows each picture's patches by half."""
+    """The losses of a lesson; ``half`` shows each picture's patches by half."""
     twins = lesson.twins
     n, device = len(twins.images), twins.images.device
     keep = (
@@ -153,6 +174,7 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
         )
     }
     out["direction"] = _directions(student, twins, images, edits)
+    out["whole"] = wholeness(twins, images, edits)
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)
     alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)
@@ -191,8 +213,8 @@ class _Run:
         self.average, self.step = state["average"], state["step"]
 
 
-def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str, float]]:
-    """Run to ``steps``; after each step yields its losses."""
+def train(run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False) -> Iterator[dict[str, float]]:
+    """Run to ``steps``; after each step yields its losses. ``refine``: what can be seen is known already."""
     student = run.student
     base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' own, which a checkpoint has decayed
     while run.step < steps:
@@ -201,9 +223,13 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
         generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
-        terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator)
-        help_ = 0.2 + 0.8 * factor  # the heads' labels teach most at the beginning
-        loss = terms["contrast"] + terms["direction"] + help_ * (terms["patches"] + 0.4 * terms["scene"])
+        terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM and not refine, generator)
+        loss = terms["contrast"] + terms["direction"]
+        if refine:
+            loss = loss + WHOLE_WEIGHT * terms["whole"]
+        else:
+            help_ = 0.2 + 0.8 * factor  # the heads' labels teach most at the beginning
+            loss = loss + help_ * (terms["patches"] + 0.4 * terms["scene"])
         for optimiser in run.optimisers:
             optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -230,18 +256,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("mini.safetensors"))
+    parser.add_argument("--start", type=Path, help="trained weights to refine")
+    parser.add_argument("--lr", type=float, default=LR)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
-    student = Student().to(args.device)
-    run = _Run(student, optimisers(student, LR))
+    student = Student() if args.start is None else Student.of(load(args.start)[0])
+    student.to(args.device)
+    run = _Run(student, optimisers(student, args.lr))
     checkpoint = args.out.with_suffix(".ckpt")
     if checkpoint.exists():
         run.restore(checkpoint)
     canvas = Canvas(args.seed, device=args.device)
     start, first = time.perf_counter(), run.step
     smooth: dict[str, float] = {}
-    for terms in train(run, canvas, args.steps, args.seed):
+    for terms in train(run, canvas, args.steps, args.seed, refine=args.start is not None):
         smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in terms.items()}
         if run.step % 25 == 0:
             pace = (time.perf_counter() - start) / (run.step - first)

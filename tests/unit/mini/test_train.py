@@ -5,8 +5,10 @@ import torch
 
 from t2l_cli.mini.optimisers import orthogonalised
 from t2l_cli.mini.painting import Canvas
+from t2l_cli.mini import load
+from t2l_cli.mini.scenes import BACKGROUND, PATCHY, Twins
 from t2l_cli.mini.student import Student, optimisers
-from t2l_cli.mini.train import LR, _Run, contrast, direction, lesson, rate, train
+from t2l_cli.mini.train import LR, WHOLE_MARGIN, _Run, contrast, direction, lesson, rate, train, wholeness
 
 
 def test_contrast_by_hand() -> None:
@@ -33,6 +35,34 @@ def test_direction_is_least_when_changes_agree() -> None:
     assert direction(text.roll(1, 0), text, torch.tensor(20.0), torch.eye(6, dtype=torch.bool)).item() == pytest.approx(
         0
     )
+
+
+def test_wholeness_asks_a_partial_change_to_fit_less_well_than_the_whole(twins: Twins) -> None:
+    b, m = len(twins.change), len(twins.mixture)
+    torn = ((twins.mixture == PATCHY) & (twins.change[:m] != BACKGROUND)).nonzero()[:, 0]
+    assert len(torn) > 2
+    edits = torch.zeros(b, 2, 2)
+    edits[:, 1] = torch.tensor([1.0, 0.0])  # every text changes along the first axis
+    images = torch.zeros(2 * b + m, 2)
+    images[b : 2 * b] = torch.tensor([2.0, 0.0])  # as do all whole changes
+    images[2 * b :] = torch.tensor([0.5, 0.0])  # and here the partial ones, which makes them as good
+    expected = WHOLE_MARGIN * (1 - twins.amount[torn]).mean()
+    assert wholeness(twins, images, edits).item() == pytest.approx(expected.item(), rel=1e-4)
+    images[2 * b :] = torch.tensor([0.5, 0.5 * math.tan(math.acos(1 - WHOLE_MARGIN))])  # less well by the margin
+    assert wholeness(twins, images, edits).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_refined_student_begins_with_what_was_learnt() -> None:
+    model, tokenizer = load()
+    student = Student.of(model)
+    with torch.no_grad():
+        picture = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        seen = model.encode_image((picture - student.mean) / student.std)
+        assert torch.allclose(student.see(picture, None)[0], seen, atol=1e-4)
+        texts = ["a red cup", "a striped ball over a green screen"]
+        assert torch.allclose(student.read(texts), model.encode_text(tokenizer(texts)), atol=1e-4)
+    state = student.clip_state()
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])
