@@ -26,13 +26,16 @@ VIEW_LONG_SIDE = 320 / 224  # longest side of a picture in the text terms, in mo
 STRUCTURE_LONG_SIDE = 380 / 224  # the same in L_structure
 RELEVANCY_SIDE = 224  # px: the side at which relevancy and alpha are compared (method, section 5)
 TEXT_BATCH = 64  # texts in one pass
+ROI_MARGIN = 1.0  # logits, see choose_roi
 
 
 class Clip:
     """A frozen open_clip ViT with its text tower.
 
     Attributes: ``input_size`` (px) and ``patch_size`` (px) of the image tower, ``logit_scale`` (the model's own
-    inverse temperature, about 100 for OpenAI's weights), ``device``, ``dtype``; ``towers``, what pictures pass through.
+    inverse temperature, about 100 for OpenAI's weights), ``roi_margin`` (logits by which a text must beat the neutral
+    one to count as seen; a model that judges the neutral text in its own way has an attribute of this name),
+    ``device``, ``dtype``; ``towers``, what pictures pass through.
     ``at_once``: how many pictures ``embed_images`` holds in memory for the gradient, None for all. The numbers do not
     depend on it; where they do not fit, the rest is computed a second time when its gradient is due.
     """
@@ -53,6 +56,7 @@ class Clip:
         visual = _checked_tower(getattr(model, "visual", None))
         self.device, self.dtype = torch.device(device), dtype
         self.logit_scale = float(cast(Tensor, model.logit_scale).detach().float().exp())
+        self.roi_margin = float(getattr(model, "roi_margin", ROI_MARGIN))
         self._model = model.to(self.device).eval().requires_grad_(False)
         self._visual = visual.to(dtype=dtype)
         self._whole, self._before_last = _Whole(visual), _BeforeLastBlock(visual)

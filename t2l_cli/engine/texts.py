@@ -16,7 +16,6 @@ from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.prompts import NEUTRAL_TEXT, SCREEN_TEMPLATES, TEMPLATES, fill, word_runs
 
 PLAIN_TEMPLATE = TEMPLATES.index("{}")
-ROI_MARGIN = 1.0  # logits (similarity x the model's logit scale), see choose_roi
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,14 @@ def in_templates(text: str) -> list[str]:
     return [fill(template, text) for template in TEMPLATES]
 
 
-def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: float = ROI_MARGIN) -> str | None:
+def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: float | None = None) -> str | None:
     """T_ROI by CLIP: the word run of the prompts nearest to ``picture`` (1, 3, H, W), or None for the neutral text.
 
     Candidates are the proper parts of the prompts (a whole prompt as T_ROI would leave no direction to edit in). Each
     is judged by its similarity to the whole picture, averaged over the templates. It must beat the neutral text by
-    ``margin`` in the model's own logits: 1 means e times the odds under the model's softmax, for OpenAI's weights 0.01
-    in cosine. A bound in cosine would not carry over between models, whose similarities spread differently.
+    ``margin`` (default: the model's) in the model's own logits: 1 means e times the odds under the model's softmax, for
+    OpenAI's weights 0.01 in cosine. A bound in cosine would not carry over between models, whose similarities spread
+    differently.
     """
     whole = {prompt.strip().casefold() for prompt in prompts}
     runs = dict.fromkeys(run for prompt in prompts for run in word_runs(prompt))
@@ -108,4 +108,5 @@ def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: floa
         similarity = F.normalize(clip.embed_texts(texts), dim=-1) @ image
     logits = clip.logit_scale * similarity.view(-1, len(TEMPLATES)).mean(dim=1)
     best = int(logits[:-1].argmax())
-    return candidates[best] if float(logits[best] - logits[-1]) > margin else None
+    least = clip.roi_margin if margin is None else margin
+    return candidates[best] if float(logits[best] - logits[-1]) > least else None

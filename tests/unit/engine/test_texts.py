@@ -81,6 +81,7 @@ class KnowingClip:
     """Stands for CLIP: each text has a known similarity to the picture."""
 
     logit_scale = 100.0
+    roi_margin = 1.0
 
     def __init__(self, similarity: dict[str, float]) -> None:
         self.texts = {filled: value for text, value in similarity.items() for filled in in_templates(text)}
@@ -117,6 +118,13 @@ def test_roi_is_never_a_whole_prompt() -> None:
 def test_roi_margin_is_an_option() -> None:
     clip = KnowingClip({"swan": 0.28, "crochet": 0.2, "photo": 0.23})
     assert choose_roi(clip, PICTURE, ["crochet swan"], margin=10) is None  # type: ignore[arg-type]  # a stand-in
+
+
+def test_a_model_may_have_a_margin_of_its_own() -> None:
+    clip = KnowingClip({"swan": 0.19, "crochet": 0.15, "photo": 0.23})
+    assert choose_roi(clip, PICTURE, ["crochet swan"]) is None  # type: ignore[arg-type]  # a stand-in
+    clip.roi_margin = -5.0
+    assert choose_roi(clip, PICTURE, ["crochet swan"]) == "swan"  # type: ignore[arg-type]  # a stand-in
 
 
 def test_roi_with_a_real_model_is_a_candidate_or_none(tiny_clip: Clip) -> None:

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from t2l_cli.mini import load
 from t2l_cli.mini.optimisers import orthogonalised
 from t2l_cli.mini.painting import Canvas
-from t2l_cli.mini import load
 from t2l_cli.mini.scenes import BACKGROUND, PATCHY, Twins
 from t2l_cli.mini.student import Student, optimisers
 from t2l_cli.mini.train import LR, WHOLE_MARGIN, _Run, contrast, direction, lesson, rate, train, wholeness
