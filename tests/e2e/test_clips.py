@@ -59,6 +59,11 @@ def test_a_clip_comes_back_with_its_layer_and_its_record(
     again = t2l("composite", frames, "--atlas", atlas, "--foreground", "out-foreground.png", "-o", "again")
     assert again.returncode == 0, again.stderr
     assert np.array_equal(read(tmp_path / "out"), read(tmp_path / "again"))
+    # a mask would help to fit an atlas, but the record names one
+    Image.new("L", (160, 96)).save(tmp_path / "mask.png")
+    refused = t2l("edit-video", "--config", "run/run.json", "--mask", "mask.png", "-o", "masked")
+    assert refused.returncode == 2
+    _one_line(refused, "--mask helps to fit an atlas and does nothing beside the atlas of --config")
     # and the record repeats the run
     shutil.rmtree(tmp_path / "again")
     repeat = t2l("edit-video", "--config", "run/run.json", "-o", "again")

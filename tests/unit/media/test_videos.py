@@ -238,6 +238,17 @@ def device(path: Path) -> Path:
     return path
 
 
+def test_a_file_cut_between_two_pictures_is_said_to_be_short(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "whole.mp4", range(12), container={"movflags": "faststart"})
+    assert probe(path).notes == ()
+    with av.open(str(path)) as container:
+        ends = [packet.pos + packet.size for packet in container.demux(video=0) if packet.size]
+    short = written(tmp_path / "short.mp4", path.read_bytes()[: ends[7]])
+    info = probe(short)
+    assert info.frames == 8
+    assert info.notes == ("8 frames could be read of the 12 in its index: the file may be cut short",)
+
+
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
 BAD: list[tuple[str, Callable[[Path], Path], str]] = [
     ("gone.mp4", lambda path: path, "there is no file or folder"),
