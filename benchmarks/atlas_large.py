@@ -103,7 +103,7 @@ def lna_step_seconds(device: torch.device, size: tuple[int, int], frames: int) -
             torch.cuda.synchronize()
         start = time.perf_counter()
         optimizer.zero_grad()
-        _lna_loss(networks, where.round(), size, frames).backward()  # type: ignore[no-untyped-call]  # torch's
+        _lna_loss(networks, where.round(), size, frames).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()

@@ -38,7 +38,7 @@ WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 ALL_PATCHES_FROM = 0.5  # before that, each picture shows half of its patches
 SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # log of the inverse temperatures: a sharper model is harder to descend on
-WHOLE_WEIGHT = 5.0
+WHOLE_WEIGHT = 5.0  # when refining
 WHOLE_MARGIN = 0.4  # in cosine, from no change at all to a whole one
 AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
 
@@ -140,8 +140,9 @@ def _directions(student: Student, twins: Twins, images: Tensor, edits: Tensor) -
 
 
 def wholeness(twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
-    """By how much a change on a part fits its text's direction too well, beside the whole one; arguments as above.
+    """By how much a change on a part fits its text's direction too well, beside the whole one.
 
+    images: (N, D), in the order of ``twins``. edits: (B, 2, D), texts before and after. Mean over the partial changes.
     A partial edit that points as well as a whole one leaves an edit without a reason to go on.
     """
     b, m = len(twins.change), len(twins.mixture)
