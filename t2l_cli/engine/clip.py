@@ -108,18 +108,22 @@ class Clip:
 
         R of Chefer et al., "Generic Attention-model Explainability" (ICCV 2021), over the last block: R = I + A-bar,
         A-bar = mean over heads of (grad * attention)+. Several texts count with their mean similarity. The row of the
-        class token is read, or with average pooling the mean of the patch tokens' rows. All zero if nothing stands out.
+        class token is read. Without one, pooling is one more row of attention on the tokens x: R = P-bar (I + A-bar),
+        P-bar_i = (grad_i . x_i)+, what token i brings to the similarity. All zero if nothing stands out.
         """
         target = F.normalize(self.embed_texts([text] if isinstance(text, str) else text), dim=-1)
-        with torch.enable_grad(), self._explicit_attention() as attentions:
+        with torch.enable_grad(), self._explicit_attention() as attentions, self._pooled_tokens() as pooled:
             embedding = self._embed(self.fit(picture.detach()), _Whole(self._visual))  # not the compiled one: hooked
             similarity = (F.normalize(embedding, dim=-1) @ target.T).mean()
-            (attention,) = attentions  # (1, heads, N, N)
-            (gradient,) = torch.autograd.grad(similarity, attention)
+            (attention,), (tokens,) = attentions, pooled  # (1, heads, N, N), (1, N, C)
+            gradient, on_tokens = torch.autograd.grad(similarity, [attention, tokens])
         a_bar = (gradient * attention.detach()).clamp(min=0).mean(dim=1)[0]  # (N, N)
         relevance = torch.eye(len(a_bar), device=self.device) + a_bar
-        by_class_token = self._visual.attn_pool is None and self._visual.pool_type == "tok"
-        row = relevance[0, 1:] if by_class_token else relevance[1:, 1:].mean(dim=0)
+        if self._visual.attn_pool is None and self._visual.pool_type == "tok":
+            row = relevance[0, 1:]
+        else:
+            p_bar = (on_tokens * tokens.detach()).float().sum(dim=-1).clamp(min=0)[0]  # (N,)
+            row = (p_bar @ relevance)[1:]
         grid = [side // self.patch_size for side in self.view_size((picture.shape[-2], picture.shape[-1]))]
         shape = (RELEVANCY_SIDE, RELEVANCY_SIDE)
         relevancy = F.interpolate(row.view(1, 1, *grid), size=shape, mode="bilinear", align_corners=False)
@@ -197,6 +201,22 @@ class Clip:
         hook = self._visual.transformer.resblocks[-1].attn.register_forward_hook(explicit)
         try:
             yield attentions
+        finally:
+            hook.remove()
+
+    @contextmanager
+    def _pooled_tokens(self) -> Iterator[list[Tensor]]:
+        """Within the block, the tokens (1, N, C) that the tower pools are collected."""
+        visual = self._visual
+        pools_first = visual.attn_pool is not None or visual.final_ln_after_pool
+        tokens: list[Tensor] = []
+
+        def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            tokens.append(output)
+
+        hook = (visual.transformer if pools_first else visual.ln_post).register_forward_hook(keep)
+        try:
+            yield tokens
         finally:
             hook.remove()
 

@@ -86,6 +86,12 @@ class Captioner:
         kept = [value if i == keep or self.rng.random() < odds[i] else NO_CLAIM for i, value in enumerate(thing)]
         return Thing(*kept)
 
+    def name(self, things: list[Thing]) -> str:
+        """What to call the first of ``things``: its noun, with its colour where others are there, and now and then."""
+        thing, alone = things[0], len([t for t in things if t.noun != NO_CLAIM]) < 2
+        colour = NO_CLAIM if alone and self.rng.random() < 0.6 else thing.colour
+        return self.rng.choice(TEMPLATES).format(self.phrase(Thing(colour, NO_CLAIM, thing.noun)))
+
     def full(self, things: list[Thing], background: tuple[int, int]) -> Claim:
         """Nearly all that is true of a scene."""
         present = [t for t in things if t.noun != NO_CLAIM]

@@ -51,6 +51,7 @@ class Lesson:
     texts: list[str]
     claims: Tensor  # (T, 8)
     edits: list[tuple[str, str]]  # one a scene: texts before and after
+    names: list[str]  # what the first object may be called, one for each picture before and after
 
 
 def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES) -> Lesson:
@@ -75,7 +76,9 @@ def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES) -> Lesson
         (a, a_back), (b, b_back) = facts[i], facts[scenes + i]
         edits.append(captioner.change((a[0], a_back), (b[0], b_back), kind))
     rows = torch.tensor([c.row() for c in claims], device=device)
-    return Lesson(twins, [captioner.text(c) for c in claims], rows, edits)
+    texts = [captioner.text(c) for c in claims]
+    names = [captioner.name(things) for things, _ in facts[: 2 * scenes]]
+    return Lesson(twins, texts, rows, edits, names)
 
 
 def contrast(similarity: Tensor, positive: Tensor) -> Tensor:
@@ -155,6 +158,25 @@ def wholeness(twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
     return F.relu(WHOLE_MARGIN * (1 - twins.amount[torn]) - (whole - part)).mean()
 
 
+def place(twins: Twins, embeddings: Tensor, patches: Tensor, names: Tensor) -> Tensor:
+    """How little each patch's part in the similarity of picture and name tells where the first object is, 0 to 2.
+
+    embeddings: (N, D), the mean over P of patches, (N, P, D). names: (M, D), of the first M pictures. One minus the
+    correlation, over a picture's patches, of grad . patch (as in Clip.relevancy) and the object's part of the patch;
+    mean over the pictures that show some of it.
+    """
+    m = len(names)
+    share = F.adaptive_avg_pool2d(twins.subject[:m], GRID).flatten(1)
+    shown = (twins.things[:m, 0, 2] != NO_CLAIM) & (share.mean(1) > 0.02)
+    if not shown.any():
+        return embeddings.new_zeros(())
+    e, t = F.normalize(embeddings[:m][shown], dim=-1), F.normalize(names[shown], dim=-1)
+    gradient = t - (t * e).sum(1, keepdim=True) * e  # of the cosine, but for its length
+    brought = (patches[:m][shown] @ gradient[..., None])[..., 0]
+    share = share[shown]
+    return (1 - F.cosine_similarity(brought, share - share.mean(1, keepdim=True), dim=1, eps=1e-4)).mean()
+
+
 def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Generator) -> dict[str, Tensor]:
     """The losses of a lesson; ``half`` shows each picture's patches by half."""
     twins = lesson.twins
@@ -166,8 +188,9 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
     )
     images, patches = student.see(twins.images, keep)
     flat = [t for edit in lesson.edits for t in edit]
-    texts = student.read([*lesson.texts, *flat])
-    captions, edits = texts[: len(lesson.texts)], texts[len(lesson.texts) :].reshape(-1, 2, texts.shape[1])
+    read = student.read([*lesson.texts, *flat, *lesson.names])
+    captions, edits, names = torch.split(read, [len(lesson.texts), len(flat), len(lesson.names)])
+    edits = edits.unflatten(0, (-1, 2))
     positive = truth(lesson.claims, twins.things, twins.backgrounds)
     out = {
         "contrast": contrast(
@@ -176,6 +199,8 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
     }
     out["direction"] = _directions(student, twins, images, edits)
     out["whole"] = wholeness(twins, images, edits)
+    if keep is None:
+        out["place"] = place(twins, images, patches @ student.clip.visual.proj, names)
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)
     alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)
@@ -214,7 +239,9 @@ class _Run:
         self.average, self.step = state["average"], state["step"]
 
 
-def train(run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False) -> Iterator[dict[str, float]]:
+def train(
+    run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False, place_weight: float = 0.0
+) -> Iterator[dict[str, float]]:
     """Run to ``steps``; after each step yields its losses. ``refine``: what can be seen is known already."""
     student = run.student
     base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' own, which a checkpoint has decayed
@@ -227,7 +254,7 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False
         terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM and not refine, generator)
         loss = terms["contrast"] + terms["direction"]
         if refine:
-            loss = loss + WHOLE_WEIGHT * terms["whole"]
+            loss = loss + WHOLE_WEIGHT * terms["whole"] + place_weight * terms["place"]
         else:
             help_ = 0.2 + 0.8 * factor  # the heads' labels teach most at the beginning
             loss = loss + help_ * (terms["patches"] + 0.4 * terms["scene"])
@@ -259,6 +286,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("mini.safetensors"))
     parser.add_argument("--start", type=Path, help="trained weights to refine")
     parser.add_argument("--lr", type=float, default=LR)
+    parser.add_argument("--place", type=float, default=0.0, help="weight of where the object is, when refining")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -271,7 +299,7 @@ def main() -> None:
     canvas = Canvas(args.seed, device=args.device)
     start, first = time.perf_counter(), run.step
     smooth: dict[str, float] = {}
-    for terms in train(run, canvas, args.steps, args.seed, refine=args.start is not None):
+    for terms in train(run, canvas, args.steps, args.seed, args.start is not None, args.place):
         smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in terms.items()}
         if run.step % 25 == 0:
             pace = (time.perf_counter() - start) / (run.step - first)

@@ -158,14 +158,21 @@ def _relevancy_by_dropout(clip: Clip, picture: Tensor, text: str) -> Tensor:
         outs.append((weights * (1 + factors[i])) @ (h @ w_v[i].T + b_v[i]))
     y = x + torch.cat(outs, dim=1) @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
     y = visual.ln_post(y + block.mlp(block.ln_2(y)))
-    pooled = (y[0] if visual.pool_type == "tok" else y[1:].mean(dim=0)) @ visual.proj
+    pooling = torch.zeros(n - 1, requires_grad=True)  # a factor on each patch's weight in the mean, likewise
+    pooled = (
+        y[0] if visual.pool_type == "tok" else ((1 + pooling)[:, None] * y[1:]).sum(dim=0) / (n - 1)
+    ) @ visual.proj
     with torch.no_grad():
         target = clip._model.encode_text(clip._tokenizer([text]))[0]
     torch.cosine_similarity(pooled, target, dim=0).backward()
     assert factors.grad is not None
     a_bar = factors.grad.clamp(min=0).mean(dim=0)
     rows = torch.eye(n) + a_bar @ torch.eye(n)
-    row = rows[0][1:] if visual.pool_type == "tok" else sum(rows[i][1:] for i in range(1, n)) / (n - 1)
+    if visual.pool_type == "tok":
+        row = rows[0][1:]
+    else:
+        assert pooling.grad is not None
+        row = sum(max(0.0, float(p)) * rows[i][1:] for i, p in enumerate(pooling.grad, start=1))
     grid = (fitted.shape[2] // 8, fitted.shape[3] // 8)
     relevancy = F.interpolate(row.reshape(1, 1, *grid), (224, 224), mode="bilinear", align_corners=False)
     return (relevancy - relevancy.min()) / (relevancy.max() - relevancy.min())

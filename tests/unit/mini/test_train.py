@@ -1,14 +1,17 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from t2l_cli.mini import load
 from t2l_cli.mini.optimisers import orthogonalised
 from t2l_cli.mini.painting import Canvas
-from t2l_cli.mini.scenes import BACKGROUND, PATCHY, Twins
+from t2l_cli.mini.scenes import BACKGROUND, GRID, PATCHY, Twins
 from t2l_cli.mini.student import Student, optimisers
-from t2l_cli.mini.train import LR, WHOLE_MARGIN, _Run, contrast, direction, lesson, rate, train, wholeness
+from t2l_cli.mini.train import LR, WHOLE_MARGIN, _Run, contrast, direction, lesson, place, rate, train, wholeness
+from t2l_cli.mini.vocabulary import NO_CLAIM
 
 
 def test_contrast_by_hand() -> None:
@@ -50,6 +53,22 @@ def test_wholeness_asks_a_partial_change_to_fit_less_well_than_the_whole(twins: 
     assert wholeness(twins, images, edits).item() == pytest.approx(expected.item(), rel=1e-4)
     images[2 * b :] = torch.tensor([0.5, 0.5 * math.tan(math.acos(1 - WHOLE_MARGIN))])  # less well by the margin
     assert wholeness(twins, images, edits).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_place_is_nothing_where_the_object_alone_brings_the_name_and_two_where_all_else_does(twins: Twins) -> None:
+    m = 2 * len(twins.change)
+    share = F.adaptive_avg_pool2d(twins.subject[:m], GRID).flatten(1)
+    name, other = torch.eye(3)[0], torch.eye(3)[1]
+    for part, expected in ((share, 0.0), (1 - share, 2.0)):
+        patches = part[..., None] * name + (1 - part)[..., None] * other
+        got = place(twins, patches.mean(1), patches, name.expand(m, 3))
+        assert got.item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_place_sees_no_picture_without_an_object(twins: Twins) -> None:
+    empty = replace(twins, things=torch.full_like(twins.things, NO_CLAIM))
+    m = 2 * len(twins.change)
+    assert place(empty, torch.ones(m, 3), torch.ones(m, GRID * GRID, 3), torch.ones(m, 3)) == 0
 
 
 def test_a_refined_student_begins_with_what_was_learnt() -> None:
