@@ -14,6 +14,7 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
+from t2l_cli.engine.clip import Clip
 from t2l_cli.mini.model import WEIGHTS, load
 from t2l_cli.mini.painting import Canvas, Dice
 from t2l_cli.mini.scenes import BACKGROUND, COLOUR, Twins, draw
@@ -82,6 +83,7 @@ def scores(model: CLIP, tokenizer: SimpleTokenizer, scenes: int = 300) -> dict[s
     test("background colour", COLOUR_NAMES, "a {word} background", twins.backgrounds[:, 0], named)
     out["direction of a colour edit"] = _direction(exam, scenes, nouns)
     out["whole edit above a partial one"] = _whole(exam, scenes, nouns)
+    out["relevancy of its noun peaks on the object"] = _peaks(exam, _rows(shown), nouns)
     return out
 
 
@@ -107,6 +109,17 @@ def _whole(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, s
     whole = (exam.images[rows + scenes] * texts).sum(1)
     part = (exam.images[rows + 2 * scenes] * texts).sum(1)
     return (whole > part).float().mean().item(), len(rows), "1 in 2"
+
+
+def _peaks(exam: Examiner, rows: Tensor, nouns: list[str]) -> tuple[float, int, str]:
+    """Does the relevancy map of its noun have its maximum on the object? Chance: the mean part of the picture."""
+    clip = Clip(exam.model, exam.tokenizer)
+    masks = exam.twins.subject[rows] > 0.5
+    hits = 0
+    for i, mask in zip(rows.tolist(), masks, strict=True):
+        relevancy = F.interpolate(clip.relevancy(exam.twins.images[i, None], nouns[i]), size=mask.shape, mode="area")
+        hits += int(mask.flatten()[relevancy.argmax()])
+    return hits / len(rows), len(rows), f"{masks.float().mean().item():.2f}"
 
 
 def main() -> None:
