@@ -201,7 +201,7 @@ CLIP_PRESETS: dict[str, Preset] = {  # of one layer of a clip; a step sees four 
         lr_decay=0.985,
         tries=1,
         try_steps=15,
-        bootstrap=0.0,
+        bootstrap=10.0,
         sparsity=5e-4,
     ),
     "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),
