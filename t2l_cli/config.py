@@ -184,8 +184,7 @@ class Preset:
     sparsity: float = 5e-2
 
 
-# draft: in few steps the paper's rate does not arrive, its bootstrap would pin the opacity to a coarse map for most of
-# the run, and its sparsity thin the paint out (docs/mini.md has the figures).
+# draft: in few steps the paper's rate does not arrive, and its sparsity would thin the paint out (docs/mini.md).
 PRESETS: dict[str, Preset] = {
     "draft": Preset(
         size=160, steps=60, n_views=12, lr_decay=0.98, tries=1, try_steps=15, lr=8e-3, bootstrap=10.0, sparsity=2e-2
@@ -201,7 +200,7 @@ CLIP_PRESETS: dict[str, Preset] = {  # of one layer of a clip; a step sees four 
         lr_decay=0.985,
         tries=1,
         try_steps=15,
-        bootstrap=10.0,
+        bootstrap=0.0,
         sparsity=5e-4,
     ),
     "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),
