@@ -190,7 +190,7 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
     flat = [t for edit in lesson.edits for t in edit]
     read = student.read([*lesson.texts, *flat, *lesson.names])
     captions, edits, names = torch.split(read, [len(lesson.texts), len(flat), len(lesson.names)])
-    edits = edits.unflatten(0, (-1, 2))
+    edits = edits.reshape(-1, 2, edits.shape[1])
     positive = truth(lesson.claims, twins.things, twins.backgrounds)
     out = {
         "contrast": contrast(
