@@ -1,12 +1,13 @@
 """Train mini:  python -m t2l_cli.mini.train --steps 2000 --seed 1 --out mini.safetensors
 
-and refine what that gave:  ... --start mini.safetensors --steps 400 --seed 2 --lr 5e-4 --out refined.safetensors
+and refine what that gave:  ... --start mini.safetensors --steps 400 --seed 2 --lr 5e-4 --out whole.safetensors
+and once more:  ... --start whole.safetensors --steps 400 --seed 3 --lr 5e-4 --place 1 --out refined.safetensors
 
 Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
 which is what an edit descends on. At first also heads, thrown away afterwards, that read colour, texture and noun off
 the patches; when refining, wholeness instead: of a change on a part of the object, the direction is to fit less well,
-the smaller the part.
+the smaller the part. --place adds where an object is: its patches alone are to bring the similarity with its name.
 
 Each step draws its own pictures from (seed, step), and the rate is constant before it decays: a run can be interrupted
 and goes on from its checkpoint, also with a new number of steps, as if it had never stopped.
