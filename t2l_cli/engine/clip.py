@@ -198,11 +198,8 @@ class Clip:
             attentions.append(weights)
             return (mixed, None) if isinstance(output, tuple) else mixed
 
-        hook = self._visual.transformer.resblocks[-1].attn.register_forward_hook(explicit)
-        try:
+        with self._visual.transformer.resblocks[-1].attn.register_forward_hook(explicit):
             yield attentions
-        finally:
-            hook.remove()
 
     @contextmanager
     def _pooled_tokens(self) -> Iterator[list[Tensor]]:
@@ -214,11 +211,8 @@ class Clip:
         def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             tokens.append(output)
 
-        hook = (visual.transformer if pools_first else visual.ln_post).register_forward_hook(keep)
-        try:
+        with (visual.transformer if pools_first else visual.ln_post).register_forward_hook(keep):
             yield tokens
-        finally:
-            hook.remove()
 
 
 class _Whole(nn.Module):

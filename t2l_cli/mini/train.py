@@ -243,7 +243,10 @@ class _Run:
 def train(
     run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False, place_weight: float = 0.0
 ) -> Iterator[dict[str, float]]:
-    """Run to ``steps``; after each step yields its losses. ``refine``: what can be seen is known already."""
+    """Run to ``steps``; after each step yields its losses.
+
+    refine: what can be seen is known already, wholeness is learnt in its place, and by ``place_weight`` place.
+    """
     student = run.student
     base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' own, which a checkpoint has decayed
     while run.step < steps:
