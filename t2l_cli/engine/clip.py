@@ -203,15 +203,21 @@ class Clip:
 
     @contextmanager
     def _pooled_tokens(self) -> Iterator[list[Tensor]]:
-        """Within the block, the tokens (1, N, C) that the tower pools are collected."""
-        visual = self._visual
-        pools_first = visual.attn_pool is not None or visual.final_ln_after_pool
-        tokens: list[Tensor] = []
+        """Within the block, the tokens (1, N, C) that the tower pools are collected.
+
+        Where each is normed on its own, that is after its norm: before it, its length has no effect, so grad . x is 0.
+        """
+        visual, tokens = self._visual, list[Tensor]()
+        if visual.attn_pool is not None:
+            pool = visual.attn_pool_contrastive if visual.attn_pool_type == "parallel" else visual.attn_pool
+            last = pool.ln_k
+        else:
+            last = visual.transformer if visual.final_ln_after_pool else visual.ln_post
 
         def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             tokens.append(output)
 
-        with (visual.transformer if pools_first else visual.ln_post).register_forward_hook(keep):
+        with last.register_forward_hook(keep):
             yield tokens
 
 

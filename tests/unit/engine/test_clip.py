@@ -134,6 +134,14 @@ def test_relevancy_against_another_computation(either_clip: Clip, size: tuple[in
     )
 
 
+@pytest.mark.parametrize("vision", [{"pool_type": "avg", "final_ln_after_pool": True}, {"attentional_pool": True}])
+def test_relevancy_of_other_ways_to_pool(make_tiny_clip: Callable[..., Clip], vision: dict[str, object]) -> None:
+    clip, x = make_tiny_clip(**vision), pictures(1, 40, 56, seed=6)
+    torch.testing.assert_close(
+        clip.relevancy(x, "a cat"), _relevancy_by_dropout(clip, x, "a cat"), rtol=1e-3, atol=1e-4
+    )
+
+
 def _relevancy_by_dropout(clip: Clip, picture: Tensor, text: str) -> Tensor:
     """Another way: the derivative with respect to a factor on each attention weight.
 
@@ -157,22 +165,30 @@ def _relevancy_by_dropout(clip: Clip, picture: Tensor, text: str) -> Tensor:
         weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
         outs.append((weights * (1 + factors[i])) @ (h @ w_v[i].T + b_v[i]))
     y = x + torch.cat(outs, dim=1) @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
-    y = visual.ln_post(y + block.mlp(block.ln_2(y)))
-    pooling = torch.zeros(n - 1, requires_grad=True)  # a factor on each patch's weight in the mean, likewise
-    pooled = (
-        y[0] if visual.pool_type == "tok" else ((1 + pooling)[:, None] * y[1:]).sum(dim=0) / (n - 1)
-    ) @ visual.proj
+    y = y + block.mlp(block.ln_2(y))
+    pooling = torch.zeros(n, requires_grad=True)  # a factor on each token that is pooled, likewise
+    factor = (1 + pooling)[:, None]
+    if visual.attn_pool is not None:
+        pool = visual.attn_pool
+        keys = (factor * pool.ln_k(y))[None]
+        pooled = visual.ln_post(pool.attn(pool.ln_q(pool.query)[None], keys, keys)[0])[0, 0]
+    elif visual.final_ln_after_pool:
+        pooled = visual.ln_post((factor * y)[1:].sum(dim=0) / (n - 1))
+    elif visual.pool_type == "avg":
+        pooled = (factor * visual.ln_post(y))[1:].sum(dim=0) / (n - 1)
+    else:
+        pooled = visual.ln_post(y)[0]
+    pooled = pooled @ visual.proj
     with torch.no_grad():
         target = clip._model.encode_text(clip._tokenizer([text]))[0]
     torch.cosine_similarity(pooled, target, dim=0).backward()
     assert factors.grad is not None
     a_bar = factors.grad.clamp(min=0).mean(dim=0)
     rows = torch.eye(n) + a_bar @ torch.eye(n)
-    if visual.pool_type == "tok":
+    if pooling.grad is None:
         row = rows[0][1:]
     else:
-        assert pooling.grad is not None
-        row = sum(max(0.0, float(p)) * rows[i][1:] for i, p in enumerate(pooling.grad, start=1))
+        row = sum(max(0.0, float(p)) * rows[i][1:] for i, p in enumerate(pooling.grad))
     grid = (fitted.shape[2] // 8, fitted.shape[3] // 8)
     relevancy = F.interpolate(row.reshape(1, 1, *grid), (224, 224), mode="bilinear", align_corners=False)
     return (relevancy - relevancy.min()) / (relevancy.max() - relevancy.min())
