@@ -1,7 +1,8 @@
-"""Make the README's animation with the program itself:  python docs/make_clip.py
+"""Make the README's animation and the atlas page's picture with the program itself:  python docs/make_clip.py
 
-Draws a clip (a grey cup that moves and turns over a table, the camera panning), takes it apart with `t2l fit-atlas`,
-paints the foreground's picture red with white dots, and lays that back on with `t2l composite`: both in a GIF.
+Draws a clip (a grey cup that moves and turns over a table, the camera panning), takes it apart with `t2l fit-atlas`
+(a sheet of what that finds on the way), paints the foreground's picture red with white dots, and lays that back on with
+`t2l composite`: both in a GIF.
 """
 
 from __future__ import annotations
@@ -86,6 +87,33 @@ def paint(atlas: Path, target: Path) -> None:
     layer.save(target)
 
 
+def sheet(work: Path) -> Image.Image:
+    """What `fit-atlas` saw in the middle of the clip, found on the way, and made."""
+    t = FRAMES // 2
+    clip, run, atlas = work / "cup", work / "run", work / "atlas"
+    tiles = [
+        ("the clip: first frame", clip / "000.png"),
+        (f"frame {t}", clip / f"{t:03d}.png"),
+        ("last frame", clip / f"{FRAMES - 1:03d}.png"),
+        ("optical flow; black: not trusted", run / f"flow-{t:05d}.png"),
+        ("what the camera leaves: mask", run / f"mask-{t:05d}.png"),
+        ("opacity, fitted", run / f"alpha-{t:05d}.png"),
+        ("atlas: foreground", atlas / "foreground.png"),
+        ("atlas: background", atlas / "background.png"),
+        ("the frame, rebuilt from these", run / f"rebuilt-{t:05d}.png"),
+    ]
+    width, height = SIZE[0] + 6, SIZE[1] + 22
+    out = Image.new("RGB", (3 * width, 3 * height), "white")
+    for k, (words, path) in enumerate(tiles):
+        tile = Image.open(path).convert("RGBA")
+        scale = min(SIZE[0] / tile.width, SIZE[1] / tile.height)
+        tile = tile.resize((round(tile.width * scale), round(tile.height * scale)), Image.Resampling.BICUBIC)
+        left, top = k % 3 * width, k // 3 * height
+        out.paste(tile, (left + (SIZE[0] - tile.width) // 2, top), tile)
+        ImageDraw.Draw(out).text((left + 4, top + SIZE[1] + 5), words, fill=(40, 40, 40))
+    return out
+
+
 def t2l(*arguments: str | Path) -> None:
     """Run the program."""
     subprocess.run([sys.executable, "-m", "t2l_cli", *map(str, arguments)], check=True)
@@ -96,7 +124,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         draw(work / "cup")
-        t2l("fit-atlas", work / "cup", "-o", work / "atlas", "--preset", "draft")
+        t2l("fit-atlas", work / "cup", "-o", work / "atlas", "--preset", "draft", "--run-dir", work / "run")
+        sheet(work).save(DOCS / "images" / "atlas.jpg", quality=88)
         paint(work / "atlas", work / "painted.png")
         t2l(
             "composite",

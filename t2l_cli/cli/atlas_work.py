@@ -160,5 +160,5 @@ def _keep(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any]) ->
         save("alpha", t, atlas.alpha[t].expand(3, -1, -1))
         save("rebuilt", t, reconstruct(atlas, t))
         if t < last:
-            save("flow", t, flow_picture(work.flow.forward[t]))
+            save("flow", t, flow_picture(work.flow.forward[t], work.flow.forward_ok[t]))
     write_record(folder, record)

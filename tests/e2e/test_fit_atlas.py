@@ -73,6 +73,9 @@ def test_masks_as_a_folder(t2l: Callable[..., Run], clip: Path, masks: Bytes, tm
     assert record["quality"]["psnr"] > 25
     names = {path.name.split("-")[0] for path in (tmp_path / "run").glob("*.png")}
     assert names == {"mask", "alpha", "flow", "rebuilt"}
+    for path in (tmp_path / "run").glob("flow-*.png"):
+        levels = np.asarray(Image.open(path))
+        assert ((levels > 0) & (levels < 255)).any(-1).mean() > 0.3  # motion in shades, not clipped to full colours
 
 
 def test_masks_as_a_clip(t2l: Callable[..., Run], clip: Path, masks: Bytes, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Flows are in px of their own size, (x, y): what is at p in frame t is at p + for
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -178,13 +177,14 @@ def _likeness(a: Tensor, b: Tensor) -> float:
     return (torch.minimum(counts[0], counts[1]).sum() / counts[0].sum()).item()
 
 
-def flow_picture(flow: Tensor, most: float | None = None) -> Tensor:
-    """``flow`` (2, h, w) px as a picture (3, h, w) uint8: hue is the direction, white stands still.
+def flow_picture(flow: Tensor, ok: Tensor) -> Tensor:
+    """``flow`` (2, h, w) px as a picture (3, h, w) in [0, 1]: hue is the direction, white stands still.
 
-    ``most``: px at which a colour is full; default the 99th part of a hundred of this flow.
+    A colour is full at the 99th percentile of what ``ok`` (h, w) bool trusts; the rest may be anything and is black.
     """
     x, y = flow[0].numpy(), flow[1].numpy()
     length, angle = cv2.cartToPolar(x, y)
-    full = most or max(1e-3, float(np.quantile(length, 0.99)))
-    hsv = np.stack([angle * 90 / math.pi, np.clip(length / full, 0, 1) * 255, np.full_like(x, 255)], -1)
-    return torch.from_numpy(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)).permute(2, 0, 1).contiguous()
+    trusted = ok.numpy()
+    full = max(1e-3, float(np.quantile(length[trusted], 0.99))) if trusted.any() else 1.0
+    hsv = np.stack([np.degrees(angle), np.clip(length / full, 0, 1), trusted.astype(np.float32)], -1)
+    return torch.from_numpy(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)).permute(2, 0, 1).contiguous()

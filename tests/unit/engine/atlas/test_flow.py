@@ -97,11 +97,14 @@ def test_no_cut_where_there_is_none(shifted: Tensor) -> None:
     flows.check_cuts(black, finish(flows.estimate(black, (50, 100))))
 
 
-def test_picture_of_flow_is_white_where_nothing_moves() -> None:
-    flow = torch.zeros(2, 10, 12)
+def test_picture_of_flow_is_white_where_nothing_moves_and_black_where_it_is_not_trusted() -> None:
+    flow, ok = torch.zeros(2, 10, 12), torch.ones(10, 12, dtype=torch.bool)
     flow[0, 5:] = 3
-    picture = flows.flow_picture(flow)
+    flow[1, 9], ok[9] = 500, False  # which does not make the rest pale
+    picture = flows.flow_picture(flow, ok)
     assert picture.shape == (3, 10, 12)
-    assert picture.dtype == torch.uint8
-    assert (picture[:, :5] == 255).all()
-    assert (picture[:, 5:].amin(0) == 0).all()
+    assert picture.dtype == torch.float32
+    assert (picture[:, :5] == 1).all()
+    assert torch.equal(picture[:, 5:9], torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 4, 12))  # to the right: red
+    assert (picture[:, 9] == 0).all()
+    assert (flows.flow_picture(flow, torch.zeros_like(ok)) == 0).all()
