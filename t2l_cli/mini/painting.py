@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2l_cli.mini.shapes import ShapeBank
-from t2l_cli.mini.vocabulary import COLOURS, NOUNS, OTHER_SHAPE, TEXTURES
+from t2l_cli.mini.vocabulary import BLOTCHED, COLOURS, NOUNS, OTHER_SHAPE, TEXTURES
 
+FINEST = 5.0  # periods of a texture a unit, which is half a picture: 6.4 px of 64
 PX = 64  # side of a picture that mini trains on: its input size
 # scikit-image's public-domain pictures that training sees; chelsea, coffee and others are kept to look at results
 _PHOTOS = (
@@ -134,7 +135,10 @@ def _soft(x: Tensor, sharpness: float) -> Tensor:
 
 
 def pattern(texture: Tensor, u: Tensor, v: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
-    """How much of the second colour (B, px, px) a texture shows at u, v; ``frequency`` (B,) in periods a unit."""
+    """How much of the second colour (B, px, px) a texture shows at u, v; ``frequency`` (B,) in periods a unit.
+
+    BLOTCHED is no texture but what is easily mistaken for one: a few large soft spots.
+    """
     f, p = frequency[:, None, None], phase[:, None, None]
     out = torch.zeros_like(u)
 
@@ -151,7 +155,8 @@ def pattern(texture: Tensor, u: Tensor, v: Tensor, frequency: Tensor, phase: Ten
     row = f * 2 * v + 1.1 * (column - 0.5).abs()
     gap = (row % 1 - 0.5).abs() * 2
     put("knitted", torch.maximum(_soft(gap - 0.72, 12), 0.8 * _soft(0.1 - column.minimum(1 - column), 30)))
-    return out
+    blotches = torch.sin(turn * 0.25 * f * u + p) + torch.sin(turn * 0.3 * f * v + 2 * p)
+    return torch.where((texture == BLOTCHED)[:, None, None], _soft(blotches, 4), out)
 
 
 def palette(device: torch.device) -> Tensor:
@@ -211,7 +216,7 @@ def backdrop(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor) -> Surface:
 def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size: Tensor, centre: Tensor) -> Surface:
     """Place silhouettes of ``noun`` (B,) at ``centre`` (B, 2) with half-side ``size`` (B,), lit from a random side.
 
-    Their textures have a few periods across.
+    Their textures have three to six periods across: coarser ones are no matter of single patches.
     """
     n = len(x)
     round_ = torch.isin(
@@ -240,8 +245,8 @@ def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size
     shade = shade / mean * dice.uniform(n, 1, 1, 1, low=0.88, high=1.1)
     shine = lambert**24 * dice.uniform(n, 1, 1, 1, high=0.7) * dice.chance(0.4, n, 1, 1, 1)
     u, v = _turned(dice, dx, dy)
-    frequency = dice.uniform(n, low=0.8, high=1.6) / size
-    return Surface(mask, shade, shine, u, v, frequency.clamp(max=3.2), dice.uniform(n, high=6.28))
+    frequency = dice.uniform(n, low=1.5, high=3.0) / size
+    return Surface(mask, shade, shine, u, v, frequency.clamp(max=FINEST), dice.uniform(n, high=6.28))
 
 
 def scatter(

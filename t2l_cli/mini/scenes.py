@@ -29,12 +29,13 @@ from t2l_cli.mini.painting import (
     scatter,
     second_paint,
 )  # fmt: skip
-from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
+from t2l_cli.mini.vocabulary import BLOTCHED, COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 GRID = 8  # patches a side
 WHOLE = 0.8  # a mixture counts as the twin from this part of the region on
 COLOUR, TEXTURE, BACKGROUND, PRESENCE = 0, 1, 2, 3  # what differs between twins; an object appears on a green screen
-PATCHY, EVEN, BESIDE = 0, 1, 2  # how a mixture has the change: on a part, half transparent, outside of the object
+# how a mixture has the change: on a part, half transparent, outside of the object, or with blotches for the texture
+PATCHY, EVEN, BESIDE, COARSE = 0, 1, 2, 3
 _GREEN_NAME = list(COLOURS).index("green")
 
 
@@ -45,7 +46,7 @@ class Twins:
     ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects;
     ``backgrounds`` (N, 2) colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the
     patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1];
-    ``mixture`` (N - 2B,) PATCHY, EVEN or BESIDE; ``amount`` (N - 2B,) the part of the region that has the change.
+    ``mixture`` (N - 2B,) PATCHY, EVEN, BESIDE or COARSE; ``amount`` (N - 2B,) the part of the region that is changed.
     """
 
     images: Tensor
@@ -79,6 +80,10 @@ class _Attributes:
         rows = change == TEXTURE
         out.texture[1] = torch.where(rows, other_than(dice, self.texture[1], len(TEXTURES)), self.texture[1])
         return out
+
+    def textured(self, texture: Tensor) -> _Attributes:
+        """The same with another texture (B,) of the first object."""
+        return replace(self, texture=[self.texture[0], texture, self.texture[2]])
 
 
 @dataclass(frozen=True)
@@ -246,13 +251,16 @@ def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float
     subject, second = (surface.mask for surface in stage.objects)
     weight, kind = _mixing(canvas, dice, m)
     kind = torch.where((kind == BESIDE) & (change[:m] == BACKGROUND), PATCHY, kind)
-    beside = (kind == BESIDE)[:, None, None, None]
+    kind = torch.where((change[:m] == TEXTURE) & dice.chance(0.4, m), COARSE, kind)
+    beside, coarse = ((kind == k)[:, None, None, None] for k in (BESIDE, COARSE))
+    blotched = stage.picture(new.textured(torch.full_like(new.texture[1], BLOTCHED)), spots)[:m]
     elsewhere = stage.back.coloured(new.rgb[1], new.second[1], new.texture[1])[:m]
     astray = weight * (1 - subject[:m]) * (1 - second[:m])
     mixed = torch.where(beside, before[:m].lerp(elsewhere, astray), before[:m].lerp(after[:m], weight))
+    mixed = torch.where(coarse, blotched, mixed)
     region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
     amount = (weight * region).sum((1, 2, 3)) / region.sum((1, 2, 3)).clamp(min=1)
-    amount = torch.where(kind == BESIDE, 0.0, amount)
+    amount = torch.where(kind == BESIDE, 0.0, torch.where(kind == COARSE, 0.5, amount))
     claims.append(_mixed_claims(claims[0], claims[1], change[:m], amount))
     claims[2][1][kind == BESIDE] = NO_CLAIM  # the background is no longer what it was
     # development

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from t2l_cli.mini.captions import Captioner, Claim, truth
 from t2l_cli.mini.model import load, save
 from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.scenes import BACKGROUND, BESIDE, EVEN, GRID, PATCHY, TEXTURE, Twins, draw
+from t2l_cli.mini.scenes import BACKGROUND, BESIDE, COARSE, EVEN, GRID, PATCHY, TEXTURE, Twins, draw
 from t2l_cli.mini.student import Student, optimisers
 from t2l_cli.mini.vocabulary import NO_CLAIM, Thing
 
@@ -129,7 +129,8 @@ def _directions(student: Student, twins: Twins, images: Tensor, edits: Tensor) -
     seen = (twins.subject[:b].mean((1, 2)) > 0.02) & (twins.things[b : 2 * b, 0, 2] != NO_CLAIM)
     rows = (seen | (twins.change == BACKGROUND)).nonzero()[:, 0]
     mixtures = rows[rows < len(twins.mixture)]
-    begun, astray = (mixtures[twins.mixture[mixtures] == kind] for kind in (EVEN, BESIDE))
+    begun = mixtures[twins.mixture[mixtures] == EVEN]
+    astray = mixtures[(twins.mixture[mixtures] == BESIDE) | (twins.mixture[mixtures] == COARSE)]
     source = torch.cat([rows, begun, astray])
     target = torch.cat([rows + b, begun + 2 * b, astray + 2 * b])
     asked = torch.cat([rows, begun])

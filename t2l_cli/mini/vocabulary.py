@@ -58,6 +58,7 @@ UNKNOWN_NOUNS = (
 COLOUR_NAMES = tuple(COLOURS)
 NO_CLAIM = -1  # an attribute that a caption leaves open, or that is true of nothing in the picture
 OTHER_SHAPE = len(NOUNS)  # silhouettes without a noun
+BLOTCHED = -2  # an object's surface that is none of the textures, nor plain
 SCREEN = len(TEXTURES)  # a background's "texture" that stands for the green screen
 
 

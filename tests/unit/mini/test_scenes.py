@@ -1,7 +1,7 @@
 import torch
 
 from t2l_cli.mini.painting import PX, Canvas, Dice
-from t2l_cli.mini.scenes import BACKGROUND, BESIDE, COLOUR, GRID, PRESENCE, TEXTURE, Twins, draw
+from t2l_cli.mini.scenes import BACKGROUND, BESIDE, COARSE, COLOUR, GRID, PRESENCE, TEXTURE, Twins, draw
 from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 PALETTE = torch.tensor(list(COLOURS.values())).float() / 255
@@ -69,6 +69,20 @@ def test_of_a_mixture_the_changed_attribute_is_not_claimed(twins: Twins) -> None
         assert mixed[i, 2] == twins.things[i, 0, 2]
     changed = (twins.change[: len(mixed)] == TEXTURE).long()
     assert (mixed.gather(1, changed[:, None]) == NO_CLAIM).any()
+
+
+def test_blotches_are_no_texture_and_stay_on_the_object(canvas: Canvas) -> None:
+    twins = draw(canvas, Dice(torch.Generator().manual_seed(6)), 40, pairs=0.0, mixtures=1.0)
+    n, m = len(twins.change), len(twins.mixture)
+    rows = (twins.mixture == COARSE).nonzero()[:, 0]
+    assert len(rows)
+    assert (twins.change[rows] == TEXTURE).all()
+    assert (twins.things[2 * n + rows, 0, 1] == NO_CLAIM).all()
+    assert torch.equal(twins.things[2 * n + rows, 0, 0], twins.things[rows, 0, 0])
+    moved = (twins.images[2 * n : 2 * n + m] - twins.images[:m]).abs().amax(1)
+    for i in rows.tolist():
+        far = torch.nn.functional.max_pool2d((twins.subject[i] > 1e-3).float()[None], 5, 1, 2)[0] == 0
+        assert not far.any() or moved[i][far].max() < 0.02
 
 
 def test_a_change_beside_the_object_leaves_the_object(twins: Twins) -> None:
