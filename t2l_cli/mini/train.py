@@ -1,7 +1,8 @@
 """Train mini:  python -m t2l_cli.mini.train --steps 2000 --seed 1 --out mini.safetensors
 
 and refine what that gave:  ... --start mini.safetensors --steps 400 --seed 2 --lr 5e-4 --out whole.safetensors
-and once more:  ... --start whole.safetensors --steps 400 --seed 3 --lr 5e-4 --place 1 --out refined.safetensors
+and again:  ... --start whole.safetensors --steps 400 --seed 3 --lr 5e-4 --place 1 --out placed.safetensors
+and again:  ... --start placed.safetensors --steps 500 --seed 4 --lr 1e-3 --place 1 --out refined.safetensors
 
 Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
