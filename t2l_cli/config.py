@@ -150,7 +150,7 @@ def layer_config(prompts: tuple[str, ...]) -> EditConfig:
     return EditConfig(
         prompts,
         size=CLIP_PRESETS["standard"].size,
-        weights=LossWeights(structure=3.0, sparsity=5e-4),
+        weights=LossWeights(structure=3.0, sparsity=5e-4, bootstrap=0.0),
         optim=OptimConfig(steps=3000, lr_decay=0.999),
         views=ViewConfig(n_views=6, fill=0.0),
     )
@@ -192,19 +192,15 @@ PRESETS: dict[str, Preset] = {
     "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
     "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
 }
-CLIP_PRESETS: dict[str, Preset] = {  # of one layer of a clip; a step sees four pictures
-    "draft": Preset(
-        size=160,
-        steps=100,
-        n_views=8,
-        lr_decay=0.985,
-        tries=1,
-        try_steps=15,
-        bootstrap=0.0,
-        sparsity=5e-4,
+# Of one layer of a clip; a step sees four pictures. The paper has no bootstrap there; draft has it (docs/clips.md).
+CLIP_PRESETS: dict[str, Preset] = {
+    "draft": Preset(size=160, steps=100, n_views=8, lr_decay=0.99, tries=1, try_steps=15, lr=8e-3, sparsity=2e-2),
+    "standard": Preset(
+        size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, bootstrap=0.0, sparsity=5e-4
     ),
-    "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),
-    "fine": Preset(size=768, steps=4000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, sparsity=5e-4),
+    "fine": Preset(
+        size=768, steps=4000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, bootstrap=0.0, sparsity=5e-4
+    ),
 }
 
 

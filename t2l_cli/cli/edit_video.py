@@ -122,7 +122,26 @@ StructureWeight = Annotated[
     float | None, o.setting("--structure-weight", metavar="X", base=_BASE, help="lambda_s, of L_structure.")
 ]
 SparsityWeight = Annotated[
-    float | None, o.setting("--sparsity-weight", metavar="X", base=_BASE, help="lambda_r, of L_reg.")
+    float | None,
+    o.preset_setting(
+        "--sparsity-weight",
+        field="sparsity",
+        metavar="X",
+        presets=CLIP_PRESETS,
+        panel=o.ADVANCED,
+        help="lambda_r, of L_reg.",
+    ),
+]
+BootstrapWeight = Annotated[
+    float | None,
+    o.preset_setting(
+        "--bootstrap-weight",
+        field="bootstrap",
+        metavar="X",
+        presets=CLIP_PRESETS,
+        panel=o.ADVANCED,
+        help="Relevancy bootstrap, annealed to 0.",
+    ),
 ]
 
 
@@ -165,7 +184,7 @@ def edit_video(
     structure_weight: StructureWeight = None,
     sparsity_weight: SparsityWeight = None,
     l1_weight: o.L1Weight = None,
-    bootstrap_weight: o.BootstrapWeight = None,
+    bootstrap_weight: BootstrapWeight = None,
     distance: o.Distance = None,
     lr: Lr = None,
     lr_decay: LrDecay = None,

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from t2l_cli.cli.app import app
 from t2l_cli.cli.settings import FIELDS, default_of, edit_config, read_run
-from t2l_cli.config import PRESETS, EditConfig
+from t2l_cli.config import CLIP_PRESETS, PRESETS, EditConfig, Preset, layer_config
 from t2l_cli.errors import RequestError
 
 NOTHING: dict[str, Any] = dict.fromkeys(FIELDS)
@@ -16,6 +18,26 @@ NOTHING: dict[str, Any] = dict.fromkeys(FIELDS)
 
 def test_without_a_word_the_papers_settings() -> None:
     assert edit_config(("swan",), None, None, NOTHING) == EditConfig(("swan",))
+
+
+def test_of_a_clip_the_papers_settings_have_no_bootstrap() -> None:
+    config = edit_config(("swan",), None, None, NOTHING, layer_config, CLIP_PRESETS)
+    assert config == layer_config(("swan",))
+    weights = config.weights
+    assert (weights.structure, weights.sparsity, weights.bootstrap) == (3.0, 5e-4, 0.0)
+    assert (config.optim.steps, config.optim.lr, config.optim.lr_decay) == (3000, 2.5e-3, 0.999)
+    assert (config.views.n_views, config.views.fill) == (6, 0.0)
+
+
+@pytest.mark.parametrize(("command", "presets"), [("edit-image", PRESETS), ("edit-video", CLIP_PRESETS)])
+def test_help_says_what_the_presets_set(command: str, presets: dict[str, Preset]) -> None:
+    options: Any = {p.name: p for p in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]
+    settings = {name: where.rpartition(".")[2] for name, where in FIELDS.items()}
+    varying = {name: field for name, field in settings.items() if hasattr(presets["draft"], field)}
+    assert {"steps", "bootstrap_weight", "sparsity_weight", "lr"} <= varying.keys()
+    for name, field in varying.items():
+        said = ", ".join(f"{preset} {getattr(values, field)}" for preset, values in presets.items())
+        assert f"({said})" in options[name].help
 
 
 def test_given_beats_preset_beats_earlier_run() -> None:

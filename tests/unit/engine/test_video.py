@@ -8,7 +8,7 @@ import functools
 import pytest
 import torch
 
-from t2l_cli.config import OptimConfig, SegmentConfig, ViewConfig, layer_config
+from t2l_cli.config import LossWeights, OptimConfig, SegmentConfig, ViewConfig, layer_config
 from t2l_cli.engine import edit as edits
 from t2l_cli.engine.atlas.mapping import Mapper, sample
 from t2l_cli.engine.clip import Clip
@@ -22,6 +22,7 @@ CONFIG = dataclasses.replace(
     roi="object",
     clip="tiny",
     size=129,
+    weights=LossWeights(structure=3.0, sparsity=5e-4),  # with the bootstrap, which is off otherwise
     optim=OptimConfig(steps=3, source_every=2),
     views=ViewConfig(n_views=1, fill=0.0),
 )
