@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--textures", type=int, default=20)
     parser.add_argument("--steps", type=int, default=PRESETS["draft"].steps)
     parser.add_argument("--tries", type=int, default=PRESETS["draft"].tries)
-    parser.add_argument("--seed", type=int, default=2029)  # earlier ones were looked at in choosing the preset
+    parser.add_argument("--seed", type=int, default=2035)  # earlier ones were looked at in choosing the preset
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
@@ -214,14 +214,18 @@ def main() -> None:
                 f"{i + 1:3} {case.prompt:24} {verdict}  {figures}  {so_far}, {time.perf_counter() - start:.0f} s",
                 flush=True,
             )
+            if args.sheet:  # after every edit: a count takes long and may be cut short
+                laid_out(tiles).save(args.sheet)
     print(f"colours: {counts[False]} of {args.colours}; textures: {counts[True]} of {args.textures}")
-    if args.sheet:
-        columns = 5
-        width, height = tiles[0].size
-        sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
-        for i, one in enumerate(tiles):
-            sheet.paste(one, (i % columns * width, i // columns * height))
-        sheet.save(args.sheet)
+
+
+def laid_out(tiles: list[Image.Image], columns: int = 5) -> Image.Image:
+    """The tiles in rows."""
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
+    for i, one in enumerate(tiles):
+        sheet.paste(one, (i % columns * width, i // columns * height))
+    return sheet
 
 
 if __name__ == "__main__":
