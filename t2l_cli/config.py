@@ -147,13 +147,8 @@ class SegmentConfig:
 
 def layer_config(prompts: tuple[str, ...]) -> EditConfig:
     """The settings for one layer of a clip: those of a picture but for what supplement, sections 2.1 and 3, changes."""
-    return EditConfig(
-        prompts,
-        size=CLIP_PRESETS["standard"].size,
-        weights=LossWeights(structure=3.0, sparsity=5e-4, bootstrap=0.0),
-        optim=OptimConfig(steps=3000, lr_decay=0.999),
-        views=ViewConfig(n_views=6, fill=0.0),
-    )
+    photo = EditConfig(prompts, weights=LossWeights(structure=3.0), views=ViewConfig(fill=0.0))
+    return with_preset(photo, "standard", CLIP_PRESETS)
 
 
 MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)

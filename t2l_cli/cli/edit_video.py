@@ -100,49 +100,14 @@ Tries = Annotated[
     int | None,
     o.preset_setting("--tries", field="tries", presets=CLIP_PRESETS, help="Short starts; CLIP's favourite goes on."),
 ]
-TrySteps = Annotated[
-    int | None,
-    o.preset_setting(
-        "--try-steps", field="try_steps", presets=CLIP_PRESETS, panel=o.ADVANCED, help="Length of one of the --tries."
-    ),
-]
-Lr = Annotated[
-    float | None,
-    o.preset_setting(
-        "--lr", field="lr", metavar="X", presets=CLIP_PRESETS, panel=o.ADVANCED, help="MADGRAD's learning rate."
-    ),
-]
-LrDecay = Annotated[
-    float | None,
-    o.preset_setting(
-        "--lr-decay", field="lr_decay", metavar="X", presets=CLIP_PRESETS, panel=o.ADVANCED, help="Factor a step."
-    ),
-]
+TrySteps = Annotated[int | None, o.tuned("--try-steps", CLIP_PRESETS)]
+Lr = Annotated[float | None, o.tuned("--lr", CLIP_PRESETS)]
+LrDecay = Annotated[float | None, o.tuned("--lr-decay", CLIP_PRESETS)]
 StructureWeight = Annotated[
     float | None, o.setting("--structure-weight", metavar="X", base=_BASE, help="lambda_s, of L_structure.")
 ]
-SparsityWeight = Annotated[
-    float | None,
-    o.preset_setting(
-        "--sparsity-weight",
-        field="sparsity",
-        metavar="X",
-        presets=CLIP_PRESETS,
-        panel=o.ADVANCED,
-        help="lambda_r, of L_reg.",
-    ),
-]
-BootstrapWeight = Annotated[
-    float | None,
-    o.preset_setting(
-        "--bootstrap-weight",
-        field="bootstrap",
-        metavar="X",
-        presets=CLIP_PRESETS,
-        panel=o.ADVANCED,
-        help="Relevancy bootstrap, annealed to 0.",
-    ),
-]
+SparsityWeight = Annotated[float | None, o.tuned("--sparsity-weight", CLIP_PRESETS)]
+BootstrapWeight = Annotated[float | None, o.tuned("--bootstrap-weight", CLIP_PRESETS)]
 
 
 def edit_video(

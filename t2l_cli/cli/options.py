@@ -43,6 +43,21 @@ def preset_setting(
     )
 
 
+_TUNED = {  # option -> field of Preset, metavar, help
+    "--try-steps": ("try_steps", "N", "Length of one of the --tries."),
+    "--sparsity-weight": ("sparsity", "X", "lambda_r, of L_reg."),
+    "--bootstrap-weight": ("bootstrap", "X", "Relevancy bootstrap, annealed to 0."),
+    "--lr": ("lr", "X", "MADGRAD's learning rate."),
+    "--lr-decay": ("lr_decay", "X", "Factor on the learning rate a step."),
+}
+
+
+def tuned(name: str, presets: Mapping[str, Preset] = PRESETS) -> Any:
+    """An advanced option of photos and clips alike, whose default is the preset's among ``presets``."""
+    field, metavar, help = _TUNED[name]
+    return preset_setting(name, field=field, help=help, metavar=metavar, panel=ADVANCED, presets=presets)
+
+
 Output = Annotated[
     str | None,
     option(
@@ -155,35 +170,16 @@ Precision = Annotated[
 
 ScreenWeight = Annotated[float | None, setting("--screen-weight", metavar="X", help="lambda_g, of L_screen.")]
 StructureWeight = Annotated[float | None, setting("--structure-weight", metavar="X", help="lambda_s, of L_structure.")]
-SparsityWeight = Annotated[
-    float | None,
-    preset_setting("--sparsity-weight", field="sparsity", metavar="X", panel=ADVANCED, help="lambda_r, of L_reg."),
-]
+SparsityWeight = Annotated[float | None, tuned("--sparsity-weight")]
 L1Weight = Annotated[float | None, setting("--l1-weight", metavar="X", help="gamma, the L1 part of L_reg.")]
-BootstrapWeight = Annotated[
-    float | None,
-    preset_setting(
-        "--bootstrap-weight", field="bootstrap", metavar="X", panel=ADVANCED, help="Relevancy bootstrap, annealed to 0."
-    ),
-]
+BootstrapWeight = Annotated[float | None, tuned("--bootstrap-weight")]
 Distance = Annotated[str | None, setting("--distance", metavar="spherical|cosine", help="D(x, y) of the text terms.")]
-Lr = Annotated[
-    float | None,
-    preset_setting("--lr", field="lr", metavar="X", panel=ADVANCED, help="MADGRAD's learning rate."),
-]
-LrDecay = Annotated[
-    float | None,
-    preset_setting(
-        "--lr-decay", field="lr_decay", metavar="X", panel=ADVANCED, help="Factor on the learning rate a step."
-    ),
-]
+Lr = Annotated[float | None, tuned("--lr")]
+LrDecay = Annotated[float | None, tuned("--lr-decay")]
 LrMin = Annotated[float | None, setting("--lr-min", metavar="X", help="Floor of the learning rate.")]
 WeightDecay = Annotated[float | None, setting("--weight-decay", metavar="X", help="MADGRAD's weight decay.")]
 Momentum = Annotated[float | None, setting("--momentum", metavar="X", help="MADGRAD's momentum.")]
 SourceEvery = Annotated[
     int | None, setting("--source-every", metavar="N", help="Steps between visits of the un-augmented picture.")
 ]
-TrySteps = Annotated[
-    int | None,
-    preset_setting("--try-steps", field="try_steps", panel=ADVANCED, help="Length of one of the --tries."),
-]
+TrySteps = Annotated[int | None, tuned("--try-steps")]
