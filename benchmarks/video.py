@@ -1,4 +1,4 @@
-"""Clips: time and memory of a training step and of mapping back, beside the arithmetic floor; and where paint lands.
+"""Clips: cost of a training step and of mapping back, beside the arithmetic floor; memory; and where paint lands.
 
     OMP_NUM_THREADS=1 python benchmarks/video.py --size 144 240 --frames 16 --steps 3 --map-frames 70
 
@@ -11,26 +11,35 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from common import peak_memory
+from PIL import Image
 
 from t2l_cli import mini
+from t2l_cli.atlases.store import TENSORS, save_atlas
 from t2l_cli.config import OptimConfig, layer_config
 from t2l_cli.engine.atlas.mapping import Mapper, sample
 from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, ClipIdentity, used_texels
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.video import LayerEdit
+from t2l_cli.media.encode import ClipWriter
+from t2l_cli.media.videos import ClipInfo, Frame
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tests.truth import bilinear, make_truth
+
+LONG = (216, 384)  # height and width of the clips that composite's memory is measured on
 
 
 class Cost(NamedTuple):
@@ -82,6 +91,35 @@ def timed(work: Callable[[], object], repeat: int = 3) -> Cost:
         work()
         costs.append(Cost(time.perf_counter() - start[0], time.process_time() - start[1]))
     return min(costs, key=lambda cost: cost.cpu)
+
+
+def composite_peak(size: tuple[int, int], frames: int, texels: int) -> tuple[float, float]:
+    """MiB that `t2l composite` holds at most while it paints a clip, and those of its atlas's file. Linux only."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        atlas, clip = synthetic(size, frames, texels)
+        own = dataclasses.replace(atlas.background, uv=atlas.background.uv.clone())  # a file holds no tensor twice
+        save_atlas(dataclasses.replace(atlas, background=own), place / "atlas")
+        info = ClipInfo(place, size[1], size[0], frames, Fraction(24), Fraction(1, 24), audio=False)
+        with ClipWriter(place / "clip.mp4", info, "lossless") as writer:
+            for t, frame in enumerate(clip):
+                rgb = frame.permute(1, 2, 0).contiguous().numpy()
+                writer.write(Frame(rgb, t, 1), rgb)
+        half = Image.new("RGBA", (texels, texels), (255, 0, 0, 128))
+        half.save(place / "paint.png")
+        painted = ["--foreground", place / "paint.png", "--background", place / "paint.png", "-o", place / "out.mp4"]
+        command = ["t2l", "composite", place / "clip.mp4", "--atlas", place / "atlas", *painted]
+        # Not ru_maxrss, which begins with what its parent held.
+        peak = 0.0
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+            while program.poll() is None:
+                for line in Path(f"/proc/{program.pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        peak = int(line.split()[1]) / 1024
+                time.sleep(0.02)
+        if program.returncode:
+            raise RuntimeError(f"t2l composite failed: {program.returncode}")
+        return peak, (place / "atlas" / TENSORS).stat().st_size / 2**20
 
 
 def step_times(edit: LayerEdit, steps: int) -> tuple[Cost, Cost]:
@@ -146,7 +184,16 @@ def main() -> None:
     parser.add_argument("--map-size", type=int, nargs=2, default=(432, 768), metavar=("H", "W"))
     parser.add_argument("--map-frames", type=int, default=20)
     parser.add_argument("--atlas", type=int, default=2000, help="texels a side, in mapping back")
+    parser.add_argument("--long", type=int, nargs="*", default=(100, 200, 400), help="frames of clips for composite")
     args = parser.parse_args()
+
+    if args.long:
+        print("| t2l composite, frames | peak memory | of it the atlas | the rest |\n| --- | --- | --- | --- |")
+    for length in args.long:
+        peak, atlas_size = composite_peak(LONG, length, 600)
+        print(f"| {length} | {peak:.0f} MiB | {atlas_size:.0f} MiB | {peak - atlas_size:.0f} MiB |", flush=True)
+    if args.long:
+        print()
 
     atlas, frames = synthetic(tuple(args.size), args.frames, 2 * min(args.size))
     config = dataclasses.replace(layer_config(("red object",)), roi="object", clip="mini", size=min(args.size))
