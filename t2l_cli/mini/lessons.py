@@ -29,11 +29,11 @@ class Lesson:
     names: list[str]  # what the first object may be called, one for each picture before and after
 
 
-def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES) -> Lesson:
-    """Draw and describe step ``step`` of run ``seed``."""
+def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES, detours: float = 0.0) -> Lesson:
+    """Draw and describe step ``step`` of run ``seed``; ``detours`` as in ``draw``."""
     device = canvas.noise.device
     dice = Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step))
-    twins = draw(canvas, dice, scenes, mixtures=MIXTURES, wild=WILD)
+    twins = draw(canvas, dice, scenes, mixtures=MIXTURES, wild=WILD, detours=detours)
     captioner = Captioner(random.Random(seed * 1_000_003 + step))
     facts = [
         ([Thing(*t) for t in things], (b[0], b[1]))

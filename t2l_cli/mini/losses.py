@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from t2l_cli.mini.captions import truth
 from t2l_cli.mini.lessons import Lesson
-from t2l_cli.mini.scenes import BACKGROUND, BESIDE, BEYOND, COARSE, EVEN, GRID, PATCHY, TEXTURE, Twins
+from t2l_cli.mini.scenes import BACKGROUND, BESIDE, BEYOND, COARSE, DETOUR, EVEN, GRID, PATCHY, TEXTURE, Twins
 from t2l_cli.mini.student import Student
 from t2l_cli.mini.vocabulary import NO_CLAIM
 
 WHOLE_MARGIN = 0.4  # in cosine, from no change at all to a whole one, or from one that is all beside to a clean one
+WAY = 0.5  # in cosine, of the direction from a third colour to the asked one
+WAY_OF_TEXT = 0.4  # part of it that the text alone is to gain
 LEAST_SEEN = 0.02  # part of the picture from which an object counts as shown
 
 
@@ -99,6 +101,29 @@ def wholeness(twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
     return F.relu(WHOLE_MARGIN * (1 - twins.amount[rows]) - (clean - fit)).mean()
 
 
+def descent(twins: Twins, images: Tensor, further: Tensor, edits: Tensor) -> Tensor:
+    """How much less than evenly a colour change fits better on its way from a third colour, mean over the detours.
+
+    images: (N, D) and further: (K, D), in the order of ``twins``. edits: (B, 2, D), texts before and after. An edit
+    that has once become gray has nowhere to go if all that is not yet red fits "red" equally badly.
+    """
+    b, m = len(twins.change), len(twins.mixture)
+    rows = (twins.mixture == DETOUR).nonzero()[:, 0]
+    seen = _shown(twins)[b : b + m][rows]
+    if not seen.any():
+        return images.new_zeros(())
+    rows, on = rows[seen], further[seen]
+    before, between, asked = images[rows], images[rows + 2 * b], edits[rows, 1]
+    way = WAY * (twins.farther[seen] - twins.amount[rows])
+
+    def short(nearer: Tensor, here: Tensor, aim: Tensor, way: Tensor) -> Tensor:
+        gain = F.cosine_similarity(nearer, aim, dim=-1, eps=1e-4) - F.cosine_similarity(here, aim, dim=-1, eps=1e-4)
+        return F.relu(way - gain).mean()
+
+    turn = short(on - before, between - before, asked - edits[rows, 0], way)
+    return turn + short(on, between, asked, WAY_OF_TEXT * way)
+
+
 def place(twins: Twins, embeddings: Tensor, patches: Tensor, names: Tensor) -> Tensor:
     """How little each patch's part in the similarity of picture and name tells where the first object is, 0 to 2.
 
@@ -127,7 +152,8 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
         if half
         else None
     )
-    images, patches = student.see(twins.images, keep)
+    images, patches = student.see(twins.images if half else torch.cat([twins.images, twins.further]), keep)
+    images, further, patches = images[:n], images[n:], patches[:n]
     flat = [t for edit in lesson.edits for t in edit]
     read = student.read([*lesson.texts, *flat, *lesson.names])
     captions, edits, names = torch.split(read, [len(lesson.texts), len(flat), len(lesson.names)])
@@ -141,6 +167,7 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
     out["direction"] = _directions(student, twins, images, edits)
     if keep is None:
         out["whole"] = wholeness(twins, images, edits)
+        out["descent"] = descent(twins, images, further, edits)
         out["place"] = place(twins, images, patches @ student.clip.visual.proj, names)
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)

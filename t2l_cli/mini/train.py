@@ -1,11 +1,13 @@
-"""Train mini:  python -m t2l_cli.mini.train --steps 3200 --seed 1 --out mini.safetensors
+"""Train mini:  python -m t2l_cli.mini.train --steps 3200 --seed 1 --out base.safetensors
+and refine it:  python -m t2l_cli.mini.train --start base.safetensors --steps 500 --seed 6 --lr 1e-3
 
 Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
 which is what an edit descends on. Heads, thrown away afterwards, that read colour, texture and noun off the patches.
 In the second half, when whole pictures are shown, also wholeness, the direction of a change on a part of the object or
 spilt over its edge being to fit less well; and place, where the object's patches alone are to bring the similarity
-with its name.
+with its name. Refining adds descent, a colour's fit rising evenly on its way from another one, and keeps the middle
+between the weights before and after it, which descends better than either (as in WiSE-FT, Wortsman et al., CVPR 2022).
 
 Each step draws its own pictures from (seed, step), and a run goes on from its checkpoint as if it had never stopped.
 """
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 
 from t2l_cli.mini.lessons import lesson
 from t2l_cli.mini.losses import losses
-from t2l_cli.mini.model import save
+from t2l_cli.mini.model import load, save
 from t2l_cli.mini.painting import Canvas
 from t2l_cli.mini.student import Student, optimisers
 
@@ -32,8 +34,10 @@ WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 ALL_PATCHES_FROM = 0.5  # before that, each picture shows half of its patches, which costs two thirds
 SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # log of the inverse temperatures: a sharper model is harder to descend on
-WEIGHTS = {"contrast": 1.0, "direction": 1.0, "whole": 5.0, "place": 1.0}
+WEIGHTS = {"contrast": 1.0, "direction": 1.0, "whole": 5.0, "descent": 5.0, "place": 1.0}
 HEADS = {"patches": 1.0, "scene": 0.4}  # and these fade with the rate to a fifth: labels teach most at the beginning
+DETOURS = 0.6  # of the mixtures with a changed colour, when refining
+KEPT = 0.5  # of the weights that a refinement started from
 AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
 
 
@@ -41,6 +45,11 @@ def rate(step: int, steps: int) -> float:
     """Factor on the rate: warm-up, constant, then linear to 2 %."""
     left = (steps - step) / (steps * (1 - DECAY_FROM))
     return min(1.0, (step + 1) / WARMUP, max(0.02, left))
+
+
+def between(a: dict[str, Tensor], b: dict[str, Tensor], part: float) -> dict[str, Tensor]:
+    """The weights at ``part`` of the way from ``a`` to ``b``."""
+    return {k: v.lerp(b[k], part) if v.is_floating_point() else v for k, v in a.items()}
 
 
 @dataclass
@@ -68,8 +77,8 @@ class _Run:
         self.average, self.step = state["average"], state["step"]
 
 
-def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str, float]]:
-    """Run to ``steps``; after each step yields its losses."""
+def train(run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False) -> Iterator[dict[str, float]]:
+    """Run to ``steps``; after each step yields its losses. ``refine``: what can be seen is known, no labels help."""
     student = run.student
     base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' own, which a checkpoint has decayed
     while run.step < steps:
@@ -78,8 +87,9 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
         generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
-        terms = losses(student, lesson(canvas, seed, run.step), part < ALL_PATCHES_FROM, generator)
-        help_ = 0.2 + 0.8 * factor
+        taught = lesson(canvas, seed, run.step, detours=DETOURS if refine else 0.0)
+        terms = losses(student, taught, not refine and part < ALL_PATCHES_FROM, generator)
+        help_ = 0.0 if refine else 0.2 + 0.8 * factor
         loss = torch.stack([WEIGHTS.get(k, help_ * HEADS.get(k, 0.0)) * v for k, v in terms.items()]).sum()
         for optimiser in run.optimisers:
             optimiser.zero_grad()
@@ -93,11 +103,7 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int) -> Iterator[dict[str
         run.step += 1
         if part >= AVERAGE_FROM:
             state = student.clip_state()
-            run.average = (
-                state
-                if run.average is None
-                else {k: v.lerp(state[k], 0.02) if v.is_floating_point() else v for k, v in run.average.items()}
-            )
+            run.average = state if run.average is None else between(run.average, state, 0.02)
         yield {k: v.item() for k, v in terms.items()}
 
 
@@ -107,18 +113,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("mini.safetensors"))
+    parser.add_argument("--start", type=Path, help="trained weights to refine")
+    parser.add_argument("--lr", type=float, default=LR)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
-    student = Student().to(args.device)
-    run = _Run(student, optimisers(student, LR))
+    student = (Student() if args.start is None else Student.of(load(args.start)[0])).to(args.device)
+    before = student.clip_state()
+    run = _Run(student, optimisers(student, args.lr))
     checkpoint = args.out.with_suffix(".ckpt")
     if checkpoint.exists():
         run.restore(checkpoint)
     canvas = Canvas(args.seed, device=args.device)
     start, first = time.perf_counter(), run.step
     smooth: dict[str, float] = {}
-    for terms in train(run, canvas, args.steps, args.seed):
+    for terms in train(run, canvas, args.steps, args.seed, args.start is not None):
         smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in terms.items()}
         if run.step % 25 == 0:
             pace = (time.perf_counter() - start) / (run.step - first)
@@ -128,7 +137,10 @@ def main() -> None:
             )
         if run.step % 100 == 0:
             run.save(checkpoint)
-    save(run.average or student.clip_state(), student.token_ids.cpu(), args.out)
+    weights = run.average or student.clip_state()
+    if args.start is not None:
+        weights = between(weights, before, KEPT)
+    save(weights, student.token_ids.cpu(), args.out)
     print(f"wrote {args.out} after {(time.perf_counter() - start) / 60:.0f} minutes")
 
 

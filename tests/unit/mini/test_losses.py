@@ -5,8 +5,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from t2l_cli.mini.losses import LEAST_SEEN, WHOLE_MARGIN, contrast, direction, place, wholeness
-from t2l_cli.mini.scenes import BACKGROUND, BEYOND, GRID, PATCHY, Twins
+from t2l_cli.mini.losses import (
+    LEAST_SEEN,
+    WAY,
+    WAY_OF_TEXT,
+    WHOLE_MARGIN,
+    contrast,
+    descent,
+    direction,
+    place,
+    wholeness,
+)
+from t2l_cli.mini.scenes import BACKGROUND, BEYOND, DETOUR, GRID, PATCHY, Twins
 from t2l_cli.mini.vocabulary import NO_CLAIM
 
 
@@ -51,6 +61,37 @@ def test_wholeness_asks_a_partial_or_a_spilt_change_to_fit_less_well_than_the_cl
     assert wholeness(twins, images, edits).item() == pytest.approx(expected.item(), rel=1e-4)
     images[2 * b :] = torch.tensor([0.5, 0.5 * math.tan(math.acos(1 - WHOLE_MARGIN))])  # less well by the margin
     assert wholeness(twins, images, edits).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_descent_asks_the_fit_to_rise_evenly_from_a_third_colour_to_the_asked_one(twins: Twins) -> None:
+    b, m = len(twins.change), len(twins.mixture)
+    rows = (twins.mixture == DETOUR).nonzero()[:, 0]
+    seen = (twins.things[b + rows, 0, 2] != NO_CLAIM) & (twins.subject[b + rows].mean((1, 2)) > LEAST_SEEN)
+    assert seen.any()
+    edits = torch.zeros(b, 2, 2)
+    edits[:, 1] = torch.tensor([1.0, 0.0])
+    here, nearer = twins.amount, twins.farther
+
+    def of(slope: float) -> float:
+        """Where every fit is ``slope`` times the part of the new colour."""
+        images = torch.zeros(2 * b + m, 2)
+        images[2 * b :] = torch.stack([slope * here, (1 - (slope * here) ** 2).sqrt()], 1)
+        further = torch.stack([slope * nearer, (1 - (slope * nearer) ** 2).sqrt()], 1)
+        return descent(twins, images, further, edits).item()
+
+    way = (nearer - here[rows])[seen].mean().item()
+    assert of(0.0) == pytest.approx(
+        (1 + WAY_OF_TEXT) * WAY * way, rel=1e-3
+    )  # a plateau lacks all of it, of direction and of text
+    assert of(WAY_OF_TEXT * WAY) == pytest.approx((1 - WAY_OF_TEXT) * WAY * way, rel=1e-3)
+    assert of(WAY) == pytest.approx(0, abs=1e-5)
+    assert of(0.9) == pytest.approx(0, abs=1e-5)  # steeper is as good
+
+
+def test_descent_sees_no_picture_without_a_detour(twins: Twins) -> None:
+    b, m = len(twins.change), len(twins.mixture)
+    none = replace(twins, mixture=torch.full_like(twins.mixture, PATCHY), further=twins.further[:0])
+    assert descent(none, torch.ones(2 * b + m, 3), torch.ones(0, 3), torch.ones(b, 2, 3)) == 0
 
 
 def test_place_is_nothing_where_the_object_alone_brings_the_name_and_two_where_all_else_does(twins: Twins) -> None:

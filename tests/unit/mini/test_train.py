@@ -5,7 +5,7 @@ from t2l_cli.mini.lessons import lesson
 from t2l_cli.mini.optimisers import orthogonalised
 from t2l_cli.mini.painting import Canvas
 from t2l_cli.mini.student import Student, optimisers
-from t2l_cli.mini.train import LR, _Run, rate, train
+from t2l_cli.mini.train import LR, _Run, between, rate, train
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])
@@ -21,8 +21,34 @@ def test_rate_is_the_same_for_any_length_until_it_decays() -> None:
     assert rate(999, 1000) < 0.03
 
 
+def test_between_mixes_numbers_and_leaves_counts_alone() -> None:
+    a, b = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)}, {"w": torch.tensor([3.0, 2.0]), "n": torch.tensor(9)}
+    mixed = between(a, b, 0.25)
+    assert mixed["w"].tolist() == [1.5, 2.0]
+    assert mixed["n"] == 3
+
+
+def test_refining_shows_all_patches_and_has_no_labels(canvas: Canvas, monkeypatch) -> None:
+    """From the first step on it learns what is asked of whole pictures; a fresh run begins with half pictures."""
+    monkeypatch.setattr(
+        "t2l_cli.mini.train.lesson", lambda c, seed, step, detours: lesson(c, seed, step, scenes=6, detours=detours)
+    )
+    torch.manual_seed(0)
+    students = Student(), Student()
+    first, refined = (
+        next(train(_Run(s, optimisers(s, LR)), canvas, 10, seed=1, refine=r))
+        for s, r in zip(students, (False, True), strict=True)
+    )
+    assert "place" not in first
+    assert {"place", "descent"} <= refined.keys()
+    assert all(p.grad is None or not p.grad.any() for p in students[1].patch_heads.parameters())
+    assert any(p.grad.any() for p in students[0].patch_heads.parameters())
+
+
 def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(canvas: Canvas, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("t2l_cli.mini.train.lesson", lambda c, seed, step: lesson(c, seed, step, scenes=6))
+    monkeypatch.setattr(
+        "t2l_cli.mini.train.lesson", lambda c, seed, step, detours: lesson(c, seed, step, scenes=6, detours=detours)
+    )
 
     def fresh() -> _Run:
         torch.manual_seed(0)
