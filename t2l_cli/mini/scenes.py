@@ -2,8 +2,8 @@
 
 ``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, or the
 background's colour, or that the object is there at all), and some scenes a third time with the change gone wrong: on
-a part of the region, half transparent, or beside the object. Of a mixture the changed attribute is true of nothing:
-only a whole edit in its place pays.
+a part of the region, half transparent, beside the object, spilt over its edge or on its way from another colour. Of a
+mixture the changed attribute is true of nothing: only a whole edit in its place pays.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ from t2l_cli.mini.painting import (
 from t2l_cli.mini.vocabulary import BLOTCHED, COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 GRID = 8  # patches a side
+LARGEST = 1.1  # half-side of an object, where 1 is half a picture: it may be cut off by the border
 WHOLE = 0.8  # a mixture counts as the twin from this part of the region on
 COLOUR, TEXTURE, BACKGROUND, PRESENCE = 0, 1, 2, 3  # what differs between twins; an object appears on a green screen
-# how a mixture has the change: on a part, half transparent, outside of the object, or with blotches for the texture
-PATCHY, EVEN, BESIDE, COARSE = 0, 1, 2, 3
+# how a mixture has the change: on a part, half transparent, outside of the object, with blotches for the texture, or
+# on all of the object and on something around it, or whole, but in a colour between the new one and a third
+PATCHY, EVEN, BESIDE, COARSE, BEYOND, DETOUR = 0, 1, 2, 3, 4, 5
 _GREEN_NAME = list(COLOURS).index("green")
 
 
@@ -46,7 +48,9 @@ class Twins:
     ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects;
     ``backgrounds`` (N, 2) colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the
     patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1];
-    ``mixture`` (N - 2B,) PATCHY, EVEN, BESIDE or COARSE; ``amount`` (N - 2B,) the part of the region that is changed.
+    ``mixture`` (N - 2B,) PATCHY, EVEN, BESIDE, COARSE, BEYOND or DETOUR; ``amount`` (N - 2B,) the part of the region
+    that is changed or, BEYOND, the part of what is changed that is the region or, DETOUR, the new colour's part.
+    ``further`` (K, 3, px, px) and ``farther`` (K,): the K detours once more, with that larger part of the new colour.
     """
 
     images: Tensor
@@ -57,6 +61,8 @@ class Twins:
     subject: Tensor
     mixture: Tensor
     amount: Tensor
+    further: Tensor
+    farther: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,15 @@ class _Attributes:
         out.texture[1] = torch.where(rows, other_than(dice, self.texture[1], len(TEXTURES)), self.texture[1])
         return out
 
-    def textured(self, texture: Tensor) -> _Attributes:
-        """The same with another texture (B,) of the first object."""
-        return replace(self, texture=[self.texture[0], texture, self.texture[2]])
+    def textured(self, rows: Tensor, texture: int) -> _Attributes:
+        """The same with another texture of the first object in ``rows`` (B,) bool."""
+        return replace(self, texture=[self.texture[0], torch.where(rows, texture, self.texture[1]), self.texture[2]])
+
+    def on_the_way(self, rows: Tensor, start: Tensor, part: Tensor) -> _Attributes:
+        """The same with the first object's paints in ``rows`` between ``start`` (B, 3) and, ``part`` (B,), its own."""
+        weight = torch.where(rows, part, 1.0)[:, None]
+        rgb, second = (start.lerp(own[1], weight) for own in (self.rgb, self.second))
+        return replace(self, rgb=[self.rgb[0], rgb, self.rgb[2]], second=[self.second[0], second, self.second[2]])
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,7 @@ def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor
     upright = dice.chance(0.4, n)
     sizes, centres = [], []
     for k in range(2):
-        size = torch.where(pair, dice.uniform(n, low=0.28, high=0.48), dice.uniform(n, low=0.34, high=0.95))
+        size = torch.where(pair, dice.uniform(n, low=0.28, high=0.48), dice.uniform(n, low=0.34, high=LARGEST))
         along = torch.where(pair, 0.5 * side * (1 - 2 * k) + 0.1 * dice.normal(n), 0.22 * dice.normal(n))
         across = torch.where(pair, 0.15 * dice.normal(n), 0.22 * dice.normal(n))
         centre = torch.stack([torch.where(upright, across, along), torch.where(upright, along, across)], 1)
@@ -134,11 +146,13 @@ def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor
     return sizes, centres
 
 
-def _stage(canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float) -> tuple[_Stage, Tensor, Tensor]:
+def _stage(
+    canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float, wild: float
+) -> tuple[_Stage, Tensor, Tensor]:
     """Geometry, and the scene coordinates x, y (n, px, px)."""
     x, y, outside = camera(dice, n, canvas.px, askew)
     kind = dice.uniform(n)
-    screen, unnamed = kind < 0.2, (kind >= 0.2) & (kind < 0.6)
+    screen, unnamed = kind < 0.2, (kind >= 0.2) & (kind < 0.2 + wild)
     back = backdrop(canvas, dice, x, y)
     clutter = dice.uniform(n, 3, 1, 1) + 0.18 * torch.stack([canvas.clouds(dice, n) for _ in range(3)], 1)
     scenery = torch.where(dice.chance(0.75, n, 1, 1, 1), canvas.pictures(dice, n), clutter * back.shade)
@@ -218,10 +232,26 @@ def _mixing(canvas: Canvas, dice: Dice, m: int) -> tuple[Tensor, Tensor]:
     level = torch.tensor(levels, device=part.device)[:, None, None, None]
     patchy = torch.sigmoid((noise - level) * 20)
     lot = dice.uniform(m)
-    kind = torch.where(lot < 0.4, PATCHY, torch.where(lot < 0.75, EVEN, BESIDE))
+    kind = torch.where(lot < 0.35, PATCHY, torch.where(lot < 0.6, EVEN, torch.where(lot < 0.8, BESIDE, BEYOND)))
     strength = dice.uniform(m, 1, 1, 1, low=0.3, high=1.0)
-    wrong = (kind == BESIDE)[:, None, None, None]
+    wrong = ((kind == BESIDE) | (kind == BEYOND))[:, None, None, None]
     return torch.where((kind == EVEN)[:, None, None, None], part, patchy * torch.where(wrong, strength, 1.0)), kind
+
+
+def _grayish(dice: Dice, n: int) -> Tensor:
+    """(n, 3) colours, the nearer to gray the more: where an edit that begins with gray paint passes through."""
+    return 0.5 + dice.uniform(n, 1) * (dice.uniform(n, 3) - 0.5)
+
+
+def _halo(dice: Dice, mask: Tensor) -> Tensor:
+    """``mask`` (m, 1, px, px) and a soft band around it, a sixteenth or a sixth of the picture wide."""
+    px = mask.shape[-1]
+    narrow, wide = px // 16, px // 6
+
+    def grown(by: int) -> Tensor:
+        return F.avg_pool2d(F.max_pool2d(mask, 2 * by + 1, 1, by), 2 * (by // 2) + 1, 1, by // 2)
+
+    return torch.where(dice.chance(0.5, len(mask), 1, 1, 1), grown(narrow), grown(wide))
 
 
 def _changes(dice: Dice, stage: _Stage) -> Tensor:
@@ -233,12 +263,22 @@ def _changes(dice: Dice, stage: _Stage) -> Tensor:
     return torch.where(stage.screen & (stage.nouns[0] != NO_CLAIM) & dice.chance(0.5, n), PRESENCE, change)
 
 
-def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float = 0.5, askew: float = 0.6) -> Twins:
+def draw(
+    canvas: Canvas,
+    dice: Dice,
+    n: int,
+    pairs: float = 0.2,
+    mixtures: float = 0.5,
+    askew: float = 0.6,
+    wild: float = 0.4,
+    detours: float = 0.0,
+) -> Twins:
     """``n`` scenes as twins, and ``mixtures * n`` mixtures of the first of them.
 
-    ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera.
+    ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera, ``wild`` (at most
+    0.8) that of a photo or clutter for a background, ``detours`` that of a detour where a mixture's colour changes.
     """
-    stage, x, y = _stage(canvas, dice, n, pairs, askew)
+    stage, x, y = _stage(canvas, dice, n, pairs, askew, wild)
     old = _attributes(dice, n, stage, (0.6, 0.35, 0.35))
     change = _changes(dice, stage)
     new = old.changed(dice, change)
@@ -250,28 +290,46 @@ def draw(canvas: Canvas, dice: Dice, n: int, pairs: float = 0.2, mixtures: float
     m = int(n * mixtures)
     subject, second = (surface.mask for surface in stage.objects)
     weight, kind = _mixing(canvas, dice, m)
-    kind = torch.where((kind == BESIDE) & (change[:m] == BACKGROUND), PATCHY, kind)
+    kind = torch.where(((kind == BESIDE) | (kind == BEYOND)) & (change[:m] == BACKGROUND), PATCHY, kind)
     kind = torch.where((change[:m] == TEXTURE) & dice.chance(0.4, m), COARSE, kind)
-    beside, coarse = ((kind == k)[:, None, None, None] for k in (BESIDE, COARSE))
-    blotched = stage.picture(new.textured(torch.full_like(new.texture[1], BLOTCHED)), spots)[:m]
+    start, (part, farther) = new.rgb[1], torch.ones(2, n, device=kind.device)
+    if detours:  # dice that are not thrown leave the others as they are
+        kind = torch.where((change[:m] == COLOUR) & dice.chance(detours, m), DETOUR, kind)
+        start, part = _grayish(dice, n), dice.uniform(n)
+        farther = part + (1 - part) * dice.uniform(n, low=0.2, high=0.6)
+    beside, coarse, beyond, detour = ((kind == k)[:, None, None, None] for k in (BESIDE, COARSE, BEYOND, DETOUR))
+    of = torch.cat([kind, kind.new_full((n - m,), PATCHY)])  # of all scenes, also those that have no mixture
+    wrong = new.textured(of == COARSE, BLOTCHED).on_the_way(of == DETOUR, start, part)
+    otherwise = stage.picture(wrong, spots)[:m]
+    further = stage.picture(new.on_the_way(of == DETOUR, start, farther), spots)[of == DETOUR]
     elsewhere = stage.back.coloured(new.rgb[1], new.second[1], new.texture[1])[:m]
+    weight = torch.where(beyond & dice.chance(0.5, m, 1, 1, 1), _halo(dice, subject[:m]), weight)
     astray = weight * (1 - subject[:m]) * (1 - second[:m])
-    mixed = torch.where(beside, before[:m].lerp(elsewhere, astray), before[:m].lerp(after[:m], weight))
-    mixed = torch.where(coarse, blotched, mixed)
+    mixed = before[:m].lerp(after[:m], torch.where(beside, 0.0, torch.where(coarse | beyond, 1.0, weight)))
+    mixed = torch.where(coarse | detour, otherwise, mixed.lerp(elsewhere, astray * (beside | beyond)))
     region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
-    amount = (weight * region).sum((1, 2, 3)) / region.sum((1, 2, 3)).clamp(min=1)
+    size = region.sum((1, 2, 3)).clamp(min=1)
+    amount = (weight * region).sum((1, 2, 3)) / size
     amount = torch.where(kind == BESIDE, 0.0, torch.where(kind == COARSE, 0.5, amount))
-    claims.append(_mixed_claims(claims[0], claims[1], change[:m], amount))
-    claims[2][1][kind == BESIDE] = NO_CLAIM  # the background is no longer what it was
+    amount = torch.where(kind == BEYOND, size / (size + astray.sum((1, 2, 3))), amount)
+    amount = torch.where(kind == DETOUR, part[:m], amount)
+    never_old = 0.5 * ((kind == BEYOND) | (kind == DETOUR))
+    claims.append(_mixed_claims(claims[0], claims[1], change[:m], amount.clamp(min=never_old)))
+    claims[2][1][(kind == BESIDE) | (kind == BEYOND)] = NO_CLAIM  # the background is no longer what it was
     # development
     look = finish(dice, n, canvas.px)
-    pictures = [develop(before, look), develop(after, look), develop(mixed, [f[:m] for f in look])]
-    images = torch.cat([torch.where(stage.outside[: len(p)], stage.border[: len(p)], p) for p in pictures])
+
+    def shown(pictures: Tensor, rows: Tensor | slice) -> Tensor:
+        return torch.where(stage.outside[rows], stage.border[rows], develop(pictures, [f[rows] for f in look]))
+
+    images = torch.cat([shown(before, slice(n)), shown(after, slice(n)), shown(mixed, slice(m))])
     things, backgrounds = (torch.cat(parts) for parts in zip(*claims, strict=True))
     owners = _owners(stage, spots)
     patches = _patches(torch.cat([_owners(earlier, spots), owners, owners[:m]]), things, backgrounds)
     masks = (subject * ~stage.outside)[:, 0]
-    return Twins(images, things, backgrounds, patches, change, torch.cat([masks, masks, masks[:m]]), kind, amount)
+    subjects = torch.cat([masks, masks, masks[:m]])
+    on = of == DETOUR
+    return Twins(images, things, backgrounds, patches, change, subjects, kind, amount, shown(further, on), farther[on])
 
 
 def _mixed_claims(

@@ -29,10 +29,14 @@ class Examiner:
 
     def __init__(self, model: CLIP, tokenizer: SimpleTokenizer, twins: Twins) -> None:
         self.model, self.tokenizer, self.twins = model, tokenizer, twins
+        self.images = self.see(twins.images)
+
+    @torch.no_grad()
+    def see(self, images: Tensor) -> Tensor:
+        """Unit embeddings (N, D) of pictures (N, 3, px, px)."""
         mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
-        with torch.no_grad():
-            parts = [model.encode_image((chunk - mean) / std) for chunk in torch.split(twins.images, 64)]
-        self.images = F.normalize(torch.cat(parts), dim=-1)
+        parts = [self.model.encode_image((chunk - mean) / std) for chunk in torch.split(images, 64)]
+        return F.normalize(torch.cat(parts), dim=-1)
 
     @torch.no_grad()
     def read(self, texts: list[str]) -> Tensor:
@@ -82,6 +86,7 @@ def scores(model: CLIP, tokenizer: SimpleTokenizer, scenes: int = 300) -> dict[s
     named = clean & (twins.backgrounds[:, 0] != NO_CLAIM) & (twins.backgrounds[:, 1] != SCREEN)
     test("background colour", COLOUR_NAMES, "a {word} background", twins.backgrounds[:, 0], named)
     out["direction of a colour edit"] = _direction(exam, scenes, nouns)
+    out["colour edit gains all the way from gray"] = _descent(exam, scenes, nouns)
     out["whole edit above a partial one"] = _whole(exam, scenes, nouns)
     out["relevancy of its noun peaks on the object"] = _peaks(exam, _rows(shown), nouns)
     return out
@@ -98,6 +103,24 @@ def _direction(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, in
     best = torch.einsum("nd,nkd->nk", delta, F.normalize(target - neutral[:, None], dim=-1)).argmax(1)
     right = best == exam.twins.things[rows + scenes, 0, 0]
     return right.float().mean().item(), len(rows), f"1 in {len(COLOUR_NAMES)}"
+
+
+def _descent(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, str]:
+    """Does the change fit its text better with each quarter of the way from a gray object to the asked colour?"""
+    twins = exam.twins
+    asked = twins.things[scenes : 2 * scenes, 0, 0]
+    hueless = torch.tensor([COLOUR_NAMES.index(c) for c in ("gray", "black", "white")])
+    rows = _rows((twins.change == COLOUR) & (twins.things[:scenes, 0, 2] != NO_CLAIM) & ~torch.isin(asked, hueless))
+    after, mask = twins.images[rows + scenes], twins.subject[rows, None]
+    gray = after.lerp(after.mean(1, keepdim=True), mask)
+    text = F.normalize(
+        exam.read([f"{COLOUR_NAMES[asked[i]]} {nouns[i]}" for i in rows.tolist()])
+        - exam.read([nouns[i] for i in rows.tolist()]),
+        dim=-1,
+    )
+    way = [exam.see(gray.lerp(after, part / 4)) - exam.images[rows] for part in range(5)]
+    fit = torch.stack([(F.normalize(change, dim=-1) * text).sum(1) for change in way])
+    return (fit.diff(dim=0) > 0).all(0).float().mean().item(), len(rows), "1 in 16"
 
 
 def _whole(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, str]:

@@ -18,4 +18,4 @@ def canvas() -> Canvas:
 
 @pytest.fixture(scope="session")
 def twins(canvas: Canvas) -> Twins:
-    return draw(canvas, Dice(torch.Generator().manual_seed(5)), SCENES, pairs=0.0)
+    return draw(canvas, Dice(torch.Generator().manual_seed(5)), SCENES, pairs=0.0, detours=0.5)

@@ -1,7 +1,20 @@
 import torch
 
 from t2l_cli.mini.painting import PX, Canvas, Dice
-from t2l_cli.mini.scenes import BACKGROUND, BESIDE, COARSE, COLOUR, GRID, PRESENCE, TEXTURE, Twins, draw
+from t2l_cli.mini.scenes import (
+    BACKGROUND,
+    BESIDE,
+    BEYOND,
+    COARSE,
+    COLOUR,
+    DETOUR,
+    GRID,
+    PRESENCE,
+    TEXTURE,
+    WHOLE,
+    Twins,
+    draw,
+)
 from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 PALETTE = torch.tensor(list(COLOURS.values())).float() / 255
@@ -95,6 +108,60 @@ def test_a_change_beside_the_object_leaves_the_object(twins: Twins) -> None:
         deep = torch.nn.functional.max_pool2d(1 - (twins.subject[i] > 0.999).float()[None], 5, 1, 2)[0] == 0
         assert not deep.any() or moved[i][deep].max() < 0.02
     assert max(moved[i].max().item() for i in rows) > 0.1
+
+
+def test_a_spilt_change_has_all_of_the_object_and_says_how_much_lies_beside(canvas: Canvas) -> None:
+    twins = draw(canvas, Dice(torch.Generator().manual_seed(8)), 60, pairs=0.0, mixtures=1.0, askew=0.0)
+    n, m = len(twins.change), len(twins.mixture)
+    rows = (twins.mixture == BEYOND).nonzero()[:, 0].tolist()
+    assert len(rows) > 5
+    assert (twins.change[rows] != BACKGROUND).all()
+    after, spilt = twins.images[n : n + m], twins.images[2 * n :]
+    for i in rows:
+        deep = torch.nn.functional.max_pool2d(1 - (twins.subject[i] > 0.999).float()[None], 5, 1, 2)[0] == 0
+        assert not deep.any() or (spilt[i] - after[i]).abs().amax(0)[deep].max() < 0.02
+        assert 0 < twins.amount[i] <= 1
+        claimed = twins.things[2 * n + i, 0]
+        assert torch.equal(claimed, twins.things[n + i, 0]) == (twins.amount[i].item() >= WHOLE)
+    assert (twins.backgrounds[2 * n :][rows] == NO_CLAIM).all()
+    moved = torch.stack([(spilt[i] - after[i]).abs().mean() for i in rows])
+    clean = twins.amount[rows] > 0.97
+    assert moved[~clean].mean() > 0.02
+
+
+def test_a_detour_is_a_whole_object_between_two_colours_and_nears_the_new_one(canvas: Canvas) -> None:
+    twins = draw(canvas, Dice(torch.Generator().manual_seed(10)), 80, pairs=0.0, mixtures=1.0, askew=0.0, detours=0.6)
+    n = len(twins.change)
+    rows = (twins.mixture == DETOUR).nonzero()[:, 0]
+    assert len(rows) > 8
+    assert (twins.change[rows] == COLOUR).all()
+    way, after = twins.images[2 * n + rows], twins.images[n + rows]
+    outside = (twins.subject[rows] < 1e-3).float()
+    far = -torch.nn.functional.max_pool2d(-outside[:, None], 5, 1, 2)[:, 0]
+    assert ((way - after).abs().amax(1) * far).max() < 0.02
+    claimed = twins.things[2 * n + rows, 0]
+    whole = twins.amount[rows] >= WHOLE
+    assert torch.equal(claimed[:, 0] == NO_CLAIM, ~whole)
+    assert torch.equal(claimed[whole], twins.things[n + rows, 0][whole])
+    distance = ((way - after).abs().mean(1) * twins.subject[rows]).sum((1, 2)) / twins.subject[rows].sum((1, 2))
+    assert distance[twins.amount[rows] > 0.8].mean() < 0.4 * distance[twins.amount[rows] < 0.4].mean()
+    assert twins.further.shape == way.shape
+    nearer = ((twins.further - after).abs().mean(1) * twins.subject[rows]).sum((1, 2)) / twins.subject[rows].sum((1, 2))
+    assert (twins.farther > twins.amount[rows]).all()
+    assert (nearer < distance + 1e-4).float().mean() > 0.9  # grain and the lens are the same in both
+
+
+def test_detours_come_on_request(canvas: Canvas) -> None:
+    twins = draw(canvas, Dice(torch.Generator().manual_seed(11)), 20, mixtures=1.0)
+    assert not (twins.mixture == DETOUR).any()
+    assert len(twins.further) == len(twins.farther) == 0
+
+
+def test_wild_scenes_have_grounds_without_a_name(canvas: Canvas) -> None:
+    tame, wild = (draw(canvas, Dice(torch.Generator().manual_seed(9)), 20, wild=part) for part in (0.0, 0.8))
+    assert (tame.backgrounds[:40] != NO_CLAIM).all()
+    named = wild.backgrounds[:40, 0] != NO_CLAIM
+    assert (wild.backgrounds[:40][named, 1] == SCREEN).all()
 
 
 def test_an_object_appears_on_the_green_screen(twins: Twins) -> None:

@@ -1,0 +1,56 @@
+"""One step's pictures, drawn from (seed, step), and what is said of them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2l_cli.mini.captions import Captioner, Claim
+from t2l_cli.mini.painting import Canvas, Dice
+from t2l_cli.mini.scenes import Twins, draw
+from t2l_cli.mini.vocabulary import Thing
+
+SCENES = 48  # a step: twice that many pictures, and MIXTURES as many more
+MIXTURES = 0.6
+WILD = 0.5  # part of the scenes before a photo or clutter, where finding the object is hardest
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A step's pictures and what is said of them."""
+
+    twins: Twins
+    texts: list[str]
+    claims: Tensor  # (T, 8)
+    edits: list[tuple[str, str]]  # one a scene: texts before and after
+    names: list[str]  # what the first object may be called, one for each picture before and after
+
+
+def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES, detours: float = 0.0) -> Lesson:
+    """Draw and describe step ``step`` of run ``seed``; ``detours`` as in ``draw``."""
+    device = canvas.noise.device
+    dice = Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step))
+    twins = draw(canvas, dice, scenes, mixtures=MIXTURES, wild=WILD, detours=detours)
+    captioner = Captioner(random.Random(seed * 1_000_003 + step))
+    facts = [
+        ([Thing(*t) for t in things], (b[0], b[1]))
+        for things, b in zip(twins.things.tolist(), twins.backgrounds.tolist(), strict=True)
+    ]
+    claims: list[Claim] = []
+    for i, fact in enumerate(facts[: 2 * scenes]):
+        full = captioner.full(*fact)
+        claims += [full, captioner.partial(*fact)]
+        if i % 4 == 0:
+            claims.append(captioner.swapped(full))
+    claims = [*(c for c in claims if c != Claim()), Claim()]  # one caption is true of all: "photo"
+    edits = []
+    for i, kind in enumerate(twins.change.tolist()):
+        (a, a_back), (b, b_back) = facts[i], facts[scenes + i]
+        edits.append(captioner.change((a[0], a_back), (b[0], b_back), kind))
+    rows = torch.tensor([c.row() for c in claims], device=device)
+    texts = [captioner.text(c) for c in claims]
+    names = [captioner.name(things) for things, _ in facts[: 2 * scenes]]
+    return Lesson(twins, texts, rows, edits, names)
