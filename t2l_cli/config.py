@@ -182,7 +182,7 @@ class Preset:
 # draft: in few steps the paper's rate does not arrive, and its sparsity would thin the paint out (docs/mini.md).
 PRESETS: dict[str, Preset] = {
     "draft": Preset(
-        size=160, steps=60, n_views=12, lr_decay=0.988, tries=1, try_steps=15, lr=8e-3, bootstrap=10.0, sparsity=2e-2
+        size=160, steps=100, n_views=12, lr_decay=0.988, tries=1, try_steps=15, lr=8e-3, bootstrap=10.0, sparsity=2e-2
     ),
     "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
     "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
