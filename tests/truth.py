@@ -5,9 +5,9 @@
     truth.atlas()                      the Atlas that an importer or a fit should find
     truth.seen("foreground", t, q)     where the surface point at texel q is in frame t
 
-The foreground is a rounded blob with a pattern that moves, turns and grows, on request wobbles, or leaves the frame and
-comes back; the background is a textured ground under a
-camera that pans, turns and zooms, or stands still, with parallax on request.
+The foreground is a rounded blob with a pattern, or of one colour, that moves, turns and grows, on request wobbles, or
+leaves the frame and comes back; the background is a textured ground under a camera that pans, turns and zooms, or
+stands still, with parallax on request.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def make_truth(
     path: Literal["arc", "away"] = "arc",
     wobble: bool = False,
     parallax: bool = False,
+    plain: bool = False,
     density: float = 1.0,
     seed: int = 0,
 ) -> TruthClip:
@@ -87,6 +88,7 @@ def make_truth(
     camera: "pan" also turns and zooms a little. foreground: without it alpha is 0 everywhere. path: "away" leaves the
     frame on the right and comes back, out of sight for some frames. wobble: its surface bends as jelly does.
     parallax: hills of the ground move against it with the camera, which no homography explains.
+    plain: the blob is blue all over.
     """
     width, height = size
     random = np.random.default_rng(seed)
@@ -102,7 +104,7 @@ def make_truth(
     uv: dict[LayerName, Array] = {}
     texture: dict[LayerName, Array] = {}
     texels_back: dict[LayerName, Motion] = {}
-    for name, paint in (("foreground", _pattern), ("background", _landscape)):
+    for name, paint in (("foreground", _plain if plain else _pattern), ("background", _landscape)):
         # the foreground's texture holds the blob, not all that its motion says of pixels far from it
         shown = surface[name][alpha > 0] if name == "foreground" and foreground else surface[name].reshape(-1, 2)
         corner = np.floor(density * shown.min(0)) - MARGIN
@@ -241,3 +243,9 @@ def _pattern(random: np.random.Generator, width: int, height: int, unit: float) 
     wave = 0.5 + 0.5 * np.sin(2 * np.pi * (x + 0.6 * y) / (unit / 9) + 5 * bend)
     colours = np.array([[0.9, 0.45, 0.1], [0.15, 0.25, 0.8]])
     return np.clip((colours[0] + wave[..., None] * (colours[1] - colours[0])) * (0.65 + 0.6 * rough[..., None]), 0, 1)
+
+
+def _plain(random: np.random.Generator, width: int, height: int, unit: float) -> Array:
+    """Blue, mottled."""
+    rough = _noise(random, width, height, unit / 12)
+    return np.clip(np.array([0.15, 0.25, 0.8]) * (0.65 + 0.6 * rough[..., None]), 0, 1)

@@ -15,6 +15,7 @@ from t2l_cli.mini.vocabulary import NO_CLAIM
 WHOLE_MARGIN = 0.4  # in cosine, from no change at all to a whole one, or from one that is all beside to a clean one
 WAY = 0.5  # in cosine, of the direction from a third colour to the asked one
 WAY_OF_TEXT = 0.4  # part of it that the text alone is to gain
+SHORT = 0.1  # part of a colour's way whose direction is mostly noise
 LEAST_SEEN = 0.02  # part of the picture from which an object counts as shown
 
 
@@ -49,11 +50,11 @@ def _heads_loss(heads: nn.ModuleDict, features: Tensor, labels: Tensor) -> Tenso
     return total
 
 
-def _directions(student: Student, twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
-    """The direction loss of embedded pictures (N, D) and of their edits' texts (B, 2, D).
+def directions(twins: Twins, images: Tensor, further: Tensor, edits: Tensor, scale: Tensor) -> Tensor:
+    """The direction loss of embedded pictures, (N, D) and (K, D) further ones, and of their edits' texts (B, 2, D).
 
-    Changes that have only begun, half transparent, are to point the same way, for an edit begins so; the same change
-    beside the object is not what was asked.
+    Changes that have only begun, half transparent, are to point the same way, for an edit begins so, and the next
+    stretch of a detour likewise; the same change beside the object is not what was asked.
     """
     b, device = len(twins.change), images.device
     goal = torch.where(
@@ -66,17 +67,20 @@ def _directions(student: Student, twins: Twins, images: Tensor, edits: Tensor) -
     mixtures = rows[rows < len(twins.mixture)]
     begun = mixtures[twins.mixture[mixtures] == EVEN]
     astray = mixtures[(twins.mixture[mixtures] == BESIDE) | (twins.mixture[mixtures] == COARSE)]
-    source = torch.cat([rows, begun, astray])
-    target = torch.cat([rows + b, begun + 2 * b, astray + 2 * b])
-    asked = torch.cat([rows, begun])
+    detours = (twins.mixture == DETOUR).nonzero()[:, 0]
+    stretch = (torch.isin(detours, rows) & (twins.farther - twins.amount[detours] > SHORT)).nonzero()[:, 0]
+    source = torch.cat([rows, begun, detours[stretch] + 2 * b, astray])
+    target = torch.cat([rows + b, begun + 2 * b, len(images) + stretch, astray + 2 * b])
+    asked = torch.cat([rows, begun, detours[stretch]])
     rival = torch.cat(
         [
             (goal[asked, None] != goal[None, asked]) | torch.eye(len(asked), dtype=torch.bool, device=device),
             (twins.change[asked] != BACKGROUND)[None].expand(len(astray), -1),
         ]
     )
+    images = torch.cat([images, further])
     change, text = images[target] - images[source], (edits[:, 1] - edits[:, 0])[asked]
-    return direction(change, text, student.direction_scale.exp(), rival)
+    return direction(change, text, scale, rival)
 
 
 def _shown(twins: Twins) -> Tensor:
@@ -164,7 +168,7 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
             student.clip.logit_scale.exp() * F.normalize(captions, dim=-1) @ F.normalize(images, dim=-1).T, positive
         )
     }
-    out["direction"] = _directions(student, twins, images, edits)
+    out["direction"] = directions(twins, images, further, edits, student.direction_scale.exp())
     if keep is None:
         out["whole"] = wholeness(twins, images, edits)
         out["descent"] = descent(twins, images, further, edits)

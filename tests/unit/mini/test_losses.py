@@ -13,10 +13,11 @@ from t2l_cli.mini.losses import (
     contrast,
     descent,
     direction,
+    directions,
     place,
     wholeness,
 )
-from t2l_cli.mini.scenes import BACKGROUND, BEYOND, DETOUR, GRID, PATCHY, Twins
+from t2l_cli.mini.scenes import BACKGROUND, BESIDE, BEYOND, DETOUR, EVEN, GRID, PATCHY, Twins
 from t2l_cli.mini.vocabulary import NO_CLAIM
 
 
@@ -44,6 +45,29 @@ def test_direction_is_least_when_changes_agree() -> None:
     assert direction(text.roll(1, 0), text, torch.tensor(20.0), torch.eye(6, dtype=torch.bool)).item() == pytest.approx(
         0
     )
+
+
+@pytest.mark.parametrize("kind", ["begun", "stretch", "beside"])
+def test_directions_want_a_beginning_and_each_stretch_the_asked_way_and_nothing_beside(twins: Twins, kind: str) -> None:
+    b, m = len(twins.change), len(twins.mixture)
+    random = torch.Generator().manual_seed(0)
+    edits = torch.randn(b, 2, 16, generator=random)
+    asked = edits[:, 1] - edits[:, 0]
+    images = torch.randn(2 * b + m, 16, generator=random)
+    images[b : 2 * b] = images[:b] + asked  # clean changes are right
+    detours = (twins.mixture == DETOUR).nonzero()[:, 0]
+    further = images[2 * b + detours] + torch.randn(len(detours), 16, generator=random)
+
+    def of(sign: float) -> float:
+        moved, on = images.clone(), further.clone()
+        if kind == "stretch":
+            on = moved[2 * b + detours] + sign * asked[detours]
+        else:
+            rows = (twins.mixture == (EVEN if kind == "begun" else BESIDE)).nonzero()[:, 0]
+            moved[2 * b + rows] = moved[rows] + sign * asked[rows]
+        return directions(twins, moved, on, edits, torch.tensor(10.0)).item()
+
+    assert of(1.0) > of(-1.0) if kind == "beside" else of(1.0) < of(-1.0)
 
 
 def test_wholeness_asks_a_partial_or_a_spilt_change_to_fit_less_well_than_the_clean_one(twins: Twins) -> None:
