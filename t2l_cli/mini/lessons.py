@@ -13,8 +13,7 @@ from t2l_cli.mini.painting import Canvas, Dice
 from t2l_cli.mini.scenes import Twins, draw
 from t2l_cli.mini.vocabulary import Thing
 
-SCENES = 48  # a step: twice that many pictures, and MIXTURES as many more
-MIXTURES = 0.6
+SCENES = 48  # a step: twice that many pictures, and the mixtures
 WILD = 0.5  # part of the scenes before a photo or clutter, where finding the object is hardest
 
 
@@ -29,11 +28,11 @@ class Lesson:
     names: list[str]  # what the first object may be called, one for each picture before and after
 
 
-def lesson(canvas: Canvas, seed: int, step: int, scenes: int = SCENES, detours: float = 0.0) -> Lesson:
-    """Draw and describe step ``step`` of run ``seed``; ``detours`` as in ``draw``."""
+def lesson(canvas: Canvas, seed: int, step: int, mixtures: float, detours: float, scenes: int = SCENES) -> Lesson:
+    """Draw and describe step ``step`` of run ``seed``; ``mixtures`` and ``detours`` as in ``draw``."""
     device = canvas.noise.device
     dice = Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step))
-    twins = draw(canvas, dice, scenes, mixtures=MIXTURES, wild=WILD, detours=detours)
+    twins = draw(canvas, dice, scenes, mixtures=mixtures, wild=WILD, detours=detours)
     captioner = Captioner(random.Random(seed * 1_000_003 + step))
     facts = [
         ([Thing(*t) for t in things], (b[0], b[1]))

@@ -1,5 +1,5 @@
 """Train mini:  python -m t2l_cli.mini.train --steps 3200 --seed 1 --out base.safetensors
-and refine it:  python -m t2l_cli.mini.train --start base.safetensors --steps 500 --seed 6 --lr 1e-3
+and refine it:  python -m t2l_cli.mini.train --start base.safetensors --steps 900 --seed 6 --lr 1e-3
 
 Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
@@ -32,13 +32,26 @@ from t2l_cli.mini.student import Student, optimisers
 LR = 2e-3
 WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
-ALL_PATCHES_FROM = 0.5  # before that, each picture shows half of its patches, which costs two thirds
 SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # log of the inverse temperatures: a sharper model is harder to descend on
 WEIGHTS = {"contrast": 1.0, "direction": 1.0, "whole": 5.0, "descent": 5.0, "place": 1.0}
 HEADS = {"patches": 1.0, "scene": 0.4}  # and these fade with the rate to a fifth: labels teach most at the beginning
-DETOURS = 0.6  # of the mixtures with a changed colour, when refining
 KEPT = 0.5  # of the weights that a refinement started from
-AVERAGE_FROM = 0.85  # the saved weights are a running mean from there on
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a run looks at. Its parts are of the run's steps."""
+
+    mixtures: float  # a scene
+    detours: float  # of the mixtures with a changed colour
+    half_until: float  # the part in which each picture shows half of its patches, which costs two thirds
+    labels: bool  # whether the heads help
+    average_from: float  # the saved weights are a running mean from there on
+    average_rate: float
+
+
+FRESH = Course(0.6, 0.0, 0.5, True, 0.85, 0.02)
+REFINEMENT = Course(0.8, 0.8, 0.0, False, 0.7, 0.01)
 
 
 def rate(step: int, steps: int) -> float:
@@ -77,8 +90,8 @@ class _Run:
         self.average, self.step = state["average"], state["step"]
 
 
-def train(run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False) -> Iterator[dict[str, float]]:
-    """Run to ``steps``; after each step yields its losses. ``refine``: what can be seen is known, no labels help."""
+def train(run: _Run, canvas: Canvas, steps: int, seed: int, course: Course = FRESH) -> Iterator[dict[str, float]]:
+    """Run to ``steps``; after each step yields its losses."""
     student = run.student
     base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' own, which a checkpoint has decayed
     while run.step < steps:
@@ -87,9 +100,9 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
         generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
-        taught = lesson(canvas, seed, run.step, detours=DETOURS if refine else 0.0)
-        terms = losses(student, taught, not refine and part < ALL_PATCHES_FROM, generator)
-        help_ = 0.0 if refine else 0.2 + 0.8 * factor
+        taught = lesson(canvas, seed, run.step, course.mixtures, course.detours)
+        terms = losses(student, taught, part < course.half_until, generator)
+        help_ = 0.2 + 0.8 * factor if course.labels else 0.0
         loss = torch.stack([WEIGHTS.get(k, help_ * HEADS.get(k, 0.0)) * v for k, v in terms.items()]).sum()
         for optimiser in run.optimisers:
             optimiser.zero_grad()
@@ -101,9 +114,9 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int, refine: bool = False
             student.clip.logit_scale.clamp_(SOFTEST, SHARPEST[0])
             student.direction_scale.clamp_(SOFTEST, SHARPEST[1])
         run.step += 1
-        if part >= AVERAGE_FROM:
+        if part >= course.average_from:
             state = student.clip_state()
-            run.average = state if run.average is None else between(run.average, state, 0.02)
+            run.average = state if run.average is None else between(run.average, state, course.average_rate)
         yield {k: v.item() for k, v in terms.items()}
 
 
@@ -127,7 +140,7 @@ def main() -> None:
     canvas = Canvas(args.seed, device=args.device)
     start, first = time.perf_counter(), run.step
     smooth: dict[str, float] = {}
-    for terms in train(run, canvas, args.steps, args.seed, args.start is not None):
+    for terms in train(run, canvas, args.steps, args.seed, FRESH if args.start is None else REFINEMENT):
         smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in terms.items()}
         if run.step % 25 == 0:
             pace = (time.perf_counter() - start) / (run.step - first)

@@ -5,7 +5,13 @@ from t2l_cli.mini.lessons import lesson
 from t2l_cli.mini.optimisers import orthogonalised
 from t2l_cli.mini.painting import Canvas
 from t2l_cli.mini.student import Student, optimisers
-from t2l_cli.mini.train import LR, _Run, between, rate, train
+from t2l_cli.mini.train import FRESH, LR, REFINEMENT, _Run, between, rate, train
+
+
+@pytest.fixture
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small steps."""
+    monkeypatch.setattr("t2l_cli.mini.train.lesson", lambda *of: lesson(*of, scenes=6))
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])
@@ -28,16 +34,13 @@ def test_between_mixes_numbers_and_leaves_counts_alone() -> None:
     assert mixed["n"] == 3
 
 
-def test_refining_shows_all_patches_and_has_no_labels(canvas: Canvas, monkeypatch) -> None:
+def test_refining_shows_all_patches_and_has_no_labels(canvas: Canvas, few_scenes) -> None:
     """From the first step on it learns what is asked of whole pictures; a fresh run begins with half pictures."""
-    monkeypatch.setattr(
-        "t2l_cli.mini.train.lesson", lambda c, seed, step, detours: lesson(c, seed, step, scenes=6, detours=detours)
-    )
     torch.manual_seed(0)
     students = Student(), Student()
     first, refined = (
-        next(train(_Run(s, optimisers(s, LR)), canvas, 10, seed=1, refine=r))
-        for s, r in zip(students, (False, True), strict=True)
+        next(train(_Run(s, optimisers(s, LR)), canvas, 10, seed=1, course=course))
+        for s, course in zip(students, (FRESH, REFINEMENT), strict=True)
     )
     assert "place" not in first
     assert {"place", "descent"} <= refined.keys()
@@ -45,10 +48,7 @@ def test_refining_shows_all_patches_and_has_no_labels(canvas: Canvas, monkeypatc
     assert any(p.grad.any() for p in students[0].patch_heads.parameters())
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(canvas: Canvas, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(
-        "t2l_cli.mini.train.lesson", lambda c, seed, step, detours: lesson(c, seed, step, scenes=6, detours=detours)
-    )
+def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(canvas: Canvas, tmp_path, few_scenes) -> None:
 
     def fresh() -> _Run:
         torch.manual_seed(0)
