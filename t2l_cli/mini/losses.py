@@ -1,4 +1,4 @@
-"""What mini is trained to make small: contrast and direction, wholeness and place, and heads that read patches."""
+"""What mini is trained to make small: contrast, direction, wholeness, descent, place, and heads that read patches."""
 
 from __future__ import annotations
 
