@@ -104,9 +104,8 @@ def test_descent_asks_the_fit_to_rise_evenly_from_a_third_colour_to_the_asked_on
         return descent(twins, images, further, edits).item()
 
     way = (nearer - here[rows])[seen].mean().item()
-    assert of(0.0) == pytest.approx(
-        (1 + WAY_OF_TEXT) * WAY * way, rel=1e-3
-    )  # a plateau lacks all of it, of direction and of text
+    plateau = (1 + WAY_OF_TEXT) * WAY * way  # lacks all of it, of direction and of text
+    assert of(0.0) == pytest.approx(plateau, rel=1e-3)
     assert of(WAY_OF_TEXT * WAY) == pytest.approx((1 - WAY_OF_TEXT) * WAY * way, rel=1e-3)
     assert of(WAY) == pytest.approx(0, abs=1e-5)
     assert of(0.9) == pytest.approx(0, abs=1e-5)  # steeper is as good

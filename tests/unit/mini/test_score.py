@@ -4,12 +4,12 @@ from t2l_cli import mini
 from t2l_cli.mini.model import create
 from t2l_cli.mini.score import scores
 
-SCENES = 24
+SCENES = 48
 
 
 def test_mini_scores_far_above_chance_where_its_edits_depend_on_it() -> None:
     table = {name: part for name, (part, _, _) in scores(*mini.load(), scenes=SCENES).items()}
-    assert table["object colour"] > 0.65
+    assert table["object colour"] > 0.75
     assert table["direction of a colour edit"] > 0.6
     assert table["colour edit gains all the way from gray"] > 0.6
     assert table["relevancy of its noun peaks on the object"] > 0.8
@@ -20,4 +20,4 @@ def test_an_untrained_model_scores_like_chance() -> None:
     table = {name: part for name, (part, _, _) in scores(*create(), scenes=SCENES).items()}
     assert table["object colour"] < 0.4
     assert table["colour edit gains all the way from gray"] < 0.6
-    assert table["relevancy of its noun peaks on the object"] < 0.8  # it looks at the middle, where objects are
+    assert table["relevancy of its noun peaks on the object"] < 0.6
