@@ -243,6 +243,64 @@ def _grayish(dice: Dice, n: int) -> Tensor:
     return 0.5 + dice.uniform(n, 1) * (dice.uniform(n, 3) - 0.5)
 
 
+@dataclass(frozen=True)
+class _Mixtures:
+    """Changes of the first m scenes gone wrong, before development; K of them are on their way."""
+
+    pictures: Tensor  # (m, 3, px, px)
+    kind: Tensor  # (m,)
+    amount: Tensor  # (m,), as in Twins
+    on_the_way: Tensor  # (K,) scenes
+    further: Tensor  # (K, 3, px, px)
+    farther: Tensor  # (K,)
+
+
+def _mixtures(
+    canvas: Canvas,
+    dice: Dice,
+    stage: _Stage,
+    new: _Attributes,
+    change: Tensor,
+    twins: tuple[Tensor, Tensor],
+    spots: list[tuple[Tensor, Tensor]],
+    m: int,
+    detours: float,
+) -> _Mixtures:
+    """Of the first ``m`` scenes, whose ``twins`` are pictures before and after their change; others as in ``draw``."""
+    subject, second = (surface.mask for surface in stage.objects)
+    before, after = (pictures[:m] for pictures in twins)
+    weight, kind = _mixing(canvas, dice, m)
+    kind = torch.where(((kind == BESIDE) | (kind == BEYOND)) & (change[:m] == BACKGROUND), PATCHY, kind)
+    kind = torch.where((change[:m] == TEXTURE) & dice.chance(0.4, m), COARSE, kind)
+    others = torch.zeros(len(change) - m, dtype=torch.bool, device=kind.device)  # scenes without a mixture
+    part, on_the_way = torch.zeros_like(change, dtype=weight.dtype), change.new_zeros(0)
+    further, farther = before[:0], part[:0]
+    if detours:
+        kind = torch.where((change[:m] == COLOUR) & dice.chance(detours, m), DETOUR, kind)
+        start, part = _grayish(dice, len(change)), dice.uniform(len(change))
+        nearer = part + (1 - part) * dice.uniform(len(change), low=0.2, high=0.6)
+        rows = torch.cat([kind == DETOUR, others])
+        on_the_way = rows.nonzero()[:, 0]
+        further = stage.picture(new.on_the_way(rows, start, nearer), spots)[on_the_way]
+        farther = nearer[on_the_way]
+        new = new.on_the_way(rows, start, part)
+    beside, coarse, beyond, detour = ((kind == k)[:, None, None, None] for k in (BESIDE, COARSE, BEYOND, DETOUR))
+    wrong = new.textured(torch.cat([kind == COARSE, others]), BLOTCHED)
+    otherwise = stage.picture(wrong, spots)[:m]
+    elsewhere = stage.back.coloured(new.rgb[1], new.second[1], new.texture[1])[:m]
+    weight = torch.where(beyond & dice.chance(0.5, m, 1, 1, 1), _halo(dice, subject[:m]), weight)
+    astray = weight * (1 - subject[:m]) * (1 - second[:m])
+    mixed = before.lerp(after, torch.where(beside, 0.0, torch.where(coarse | beyond, 1.0, weight)))
+    mixed = torch.where(coarse | detour, otherwise, mixed.lerp(elsewhere, astray * (beside | beyond)))
+    region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
+    size = region.sum((1, 2, 3)).clamp(min=1)
+    amount = (weight * region).sum((1, 2, 3)) / size
+    amount = torch.where(kind == BESIDE, 0.0, torch.where(kind == COARSE, 0.5, amount))
+    amount = torch.where(kind == BEYOND, size / (size + astray.sum((1, 2, 3))), amount)
+    amount = torch.where(kind == DETOUR, part[:m], amount)
+    return _Mixtures(mixed, kind, amount, on_the_way, further, farther)
+
+
 def _halo(dice: Dice, mask: Tensor) -> Tensor:
     """``mask`` (m, 1, px, px) and a soft band around it, a sixteenth or a sixth of the picture wide."""
     px = mask.shape[-1]
@@ -286,50 +344,28 @@ def draw(
     earlier = stage.without_first(change == PRESENCE)
     before, after = earlier.picture(old, spots), stage.picture(new, spots)
     claims = [_claims(earlier, old), _claims(stage, new)]
-    # mixtures of the first m scenes
     m = int(n * mixtures)
-    subject, second = (surface.mask for surface in stage.objects)
-    weight, kind = _mixing(canvas, dice, m)
-    kind = torch.where(((kind == BESIDE) | (kind == BEYOND)) & (change[:m] == BACKGROUND), PATCHY, kind)
-    kind = torch.where((change[:m] == TEXTURE) & dice.chance(0.4, m), COARSE, kind)
-    start, (part, farther) = new.rgb[1], torch.ones(2, n, device=kind.device)
-    if detours:  # dice that are not thrown leave the others as they are
-        kind = torch.where((change[:m] == COLOUR) & dice.chance(detours, m), DETOUR, kind)
-        start, part = _grayish(dice, n), dice.uniform(n)
-        farther = part + (1 - part) * dice.uniform(n, low=0.2, high=0.6)
-    beside, coarse, beyond, detour = ((kind == k)[:, None, None, None] for k in (BESIDE, COARSE, BEYOND, DETOUR))
-    of = torch.cat([kind, kind.new_full((n - m,), PATCHY)])  # of all scenes, also those that have no mixture
-    wrong = new.textured(of == COARSE, BLOTCHED).on_the_way(of == DETOUR, start, part)
-    otherwise = stage.picture(wrong, spots)[:m]
-    further = stage.picture(new.on_the_way(of == DETOUR, start, farther), spots)[of == DETOUR]
-    elsewhere = stage.back.coloured(new.rgb[1], new.second[1], new.texture[1])[:m]
-    weight = torch.where(beyond & dice.chance(0.5, m, 1, 1, 1), _halo(dice, subject[:m]), weight)
-    astray = weight * (1 - subject[:m]) * (1 - second[:m])
-    mixed = before[:m].lerp(after[:m], torch.where(beside, 0.0, torch.where(coarse | beyond, 1.0, weight)))
-    mixed = torch.where(coarse | detour, otherwise, mixed.lerp(elsewhere, astray * (beside | beyond)))
-    region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
-    size = region.sum((1, 2, 3)).clamp(min=1)
-    amount = (weight * region).sum((1, 2, 3)) / size
-    amount = torch.where(kind == BESIDE, 0.0, torch.where(kind == COARSE, 0.5, amount))
-    amount = torch.where(kind == BEYOND, size / (size + astray.sum((1, 2, 3))), amount)
-    amount = torch.where(kind == DETOUR, part[:m], amount)
-    never_old = 0.5 * ((kind == BEYOND) | (kind == DETOUR))
-    claims.append(_mixed_claims(claims[0], claims[1], change[:m], amount.clamp(min=never_old)))
-    claims[2][1][(kind == BESIDE) | (kind == BEYOND)] = NO_CLAIM  # the background is no longer what it was
+    mixed = _mixtures(canvas, dice, stage, new, change, (before, after), spots, m, detours)
+    beside = (mixed.kind == BESIDE) | (mixed.kind == BEYOND)
+    never_old = 0.5 * ((mixed.kind == BEYOND) | (mixed.kind == DETOUR))
+    claims.append(_mixed_claims(claims[0], claims[1], change[:m], mixed.amount.clamp(min=never_old)))
+    claims[2][1][beside] = NO_CLAIM  # the background is no longer what it was
     # development
     look = finish(dice, n, canvas.px)
 
     def shown(pictures: Tensor, rows: Tensor | slice) -> Tensor:
         return torch.where(stage.outside[rows], stage.border[rows], develop(pictures, [f[rows] for f in look]))
 
-    images = torch.cat([shown(before, slice(n)), shown(after, slice(n)), shown(mixed, slice(m))])
+    images = torch.cat([shown(before, slice(n)), shown(after, slice(n)), shown(mixed.pictures, slice(m))])
     things, backgrounds = (torch.cat(parts) for parts in zip(*claims, strict=True))
     owners = _owners(stage, spots)
     patches = _patches(torch.cat([_owners(earlier, spots), owners, owners[:m]]), things, backgrounds)
-    masks = (subject * ~stage.outside)[:, 0]
+    masks = (stage.objects[0].mask * ~stage.outside)[:, 0]
     subjects = torch.cat([masks, masks, masks[:m]])
-    on = of == DETOUR
-    return Twins(images, things, backgrounds, patches, change, subjects, kind, amount, shown(further, on), farther[on])
+    further = shown(mixed.further, mixed.on_the_way)
+    return Twins(
+        images, things, backgrounds, patches, change, subjects, mixed.kind, mixed.amount, further, mixed.farther
+    )
 
 
 def _mixed_claims(
