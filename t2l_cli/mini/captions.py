@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from t2l_cli.engine.prompts import TEMPLATES
-from t2l_cli.mini.scenes import BACKGROUND, PRESENCE, TEXTURE
+from t2l_cli.mini.stage import BACKGROUND, PRESENCE, TEXTURE
 from t2l_cli.mini.vocabulary import (
     COLOUR_NAMES,
     GENERIC_NOUNS,

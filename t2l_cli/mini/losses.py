@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from t2l_cli.mini.captions import truth
 from t2l_cli.mini.lessons import Lesson
-from t2l_cli.mini.scenes import BACKGROUND, BESIDE, BEYOND, COARSE, DETOUR, EVEN, GRID, PATCHY, TEXTURE, Twins
+from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, EVEN, PATCHY
+from t2l_cli.mini.scenes import GRID, Twins
+from t2l_cli.mini.stage import BACKGROUND, TEXTURE
 from t2l_cli.mini.student import Student
 from t2l_cli.mini.vocabulary import NO_CLAIM
 

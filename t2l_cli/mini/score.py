@@ -17,7 +17,8 @@ from torch import Tensor
 from t2l_cli.engine.clip import Clip
 from t2l_cli.mini.model import WEIGHTS, load
 from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.scenes import BACKGROUND, COLOUR, Twins, draw
+from t2l_cli.mini.scenes import Twins, draw
+from t2l_cli.mini.stage import BACKGROUND, COLOUR
 from t2l_cli.mini.student import MEAN, STD
 from t2l_cli.mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 

@@ -17,7 +17,9 @@ from t2l_cli.mini.losses import (
     place,
     wholeness,
 )
-from t2l_cli.mini.scenes import BACKGROUND, BESIDE, BEYOND, DETOUR, EVEN, GRID, PATCHY, Twins
+from t2l_cli.mini.mixtures import BESIDE, BEYOND, DETOUR, EVEN, PATCHY
+from t2l_cli.mini.scenes import GRID, Twins
+from t2l_cli.mini.stage import BACKGROUND
 from t2l_cli.mini.vocabulary import NO_CLAIM
 
 

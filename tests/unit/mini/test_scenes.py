@@ -1,20 +1,9 @@
 import torch
 
+from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR
 from t2l_cli.mini.painting import PX, Canvas, Dice
-from t2l_cli.mini.scenes import (
-    BACKGROUND,
-    BESIDE,
-    BEYOND,
-    COARSE,
-    COLOUR,
-    DETOUR,
-    GRID,
-    PRESENCE,
-    TEXTURE,
-    WHOLE,
-    Twins,
-    draw,
-)
+from t2l_cli.mini.scenes import GRID, WHOLE, Twins, draw
+from t2l_cli.mini.stage import BACKGROUND, COLOUR, PRESENCE, TEXTURE
 from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 PALETTE = torch.tensor(list(COLOURS.values())).float() / 255

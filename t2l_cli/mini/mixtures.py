@@ -1,0 +1,107 @@
+"""Changes gone wrong: on a part, half transparent, beside the object, over its edge, coarse, or still on their way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from t2l_cli.mini.painting import Canvas, Dice
+from t2l_cli.mini.stage import BACKGROUND, COLOUR, TEXTURE, Attributes, Stage
+from t2l_cli.mini.vocabulary import BLOTCHED
+
+# how a mixture has the change: on a part, half transparent, outside of the object, with blotches for the texture, or
+# on all of the object and on something around it, or whole, but in a colour between the new one and a third
+PATCHY, EVEN, BESIDE, COARSE, BEYOND, DETOUR = 0, 1, 2, 3, 4, 5
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """Changes of the first m scenes gone wrong, before development; K of them are on their way."""
+
+    pictures: Tensor  # (m, 3, px, px)
+    kind: Tensor  # (m,)
+    amount: Tensor  # (m,), as in Twins
+    on_the_way: Tensor  # (K,) scenes
+    further: Tensor  # (K, 3, px, px)
+    farther: Tensor  # (K,)
+
+
+def mixtures_of(
+    canvas: Canvas,
+    dice: Dice,
+    stage: Stage,
+    new: Attributes,
+    change: Tensor,
+    twins: tuple[Tensor, Tensor],
+    spots: list[tuple[Tensor, Tensor]],
+    m: int,
+    detours: float,
+) -> Mixtures:
+    """Of the first ``m`` scenes, whose ``twins`` are pictures before and after their change; others as in ``draw``."""
+    subject, second = (surface.mask for surface in stage.objects)
+    before, after = (pictures[:m] for pictures in twins)
+    weight, kind = _mixing(canvas, dice, m)
+    kind = torch.where(((kind == BESIDE) | (kind == BEYOND)) & (change[:m] == BACKGROUND), PATCHY, kind)
+    kind = torch.where((change[:m] == TEXTURE) & dice.chance(0.4, m), COARSE, kind)
+    others = torch.zeros(len(change) - m, dtype=torch.bool, device=kind.device)  # scenes without a mixture
+    part, on_the_way = torch.zeros_like(change, dtype=weight.dtype), change.new_zeros(0)
+    further, farther = before[:0], part[:0]
+    if detours:
+        kind = torch.where((change[:m] == COLOUR) & dice.chance(detours, m), DETOUR, kind)
+        start, part = _grayish(dice, len(change)), dice.uniform(len(change))
+        nearer = part + (1 - part) * dice.uniform(len(change), low=0.2, high=0.6)
+        rows = torch.cat([kind == DETOUR, others])
+        on_the_way = rows.nonzero()[:, 0]
+        further = stage.picture(new.on_the_way(rows, start, nearer), spots)[on_the_way]
+        farther = nearer[on_the_way]
+        new = new.on_the_way(rows, start, part)
+    beside, coarse, beyond, detour = ((kind == k)[:, None, None, None] for k in (BESIDE, COARSE, BEYOND, DETOUR))
+    wrong = new.textured(torch.cat([kind == COARSE, others]), BLOTCHED)
+    otherwise = stage.picture(wrong, spots)[:m]
+    elsewhere = stage.back.coloured(new.rgb[1], new.second[1], new.texture[1])[:m]
+    weight = torch.where(beyond & dice.chance(0.5, m, 1, 1, 1), _halo(dice, subject[:m]), weight)
+    astray = weight * (1 - subject[:m]) * (1 - second[:m])
+    mixed = before.lerp(after, torch.where(beside, 0.0, torch.where(coarse | beyond, 1.0, weight)))
+    mixed = torch.where(coarse | detour, otherwise, mixed.lerp(elsewhere, astray * (beside | beyond)))
+    region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
+    size = region.sum((1, 2, 3)).clamp(min=1)
+    amount = (weight * region).sum((1, 2, 3)) / size
+    amount = torch.where(kind == BESIDE, 0.0, torch.where(kind == COARSE, 0.5, amount))
+    amount = torch.where(kind == BEYOND, size / (size + astray.sum((1, 2, 3))), amount)
+    amount = torch.where(kind == DETOUR, part[:m], amount)
+    return Mixtures(mixed, kind, amount, on_the_way, further, farther)
+
+
+def _mixing(canvas: Canvas, dice: Dice, m: int) -> tuple[Tensor, Tensor]:
+    """Weight of the change (m, 1, px, px), and the kind of mixture (m,)."""
+    part = dice.uniform(m, 1, 1, 1, low=0.1, high=0.95)
+    noise = canvas.clouds(dice, m)[:, None] + 2 * (
+        dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, canvas.px, device=part.device)
+    )
+    levels = [torch.quantile(f.flatten(), 1 - q.item()) for f, q in zip(noise, part, strict=True)]
+    level = torch.tensor(levels, device=part.device)[:, None, None, None]
+    patchy = torch.sigmoid((noise - level) * 20)
+    lot = dice.uniform(m)
+    kind = torch.where(lot < 0.35, PATCHY, torch.where(lot < 0.6, EVEN, torch.where(lot < 0.8, BESIDE, BEYOND)))
+    strength = dice.uniform(m, 1, 1, 1, low=0.3, high=1.0)
+    wrong = ((kind == BESIDE) | (kind == BEYOND))[:, None, None, None]
+    return torch.where((kind == EVEN)[:, None, None, None], part, patchy * torch.where(wrong, strength, 1.0)), kind
+
+
+def _grayish(dice: Dice, n: int) -> Tensor:
+    """(n, 3) colours, the nearer to gray the more: where an edit that begins with gray paint passes through."""
+    return 0.5 + dice.uniform(n, 1) * (dice.uniform(n, 3) - 0.5)
+
+
+def _halo(dice: Dice, mask: Tensor) -> Tensor:
+    """``mask`` (m, 1, px, px) and a soft band around it, a sixteenth or a sixth of the picture wide."""
+    px = mask.shape[-1]
+    narrow, wide = px // 16, px // 6
+
+    def grown(by: int) -> Tensor:
+        return F.avg_pool2d(F.max_pool2d(mask, 2 * by + 1, 1, by), 2 * (by // 2) + 1, 1, by // 2)
+
+    return torch.where(dice.chance(0.5, len(mask), 1, 1, 1), grown(narrow), grown(wide))
