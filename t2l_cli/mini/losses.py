@@ -15,9 +15,9 @@ from t2l_cli.mini.student import Student
 from t2l_cli.mini.vocabulary import NO_CLAIM
 
 WHOLE_MARGIN = 0.4  # in cosine, from no change at all to a whole one, or from one that is all beside to a clean one
-WAY = 0.5  # in cosine, of the direction from a third colour to the asked one
+WAY = 0.5  # in cosine, of the direction from a third colour, or from blotches, to what is asked
 WAY_OF_TEXT = 0.4  # part of it that the text alone is to gain
-SHORT = 0.1  # part of a colour's way whose direction is mostly noise
+SHORT = 0.1  # part of the way whose direction is mostly noise
 LEAST_SEEN = 0.02  # part of the picture from which an object counts as shown
 
 
@@ -108,10 +108,11 @@ def wholeness(twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
 
 
 def descent(twins: Twins, images: Tensor, further: Tensor, edits: Tensor) -> Tensor:
-    """How much less than evenly a colour change fits better on its way from a third colour, mean over the detours.
+    """How much less than evenly a change fits better on its way, mean over the detours.
 
     images: (N, D) and further: (K, D), in the order of ``twins``. edits: (B, 2, D), texts before and after. An edit
-    that has once become gray has nowhere to go if all that is not yet red fits "red" equally badly.
+    that has once become gray has nowhere to go if all that is not yet red fits "red" equally badly; nor has one that is
+    a blot if all that is no pattern yet fits "dotted" equally.
     """
     b, m = len(twins.change), len(twins.mixture)
     rows = (twins.mixture == DETOUR).nonzero()[:, 0]

@@ -13,8 +13,10 @@ from t2l_cli.mini.stage import BACKGROUND, COLOUR, TEXTURE, Attributes, Stage
 from t2l_cli.mini.vocabulary import BLOTCHED
 
 # how a mixture has the change: on a part, half transparent, outside of the object, with blotches for the texture, or
-# on all of the object and on something around it, or whole, but in a colour between the new one and a third
+# on all of the object and on something around it, or whole, but between the new colour and a third one, or between the
+# new texture and what an edit paints first
 PATCHY, EVEN, BESIDE, COARSE, BEYOND, DETOUR = 0, 1, 2, 3, 4, 5
+FAINTEST = 0.1  # part of a texture on its way: less on a plain object would be no change, which has no direction
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,17 @@ def mixtures_of(
     kind = torch.where(((kind == BESIDE) | (kind == BEYOND)) & (change[:m] == BACKGROUND), PATCHY, kind)
     kind = torch.where((change[:m] == TEXTURE) & dice.chance(0.4, m), COARSE, kind)
     others = torch.zeros(len(change) - m, dtype=torch.bool, device=kind.device)  # scenes without a mixture
-    part, on_the_way = torch.zeros_like(change, dtype=weight.dtype), change.new_zeros(0)
-    further, farther = before[:0], part[:0]
+    start, part, farther = before, before.new_zeros(m), before.new_zeros(m)
     if detours:
-        kind = torch.where((change[:m] == COLOUR) & dice.chance(detours, m), DETOUR, kind)
-        start, part = _grayish(dice, len(change)), dice.uniform(len(change))
-        nearer = part + (1 - part) * dice.uniform(len(change), low=0.2, high=0.6)
+        weaves = (change[:m] == TEXTURE) & (new.texture[1][:m] > 0) & (kind != COARSE)
+        kind = torch.where(((change[:m] == COLOUR) | weaves) & dice.chance(detours, m), DETOUR, kind)
         rows = torch.cat([kind == DETOUR, others])
-        on_the_way = rows.nonzero()[:, 0]
-        further = stage.picture(new.on_the_way(rows, start, nearer), spots)[on_the_way]
-        farther = nearer[on_the_way]
-        new = new.on_the_way(rows, start, part)
+        first = new.plain(rows & (change == COLOUR), _grayish(dice, len(change)))
+        first = first.textured(rows & (change == TEXTURE), torch.where(dice.chance(0.5, len(change)), BLOTCHED, 0))
+        start, part = stage.picture(first, spots)[:m], dice.uniform(m)
+        part = torch.where(change[:m] == TEXTURE, FAINTEST + (1 - FAINTEST) * part, part)
+        farther = part + (1 - part) * dice.uniform(m, low=0.2, high=0.6)
+    on_the_way = (kind == DETOUR).nonzero()[:, 0]
     beside, coarse, beyond, detour = ((kind == k)[:, None, None, None] for k in (BESIDE, COARSE, BEYOND, DETOUR))
     wrong = new.textured(torch.cat([kind == COARSE, others]), BLOTCHED)
     otherwise = stage.picture(wrong, spots)[:m]
@@ -65,13 +67,16 @@ def mixtures_of(
     weight = torch.where(beyond & dice.chance(0.5, m, 1, 1, 1), _halo(dice, subject[:m]), weight)
     astray = weight * (1 - subject[:m]) * (1 - second[:m])
     mixed = before.lerp(after, torch.where(beside, 0.0, torch.where(coarse | beyond, 1.0, weight)))
-    mixed = torch.where(coarse | detour, otherwise, mixed.lerp(elsewhere, astray * (beside | beyond)))
+    mixed = torch.where(coarse, otherwise, mixed.lerp(elsewhere, astray * (beside | beyond)))
+    mixed = torch.where(detour, start.lerp(after, part[:, None, None, None]), mixed)
     region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
     size = region.sum((1, 2, 3)).clamp(min=1)
     amount = (weight * region).sum((1, 2, 3)) / size
     amount = torch.where(kind == BESIDE, 0.0, torch.where(kind == COARSE, 0.5, amount))
     amount = torch.where(kind == BEYOND, size / (size + astray.sum((1, 2, 3))), amount)
-    amount = torch.where(kind == DETOUR, part[:m], amount)
+    amount = torch.where(kind == DETOUR, part, amount)
+    farther = farther[on_the_way]
+    further = start[on_the_way].lerp(after[on_the_way], farther[:, None, None, None])
     return Mixtures(mixed, kind, amount, on_the_way, further, farther)
 
 

@@ -2,7 +2,7 @@
 
 ``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, or the
 background's colour, or that the object is there at all), and some scenes a third time with the change gone wrong: on
-a part of the region, half transparent, beside the object, spilt over its edge or on its way from another colour. Of a
+a part of the region, half transparent, beside the object, spilt over its edge or still on its way. Of a
 mixture the changed attribute is true of nothing: only a whole edit in its place pays.
 """
 
@@ -41,8 +41,8 @@ class Twins:
     ``backgrounds`` (N, 2) colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the
     patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1];
     ``mixture`` (N - 2B,) PATCHY, EVEN, BESIDE, COARSE, BEYOND or DETOUR; ``amount`` (N - 2B,) the part of the region
-    that is changed or, BEYOND, the part of what is changed that is the region or, DETOUR, the new colour's part.
-    ``further`` (K, 3, px, px) and ``farther`` (K,): the K detours once more, with that larger part of the new colour.
+    that is changed or, BEYOND, the part of what is changed that is the region or, DETOUR, the new attribute's part.
+    ``further`` (K, 3, px, px) and ``farther`` (K,): the K detours once more, with that larger part of it.
     """
 
     images: Tensor
@@ -109,7 +109,8 @@ def draw(
     """``n`` scenes as twins, and ``mixtures * n`` mixtures of the first of them.
 
     ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera, ``wild`` (at most
-    0.8) that of a photo or clutter for a background, ``detours`` that of a detour where a mixture's colour changes.
+    0.8) that of a photo or clutter for a background, ``detours`` that of a detour where a mixture's colour or texture
+    changes.
     """
     stage, x, y = set_stage(canvas, dice, n, pairs, askew, wild)
     old = attributes(dice, n, stage, (0.6, 0.35, 0.35))

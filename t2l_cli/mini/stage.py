@@ -48,14 +48,13 @@ class Attributes:
         out.texture[1] = torch.where(rows, other_than(dice, self.texture[1], len(TEXTURES)), self.texture[1])
         return out
 
-    def textured(self, rows: Tensor, texture: int) -> Attributes:
-        """The same with another texture of the first object in ``rows`` (B,) bool."""
+    def textured(self, rows: Tensor, texture: Tensor | int) -> Attributes:
+        """The same with another texture, one or (B,), of the first object in ``rows`` (B,) bool."""
         return replace(self, texture=[self.texture[0], torch.where(rows, texture, self.texture[1]), self.texture[2]])
 
-    def on_the_way(self, rows: Tensor, start: Tensor, part: Tensor) -> Attributes:
-        """The same with the first object's paints in ``rows`` between ``start`` (B, 3) and, ``part`` (B,), its own."""
-        weight = torch.where(rows, part, 1.0)[:, None]
-        rgb, second = (start.lerp(own[1], weight) for own in (self.rgb, self.second))
+    def plain(self, rows: Tensor, paint: Tensor) -> Attributes:
+        """The same with ``paint`` (B, 3) for both paints of the first object in ``rows`` (B,) bool."""
+        rgb, second = (torch.where(rows[:, None], paint, own[1]) for own in (self.rgb, self.second))
         return replace(self, rgb=[self.rgb[0], rgb, self.rgb[2]], second=[self.second[0], second, self.second[2]])
 
 

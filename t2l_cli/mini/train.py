@@ -6,7 +6,7 @@ being each other's hard negatives. Direction: the difference of twins' embedding
 which is what an edit descends on. Heads, thrown away afterwards, that read colour, texture and noun off the patches.
 In the second half, when whole pictures are shown, also wholeness, the direction of a change on a part of the object or
 spilt over its edge being to fit less well; and place, where the object's patches alone are to bring the similarity
-with its name. Refining adds descent, a colour's fit rising evenly on its way from another one, and keeps the middle
+with its name. Refining adds descent, the fit of a colour or a texture rising evenly on its way, and keeps the middle
 between the weights before and after it, which descends better than either (as in WiSE-FT, Wortsman et al., CVPR 2022).
 
 Each step draws its own pictures from (seed, step), and a run goes on from its checkpoint as if it had never stopped.
@@ -43,7 +43,7 @@ class Course:
     """What a run looks at. Its parts are of the run's steps."""
 
     mixtures: float  # a scene
-    detours: float  # of the mixtures with a changed colour
+    detours: float  # of the mixtures with a changed colour or texture
     half_until: float  # the part in which each picture shows half of its patches, which costs two thirds
     labels: bool  # whether the heads help
     average_from: float  # the saved weights are a running mean from there on

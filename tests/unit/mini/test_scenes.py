@@ -1,6 +1,6 @@
 import torch
 
-from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR
+from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, FAINTEST
 from t2l_cli.mini.painting import PX, Canvas, Dice
 from t2l_cli.mini.scenes import GRID, WHOLE, Twins, draw
 from t2l_cli.mini.stage import BACKGROUND, COLOUR, PRESENCE, TEXTURE
@@ -121,9 +121,10 @@ def test_a_spilt_change_has_all_of_the_object_and_says_how_much_lies_beside(canv
 def test_a_detour_is_a_whole_object_between_two_colours_and_nears_the_new_one(canvas: Canvas) -> None:
     twins = draw(canvas, Dice(torch.Generator().manual_seed(10)), 80, pairs=0.0, mixtures=1.0, askew=0.0, detours=0.6)
     n = len(twins.change)
-    rows = (twins.mixture == DETOUR).nonzero()[:, 0]
+    every = (twins.mixture == DETOUR).nonzero()[:, 0]
+    on = twins.change[every] == COLOUR
+    rows, further, farther = every[on], twins.further[on], twins.farther[on]
     assert len(rows) > 8
-    assert (twins.change[rows] == COLOUR).all()
     way, after = twins.images[2 * n + rows], twins.images[n + rows]
     outside = (twins.subject[rows] < 1e-3).float()
     far = -torch.nn.functional.max_pool2d(-outside[:, None], 5, 1, 2)[:, 0]
@@ -134,10 +135,32 @@ def test_a_detour_is_a_whole_object_between_two_colours_and_nears_the_new_one(ca
     assert torch.equal(claimed[whole], twins.things[n + rows, 0][whole])
     distance = ((way - after).abs().mean(1) * twins.subject[rows]).sum((1, 2)) / twins.subject[rows].sum((1, 2))
     assert distance[twins.amount[rows] > 0.8].mean() < 0.4 * distance[twins.amount[rows] < 0.4].mean()
-    assert twins.further.shape == way.shape
-    nearer = ((twins.further - after).abs().mean(1) * twins.subject[rows]).sum((1, 2)) / twins.subject[rows].sum((1, 2))
-    assert (twins.farther > twins.amount[rows]).all()
+    assert further.shape == way.shape
+    nearer = ((further - after).abs().mean(1) * twins.subject[rows]).sum((1, 2)) / twins.subject[rows].sum((1, 2))
+    assert (farther > twins.amount[rows]).all()
     assert (nearer < distance + 1e-4).float().mean() > 0.9  # grain and the lens are the same in both
+
+
+def test_a_texture_on_its_way_is_no_texture_yet_and_becomes_the_new_one(canvas: Canvas) -> None:
+    twins = draw(canvas, Dice(torch.Generator().manual_seed(12)), 80, pairs=0.0, mixtures=1.0, askew=0.0, detours=0.9)
+    n = len(twins.change)
+    every = (twins.mixture == DETOUR).nonzero()[:, 0]
+    on = (twins.change[every] == TEXTURE) & (twins.things[n + every, 0, 2] != NO_CLAIM)
+    rows, further, farther = every[on], twins.further[on], twins.farther[on]
+    assert len(rows) > 5
+    assert (twins.things[n + rows, 0, 1] > 0).all()  # none becomes plain
+    assert (twins.amount[rows] >= FAINTEST).all()
+    claimed = twins.things[2 * n + rows, 0]
+    whole = twins.amount[rows] >= WHOLE
+    assert torch.equal(claimed[:, 1] == NO_CLAIM, ~whole)
+    assert torch.equal(claimed[:, 0], twins.things[rows, 0, 0])  # the colour is what it was
+    way, after = twins.images[2 * n + rows], twins.images[n + rows]
+    far = -torch.nn.functional.max_pool2d(-(twins.subject[rows] < 1e-3).float()[:, None], 5, 1, 2)[:, 0]
+    assert ((way - after).abs().amax(1) * far).max() < 0.02
+    left, less = ((p - after).abs().mean((1, 2, 3)) for p in (way, further))
+    assert (farther > twins.amount[rows]).all()
+    assert (less < left + 1e-4).float().mean() > 0.9
+    assert (less / left.clamp(min=1e-4)).median() < 0.9
 
 
 def test_detours_come_on_request(canvas: Canvas) -> None:
