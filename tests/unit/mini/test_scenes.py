@@ -145,6 +145,7 @@ def test_a_texture_on_its_way_is_no_texture_yet_and_becomes_the_new_one(canvas: 
     twins = draw(canvas, Dice(torch.Generator().manual_seed(12)), 80, pairs=0.0, mixtures=1.0, askew=0.0, detours=0.9)
     n = len(twins.change)
     every = (twins.mixture == DETOUR).nonzero()[:, 0]
+    assert torch.isin(twins.change[every], torch.tensor([COLOUR, TEXTURE])).all()
     on = (twins.change[every] == TEXTURE) & (twins.things[n + every, 0, 2] != NO_CLAIM)
     rows, further, farther = every[on], twins.further[on], twins.farther[on]
     assert len(rows) > 5
