@@ -49,26 +49,27 @@ def mixtures_of(
     kind = torch.where(((kind == BESIDE) | (kind == BEYOND)) & (change[:m] == BACKGROUND), PATCHY, kind)
     kind = torch.where((change[:m] == TEXTURE) & dice.chance(0.4, m), COARSE, kind)
     others = torch.zeros(len(change) - m, dtype=torch.bool, device=kind.device)  # scenes without a mixture
-    start, part, farther = before, before.new_zeros(m), before.new_zeros(m)
+    wrong = new.textured(torch.cat([kind == COARSE, others]), BLOTCHED)
+    part, farther = before.new_zeros(m), before.new_zeros(m)  # of the way from there; blotches stay at its start
     if detours:
         weaves = (change[:m] == TEXTURE) & (new.texture[1][:m] > 0) & (kind != COARSE)
         kind = torch.where(((change[:m] == COLOUR) | weaves) & dice.chance(detours, m), DETOUR, kind)
         rows = torch.cat([kind == DETOUR, others])
-        first = new.plain(rows & (change == COLOUR), _grayish(dice, len(change)))
-        first = first.textured(rows & (change == TEXTURE), torch.where(dice.chance(0.5, len(change)), BLOTCHED, 0))
-        start, part = stage.picture(first, spots)[:m], dice.uniform(m)
-        part = torch.where(change[:m] == TEXTURE, FAINTEST + (1 - FAINTEST) * part, part)
+        wrong = wrong.plain(rows & (change == COLOUR), _grayish(dice, len(change)))
+        wrong = wrong.textured(rows & (change == TEXTURE), torch.where(dice.chance(0.5, len(change)), BLOTCHED, 0))
+        part = dice.uniform(m)
+        part = torch.where(change[:m] == TEXTURE, FAINTEST + (1 - FAINTEST) * part, part) * (kind == DETOUR)
         farther = part + (1 - part) * dice.uniform(m, low=0.2, high=0.6)
+    start = stage.picture(wrong, spots)[:m]
     on_the_way = (kind == DETOUR).nonzero()[:, 0]
-    beside, coarse, beyond, detour = ((kind == k)[:, None, None, None] for k in (BESIDE, COARSE, BEYOND, DETOUR))
-    wrong = new.textured(torch.cat([kind == COARSE, others]), BLOTCHED)
-    otherwise = stage.picture(wrong, spots)[:m]
+    beside, beyond = ((kind == k)[:, None, None, None] for k in (BESIDE, BEYOND))
+    otherwise = ((kind == COARSE) | (kind == DETOUR))[:, None, None, None]
     elsewhere = stage.back.coloured(new.rgb[1], new.second[1], new.texture[1])[:m]
     weight = torch.where(beyond & dice.chance(0.5, m, 1, 1, 1), _halo(dice, subject[:m]), weight)
     astray = weight * (1 - subject[:m]) * (1 - second[:m])
-    mixed = before.lerp(after, torch.where(beside, 0.0, torch.where(coarse | beyond, 1.0, weight)))
-    mixed = torch.where(coarse, otherwise, mixed.lerp(elsewhere, astray * (beside | beyond)))
-    mixed = torch.where(detour, start.lerp(after, part[:, None, None, None]), mixed)
+    mixed = before.lerp(after, torch.where(beside, 0.0, torch.where(beyond, 1.0, weight)))
+    mixed = mixed.lerp(elsewhere, astray * (beside | beyond))
+    mixed = torch.where(otherwise, start.lerp(after, part[:, None, None, None]), mixed)
     region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
     size = region.sum((1, 2, 3)).clamp(min=1)
     amount = (weight * region).sum((1, 2, 3)) / size

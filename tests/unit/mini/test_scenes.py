@@ -118,17 +118,25 @@ def test_a_spilt_change_has_all_of_the_object_and_says_how_much_lies_beside(canv
     assert moved[~clean].mean() > 0.02
 
 
+def detours_of(twins: Twins, change: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The scenes whose ``change`` is on its way, and of these ``further`` and ``farther``."""
+    every = (twins.mixture == DETOUR).nonzero()[:, 0]
+    on = twins.change[every] == change
+    return every[on], twins.further[on], twins.farther[on]
+
+
+def away_from(subject: torch.Tensor) -> torch.Tensor:
+    """1 where (K, px, px) masks and two pixels around them are empty, else 0."""
+    return -torch.nn.functional.max_pool2d(-(subject < 1e-3).float()[:, None], 5, 1, 2)[:, 0]
+
+
 def test_a_detour_is_a_whole_object_between_two_colours_and_nears_the_new_one(canvas: Canvas) -> None:
     twins = draw(canvas, Dice(torch.Generator().manual_seed(10)), 80, pairs=0.0, mixtures=1.0, askew=0.0, detours=0.6)
     n = len(twins.change)
-    every = (twins.mixture == DETOUR).nonzero()[:, 0]
-    on = twins.change[every] == COLOUR
-    rows, further, farther = every[on], twins.further[on], twins.farther[on]
+    rows, further, farther = detours_of(twins, COLOUR)
     assert len(rows) > 8
     way, after = twins.images[2 * n + rows], twins.images[n + rows]
-    outside = (twins.subject[rows] < 1e-3).float()
-    far = -torch.nn.functional.max_pool2d(-outside[:, None], 5, 1, 2)[:, 0]
-    assert ((way - after).abs().amax(1) * far).max() < 0.02
+    assert ((way - after).abs().amax(1) * away_from(twins.subject[rows])).max() < 0.02
     claimed = twins.things[2 * n + rows, 0]
     whole = twins.amount[rows] >= WHOLE
     assert torch.equal(claimed[:, 0] == NO_CLAIM, ~whole)
@@ -144,10 +152,10 @@ def test_a_detour_is_a_whole_object_between_two_colours_and_nears_the_new_one(ca
 def test_a_texture_on_its_way_is_no_texture_yet_and_becomes_the_new_one(canvas: Canvas) -> None:
     twins = draw(canvas, Dice(torch.Generator().manual_seed(12)), 80, pairs=0.0, mixtures=1.0, askew=0.0, detours=0.9)
     n = len(twins.change)
-    every = (twins.mixture == DETOUR).nonzero()[:, 0]
-    assert torch.isin(twins.change[every], torch.tensor([COLOUR, TEXTURE])).all()
-    on = (twins.change[every] == TEXTURE) & (twins.things[n + every, 0, 2] != NO_CLAIM)
-    rows, further, farther = every[on], twins.further[on], twins.farther[on]
+    assert torch.isin(twins.change[(twins.mixture == DETOUR).nonzero()[:, 0]], torch.tensor([COLOUR, TEXTURE])).all()
+    rows, further, farther = detours_of(twins, TEXTURE)
+    shown = twins.things[n + rows, 0, 2] != NO_CLAIM
+    rows, further, farther = rows[shown], further[shown], farther[shown]
     assert len(rows) > 5
     assert (twins.things[n + rows, 0, 1] > 0).all()  # none becomes plain
     assert (twins.amount[rows] >= FAINTEST).all()
@@ -156,8 +164,7 @@ def test_a_texture_on_its_way_is_no_texture_yet_and_becomes_the_new_one(canvas: 
     assert torch.equal(claimed[:, 1] == NO_CLAIM, ~whole)
     assert torch.equal(claimed[:, 0], twins.things[rows, 0, 0])  # the colour is what it was
     way, after = twins.images[2 * n + rows], twins.images[n + rows]
-    far = -torch.nn.functional.max_pool2d(-(twins.subject[rows] < 1e-3).float()[:, None], 5, 1, 2)[:, 0]
-    assert ((way - after).abs().amax(1) * far).max() < 0.02
+    assert ((way - after).abs().amax(1) * away_from(twins.subject[rows])).max() < 0.02
     left, less = ((p - after).abs().mean((1, 2, 3)) for p in (way, further))
     assert (farther > twins.amount[rows]).all()
     assert (less < left + 1e-4).float().mean() > 0.9
