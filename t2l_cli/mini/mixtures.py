@@ -16,6 +16,7 @@ from t2l_cli.mini.vocabulary import BLOTCHED
 # on all of the object and on something around it, or whole, but between the new colour and a third one, or between the
 # new texture and what an edit paints first
 PATCHY, EVEN, BESIDE, COARSE, BEYOND, DETOUR = 0, 1, 2, 3, 4, 5
+TOO_FEW = 0.35  # of a texture's periods, where it is too coarse: one or two across an object
 FAINTEST = 0.1  # part of a texture on its way: less on a plain object would be no change, which has no direction
 
 
@@ -52,11 +53,13 @@ def mixtures_of(
     wrong = new.textured(torch.cat([kind == COARSE, others]), BLOTCHED)
     part, farther = before.new_zeros(m), before.new_zeros(m)  # of the way from there; blotches stay at its start
     if detours:
-        weaves = (change[:m] == TEXTURE) & (new.texture[1][:m] > 0) & (kind != COARSE)
+        weaves = (change[:m] == TEXTURE) & (new.texture[1][:m] > 0)
         kind = torch.where(((change[:m] == COLOUR) | weaves) & dice.chance(detours, m), DETOUR, kind)
         rows = torch.cat([kind == DETOUR, others])
         wrong = wrong.plain(rows & (change == COLOUR), _grayish(dice, len(change)))
-        wrong = wrong.textured(rows & (change == TEXTURE), torch.where(dice.chance(0.5, len(change)), BLOTCHED, 0))
+        woven, lot = rows & (change == TEXTURE), dice.below(3, len(change))
+        first = torch.where(lot == 0, 0, torch.where(lot == 1, BLOTCHED, new.texture[1]))
+        wrong, stage = wrong.textured(woven, first), stage.coarser(woven & (lot == 2), TOO_FEW)
         part = dice.uniform(m)
         part = torch.where(change[:m] == TEXTURE, FAINTEST + (1 - FAINTEST) * part, part) * (kind == DETOUR)
         farther = part + (1 - part) * dice.uniform(m, low=0.2, high=0.6)

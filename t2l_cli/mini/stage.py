@@ -77,6 +77,12 @@ class Stage:
         nouns = torch.where(rows, NO_CLAIM, self.nouns[0])
         return replace(self, objects=(first, self.objects[1]), nouns=(nouns, self.nouns[1]))
 
+    def coarser(self, rows: Tensor, factor: float) -> Stage:
+        """The stage with ``factor`` times as many periods in the first object's texture in ``rows`` (B,) bool."""
+        first = self.objects[0]
+        first = replace(first, frequency=torch.where(rows, factor * first.frequency, first.frequency))
+        return replace(self, objects=(first, self.objects[1]))
+
     def picture(self, paints: Attributes, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
         """(B, 3, px, px) before development; ``spots`` are (colour layer, mask) over background and first object."""
         named = self.back.coloured(paints.rgb[0], paints.second[0], paints.texture[0])

@@ -3,7 +3,7 @@ import torch
 from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, FAINTEST
 from t2l_cli.mini.painting import PX, Canvas, Dice
 from t2l_cli.mini.scenes import GRID, WHOLE, Twins, draw
-from t2l_cli.mini.stage import BACKGROUND, COLOUR, PRESENCE, TEXTURE
+from t2l_cli.mini.stage import BACKGROUND, COLOUR, PRESENCE, TEXTURE, attributes, set_stage
 from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 PALETTE = torch.tensor(list(COLOURS.values())).float() / 255
@@ -169,6 +169,22 @@ def test_a_texture_on_its_way_is_no_texture_yet_and_becomes_the_new_one(canvas: 
     assert (farther > twins.amount[rows]).all()
     assert (less < left + 1e-4).float().mean() > 0.9
     assert (less / left.clamp(min=1e-4)).median() < 0.9
+
+
+def test_a_coarser_texture_has_fewer_edges_and_the_rest_stays(canvas: Canvas) -> None:
+    n = 24
+    dice = Dice(torch.Generator().manual_seed(13))
+    stage, _, _ = set_stage(canvas, dice, n, pairs=0.0, askew=0.0, wild=0.0)
+    striped = attributes(dice, n, stage, (1.0, 0.0, 0.0)).textured(torch.ones(n, dtype=torch.bool), 1)
+    rows = torch.arange(n) < n // 2
+    bare = [(torch.zeros(n, 3, 1, 1), torch.zeros(n, 1, 1, 1))] * 2
+    fine, coarse = stage.picture(striped, bare), stage.coarser(rows, 0.35).picture(striped, bare)
+    assert torch.equal(fine[~rows], coarse[~rows])
+    outside = stage.objects[0].mask == 0
+    assert torch.equal((fine * outside)[rows], (coarse * outside)[rows])
+    edges = [(p.diff(dim=2).abs().mean((1, 2, 3)) + p.diff(dim=3).abs().mean((1, 2, 3)))[rows] for p in (coarse, fine)]
+    assert (edges[0] < edges[1]).float().mean() > 0.7  # an object's outline and shadows have edges, too
+    assert edges[0].mean() < 0.9 * edges[1].mean()
 
 
 def test_detours_come_on_request(canvas: Canvas) -> None:
