@@ -1,4 +1,4 @@
-"""What mini is trained to make small: contrast, direction, wholeness, descent, place, and heads that read patches."""
+"""What mini is trained to make small: contrast, direction, wholeness, descent, deceit, place, and heads for patches."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from t2l_cli.mini.attacks import attackable, fooled
 from t2l_cli.mini.captions import truth
 from t2l_cli.mini.lessons import Lesson
 from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, EVEN, PATCHY
+from t2l_cli.mini.painting import Dice
 from t2l_cli.mini.scenes import GRID, Twins
 from t2l_cli.mini.stage import BACKGROUND, TEXTURE
 from t2l_cli.mini.student import Student
@@ -122,13 +124,27 @@ def descent(twins: Twins, images: Tensor, further: Tensor, edits: Tensor) -> Ten
     rows, on = rows[seen], further[seen]
     before, between, asked = images[rows], images[rows + 2 * b], edits[rows, 1]
     way = WAY * (twins.farther[seen] - twins.amount[rows])
+    turn = _short(on - before, between - before, asked - edits[rows, 0], way)
+    return turn + _short(on, between, asked, WAY_OF_TEXT * way)
 
-    def short(nearer: Tensor, here: Tensor, aim: Tensor, way: Tensor) -> Tensor:
-        gain = F.cosine_similarity(nearer, aim, dim=-1, eps=1e-4) - F.cosine_similarity(here, aim, dim=-1, eps=1e-4)
-        return F.relu(way - gain).mean()
 
-    turn = short(on - before, between - before, asked - edits[rows, 0], way)
-    return turn + short(on, between, asked, WAY_OF_TEXT * way)
+def deceit(rows: Tensor, images: Tensor, painted: Tensor, edits: Tensor) -> Tensor:
+    """How much less than asked a clean change fits better than paint that was made to fit, mean over ``rows`` (K,).
+
+    images: (N, D), in the order of a step's twins. painted: (K, D), of the scenes ``rows`` before their change with the
+    paint of ``attacks.fooled``. edits: (B, 2, D), texts before and after.
+    """
+    if not len(rows):
+        return images.new_zeros(())
+    before, clean, asked = images[rows], images[len(edits) + rows], edits[rows, 1]
+    turn = _short(clean - before, painted - before, asked - edits[rows, 0], WHOLE_MARGIN)
+    return turn + _short(clean, painted, asked, WAY_OF_TEXT * WHOLE_MARGIN)
+
+
+def _short(nearer: Tensor, here: Tensor, aim: Tensor, way: Tensor | float) -> Tensor:
+    """By how much ``nearer`` (K, D) fits ``aim`` (K, D) less well than ``here`` fits it and ``way`` in cosine, mean."""
+    gain = F.cosine_similarity(nearer, aim, dim=-1, eps=1e-4) - F.cosine_similarity(here, aim, dim=-1, eps=1e-4)
+    return F.relu(way - gain).mean()
 
 
 def place(twins: Twins, embeddings: Tensor, patches: Tensor, names: Tensor) -> Tensor:
@@ -150,21 +166,31 @@ def place(twins: Twins, embeddings: Tensor, patches: Tensor, names: Tensor) -> T
     return (1 - F.cosine_similarity(brought, share - share.mean(1, keepdim=True), dim=1, eps=1e-4)).mean()
 
 
-def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Generator) -> dict[str, Tensor]:
-    """The losses of a lesson; ``half`` shows half of each picture's patches: no word then of wholeness and place."""
+def losses(
+    student: Student, lesson: Lesson, half: bool, generator: torch.Generator, attack: int = 0
+) -> dict[str, Tensor]:
+    """The losses of a lesson; ``half`` shows half of each picture's patches: nothing then of wholeness, place, deceit.
+
+    ``attack``: steps in which paint learns to deceive the student, 0 for no such paint.
+    """
     twins = lesson.twins
-    n, device = len(twins.images), twins.images.device
-    keep = (
-        torch.rand(n, GRID * GRID, generator=generator, device=device).argsort(1)[:, : GRID * GRID // 2]
-        if half
-        else None
-    )
-    images, patches = student.see(twins.images if half else torch.cat([twins.images, twins.further]), keep)
-    images, further, patches = images[:n], images[n:], patches[:n]
+    n, k, device = len(twins.images), len(twins.further), twins.images.device
     flat = [t for edit in lesson.edits for t in edit]
     read = student.read([*lesson.texts, *flat, *lesson.names])
     captions, edits, names = torch.split(read, [len(lesson.texts), len(flat), len(lesson.names)])
     edits = edits.reshape(-1, 2, edits.shape[1])
+    keep, shown, rows = None, [twins.images], attackable(twins)
+    if half:
+        keep = torch.rand(n, GRID * GRID, generator=generator, device=device).argsort(1)[:, : GRID * GRID // 2]
+    else:
+        shown.append(twins.further)
+        rows = rows[_shown(twins)[len(edits) + rows]]
+        if attack and len(rows):
+            before, subject = twins.images[rows], twins.subject[len(edits) + rows]
+            asked = (edits[rows, 1] - edits[rows, 0]).detach()
+            shown.append(fooled(lambda x: student.see(x, None)[0], before, subject, asked, attack, Dice(generator)))
+    images, patches = student.see(torch.cat(shown), keep)
+    images, further, painted, patches = images[:n], images[n : n + k], images[n + k :], patches[:n]
     positive = truth(lesson.claims, twins.things, twins.backgrounds)
     out = {
         "contrast": contrast(
@@ -176,6 +202,8 @@ def losses(student: Student, lesson: Lesson, half: bool, generator: torch.Genera
         out["whole"] = wholeness(twins, images, edits)
         out["descent"] = descent(twins, images, further, edits)
         out["place"] = place(twins, images, patches @ student.clip.visual.proj, names)
+        if attack:
+            out["deceit"] = deceit(rows, images, painted, edits)
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)
     alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)

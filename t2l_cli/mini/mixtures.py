@@ -53,7 +53,7 @@ def mixtures_of(
     wrong = new.textured(torch.cat([kind == COARSE, others]), BLOTCHED)
     part, farther = before.new_zeros(m), before.new_zeros(m)  # of the way from there; blotches stay at its start
     if detours:
-        weaves = (change[:m] == TEXTURE) & (new.texture[1][:m] > 0)
+        weaves = (change[:m] == TEXTURE) & (new.texture[1][:m] > 0) & (kind != COARSE)
         kind = torch.where(((change[:m] == COLOUR) | weaves) & dice.chance(detours, m), DETOUR, kind)
         rows = torch.cat([kind == DETOUR, others])
         wrong = wrong.plain(rows & (change == COLOUR), _grayish(dice, len(change)))

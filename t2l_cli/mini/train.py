@@ -33,7 +33,7 @@ LR = 2e-3
 WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # log of the inverse temperatures: a sharper model is harder to descend on
-WEIGHTS = {"contrast": 1.0, "direction": 1.0, "whole": 5.0, "descent": 5.0, "place": 1.0}
+WEIGHTS = {"contrast": 1.0, "direction": 1.0, "whole": 5.0, "descent": 5.0, "deceit": 3.0, "place": 1.0}
 HEADS = {"patches": 1.0, "scene": 0.4}  # and these fade with the rate to a fifth: labels teach most at the beginning
 KEPT = 0.5  # of the weights that a refinement started from
 
@@ -44,14 +44,15 @@ class Course:
 
     mixtures: float  # a scene
     detours: float  # of the mixtures with a changed colour or texture
+    attack: int  # steps of paint that learns to deceive
     half_until: float  # the part in which each picture shows half of its patches, which costs two thirds
     labels: bool  # whether the heads help
     average_from: float  # the saved weights are a running mean from there on
     average_rate: float
 
 
-FRESH = Course(0.6, 0.0, 0.5, True, 0.85, 0.02)
-REFINEMENT = Course(0.8, 0.8, 0.0, False, 0.7, 0.01)
+FRESH = Course(0.6, 0.0, 0, 0.5, True, 0.85, 0.02)
+REFINEMENT = Course(0.8, 0.8, 8, 0.0, False, 0.7, 0.01)
 
 
 def rate(step: int, steps: int) -> float:
@@ -101,7 +102,7 @@ def train(run: _Run, canvas: Canvas, steps: int, seed: int, course: Course = FRE
                 group["lr"] = lr * factor
         generator = torch.Generator(canvas.noise.device).manual_seed(seed + 7919 * run.step)
         taught = lesson(canvas, seed, run.step, course.mixtures, course.detours)
-        terms = losses(student, taught, part < course.half_until, generator)
+        terms = losses(student, taught, part < course.half_until, generator, course.attack)
         help_ = 0.2 + 0.8 * factor if course.labels else 0.0
         loss = torch.stack([WEIGHTS.get(k, help_ * HEADS.get(k, 0.0)) * v for k, v in terms.items()]).sum()
         for optimiser in run.optimisers:

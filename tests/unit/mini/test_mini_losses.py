@@ -11,6 +11,7 @@ from t2l_cli.mini.losses import (
     WAY_OF_TEXT,
     WHOLE_MARGIN,
     contrast,
+    deceit,
     descent,
     direction,
     directions,
@@ -117,6 +118,20 @@ def test_descent_sees_no_picture_without_a_detour(twins: Twins) -> None:
     b, m = len(twins.change), len(twins.mixture)
     none = replace(twins, mixture=torch.full_like(twins.mixture, PATCHY), further=twins.further[:0])
     assert descent(none, torch.ones(2 * b + m, 3), torch.ones(0, 3), torch.ones(b, 2, 3)) == 0
+
+
+def test_deceit_is_what_a_clean_change_lacks_over_paint_that_was_made_to_fit() -> None:
+    rows, along = torch.tensor([0, 2]), torch.tensor([1.0, 0.0])
+    edits = torch.zeros(3, 2, 2)
+    edits[:, 1] = along
+    images = torch.zeros(6, 2)
+    images[3:] = along  # clean changes fit entirely
+    as_good, worse = 0.3 * along, torch.tensor([1 - WHOLE_MARGIN, (1 - (1 - WHOLE_MARGIN) ** 2) ** 0.5])
+    whole = (1 + WAY_OF_TEXT) * WHOLE_MARGIN  # direction and text
+    assert deceit(rows, images, as_good.expand(2, 2), edits).item() == pytest.approx(whole, rel=1e-3)
+    assert deceit(rows, images, worse.expand(2, 2), edits).item() == pytest.approx(0, abs=1e-5)
+    assert deceit(rows, images, torch.stack([as_good, worse]), edits).item() == pytest.approx(whole / 2, rel=1e-3)
+    assert deceit(rows[:0], images, images[:0], edits) == 0
 
 
 def test_place_is_nothing_where_the_object_alone_brings_the_name_and_two_where_all_else_does(twins: Twins) -> None:

@@ -1,0 +1,66 @@
+"""Coarse paint that mini takes for the texture that was asked: what an edit would find, found in a few steps.
+
+What is made robust to paint of this kind has gradients that lead to what is asked (Santurkar et al., Image Synthesis
+with a Single (Robust) Classifier, NeurIPS 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from t2l_cli.mini.painting import Dice
+from t2l_cli.mini.scenes import Twins
+from t2l_cli.mini.stage import TEXTURE
+
+CELLS = (3, 5)  # of the paint, across an object: two periods and a half at most, where a texture has three to six
+STRIDE = 0.15  # of a step, in brightness
+FAINTEST_COAT = 0.5  # opacity of the paint, which is this or more
+
+
+def attackable(twins: Twins) -> Tensor:
+    """The scenes (K,) whose object gets a texture, which coarse paint cannot be; others lose theirs or change else."""
+    new_texture = twins.things[len(twins.change) : 2 * len(twins.change), 0, 1]
+    return ((twins.change == TEXTURE) & (new_texture > 0)).nonzero()[:, 0]
+
+
+def fooled(
+    see: Callable[[Tensor], Tensor], pictures: Tensor, subject: Tensor, asked: Tensor, steps: int, dice: Dice
+) -> Tensor:
+    """``pictures`` (K, 3, px, px) with coarse paint over ``subject`` (K, px, px), improved in ``steps``.
+
+    see: pictures to embeddings (K, D). asked: (K, D), the direction in which the embedding is to move.
+    """
+    k, cells = len(pictures), CELLS[0] + int(dice.below(CELLS[1] - CELLS[0] + 1, 1))
+    where = _fitted(subject)
+    coat = subject[:, None] * dice.uniform(k, 1, 1, 1, low=FAINTEST_COAT)
+    paint = dice.uniform(k, 3, cells, cells)
+
+    def painted(paint: Tensor) -> Tensor:
+        return pictures.lerp(F.grid_sample(paint, where, padding_mode="border", align_corners=False), coat)
+
+    with torch.no_grad():
+        origin = see(pictures)
+    for _ in range(steps):
+        paint.requires_grad_()
+        fit = F.cosine_similarity(see(painted(paint)) - origin, asked, dim=-1, eps=1e-4).sum()
+        (gradient,) = torch.autograd.grad(fit, paint)
+        paint = (paint.detach() + STRIDE * gradient.sign()).clamp(0, 1)
+    return painted(paint)
+
+
+def _fitted(subject: Tensor) -> Tensor:
+    """Coordinates (K, px, px, 2) in which the box around each ``subject`` (K, px, px) reaches from -1 to 1."""
+    px = subject.shape[-1]
+    axis = torch.linspace(-1, 1, px, device=subject.device)
+    along = []
+    for other in (1, 2):  # a picture's rows, to leave its columns, and the other way round
+        covered = subject.amax(other) > 0.5
+        low = torch.where(covered, axis, 1.0).amin(1, keepdim=True)
+        high = torch.where(covered, axis, -1.0).amax(1, keepdim=True)
+        along.append((axis - (low + high) / 2) / ((high - low) / 2).clamp(min=2 / px))
+    x, y = along
+    return torch.stack([x[:, None, :].expand(-1, px, -1), y[:, :, None].expand(-1, -1, px)], -1)
