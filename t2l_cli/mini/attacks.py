@@ -22,7 +22,7 @@ FAINTEST_COAT = 0.5  # opacity of the paint, which is this or more
 
 
 def attackable(twins: Twins) -> Tensor:
-    """The scenes (K,) whose object gets a texture, which coarse paint cannot be; others lose theirs or change else."""
+    """The scenes (K,) whose object gets a texture: coarse paint cannot be one, while it can be a colour."""
     new_texture = twins.things[len(twins.change) : 2 * len(twins.change), 0, 1]
     return ((twins.change == TEXTURE) & (new_texture > 0)).nonzero()[:, 0]
 

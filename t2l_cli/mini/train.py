@@ -1,13 +1,14 @@
 """Train mini:  python -m t2l_cli.mini.train --steps 3200 --seed 1 --out base.safetensors
-and refine it, thrice:  python -m t2l_cli.mini.train --start base.safetensors --steps 900 --seed 6 --lr 1e-3
+and refine it, four times:  python -m t2l_cli.mini.train --start base.safetensors --steps 900 --seed 6 --lr 1e-3
 
 Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
 which is what an edit descends on. Heads, thrown away afterwards, that read colour, texture and noun off the patches.
 In the second half, when whole pictures are shown, also wholeness, the direction of a change on a part of the object or
 spilt over its edge being to fit less well; and place, where the object's patches alone are to bring the similarity
-with its name. Refining adds descent, the fit of a colour or a texture rising evenly on its way, and keeps the middle
-between the weights before and after it, which descends better than either (as in WiSE-FT, Wortsman et al., CVPR 2022).
+with its name. Refining adds descent, the fit of a colour or a texture rising evenly on its way; and deceit: coarse
+paint that was made to fit a texture is to fit less well than the texture. It keeps the middle between the weights
+before and after it, which descends better than either (as in WiSE-FT, Wortsman et al., CVPR 2022).
 
 Each step draws its own pictures from (seed, step), and a run goes on from its checkpoint as if it had never stopped.
 """
