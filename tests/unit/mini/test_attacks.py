@@ -18,7 +18,7 @@ def dice() -> Dice:
     return Dice(torch.Generator().manual_seed(2))
 
 
-def quadrants(pictures: torch.Tensor) -> torch.Tensor:
+def tiles(pictures: torch.Tensor) -> torch.Tensor:
     """Mean colours of 4 x 4 tiles: an embedding that paint can move."""
     return F.adaptive_avg_pool2d(pictures, 4).flatten(1)
 
@@ -27,8 +27,8 @@ def test_paint_that_deceives_moves_the_embedding_further_the_asked_way_than_pain
     pictures, asked = torch.full((3, 3, PX, PX), 0.5), torch.randn(3, 48, generator=torch.Generator().manual_seed(1))
 
     def fit(steps: int) -> torch.Tensor:
-        painted = fooled(quadrants, pictures, SUBJECT, asked, steps, dice())
-        return F.cosine_similarity(quadrants(painted) - quadrants(pictures), asked)
+        painted = fooled(tiles, pictures, SUBJECT, asked, steps, dice())
+        return F.cosine_similarity(tiles(painted) - tiles(pictures), asked)
 
     assert (fit(8) > fit(0)).all()
     assert fit(8)[[0, 2]].min() > 0.4  # as much as three to five cells can
@@ -38,21 +38,21 @@ def test_paint_that_deceives_moves_the_embedding_further_the_asked_way_than_pain
 def test_paint_covers_the_object_alone_and_is_coarse(steps: int) -> None:
     random = torch.Generator().manual_seed(3)
     pictures, asked = torch.rand(3, 3, PX, PX, generator=random), torch.randn(3, 48, generator=random)
-    painted = fooled(quadrants, pictures, SUBJECT, asked, steps, dice())
+    painted = fooled(tiles, pictures, SUBJECT, asked, steps, dice())
     inside = SUBJECT[:, None].expand_as(pictures) > 0
     assert torch.equal(painted[~inside], pictures[~inside])
     assert painted.min() >= 0
     assert painted.max() <= 1
-    flat = fooled(quadrants, torch.zeros_like(pictures), SUBJECT, asked, steps, dice())[2]
+    flat = fooled(tiles, torch.zeros_like(pictures), SUBJECT, asked, steps, dice())[2]
     cell = 62 / CELLS[1]  # px of the finest paint on the largest object, whose brightness changes by 1 a cell at most
     assert flat[:, 1:63, 1:63].diff(dim=2).abs().max() <= 1 / cell + 1e-5
     assert flat[:, 1:63, 1:63].diff(dim=1).abs().max() <= 1 / cell + 1e-5
 
 
-def test_an_attack_leaves_no_gradient_on_what_sees(twins: Twins) -> None:
+def test_an_attack_leaves_no_gradient_on_what_sees() -> None:
     weight = torch.eye(48, requires_grad=True)
     asked = torch.randn(3, 48, generator=torch.Generator().manual_seed(1))
-    painted = fooled(lambda x: quadrants(x) @ weight, torch.full((3, 3, PX, PX), 0.5), SUBJECT, asked, 3, dice())
+    painted = fooled(lambda x: tiles(x) @ weight, torch.full((3, 3, PX, PX), 0.5), SUBJECT, asked, 3, dice())
     assert weight.grad is None
     assert not painted.requires_grad
 

@@ -1,6 +1,6 @@
 import torch
 
-from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, FAINTEST
+from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, FAINTEST, TOO_FEW
 from t2l_cli.mini.painting import PX, Canvas, Dice
 from t2l_cli.mini.scenes import GRID, WHOLE, Twins, draw
 from t2l_cli.mini.stage import BACKGROUND, COLOUR, PRESENCE, TEXTURE, attributes, set_stage
@@ -175,10 +175,12 @@ def test_a_coarser_texture_has_fewer_edges_and_the_rest_stays(canvas: Canvas) ->
     n = 24
     dice = Dice(torch.Generator().manual_seed(13))
     stage, _, _ = set_stage(canvas, dice, n, pairs=0.0, askew=0.0, wild=0.0)
-    striped = attributes(dice, n, stage, (1.0, 0.0, 0.0)).textured(torch.ones(n, dtype=torch.bool), 1)
+    striped = attributes(dice, n, stage, (1.0, 0.0, 0.0)).textured(
+        torch.ones(n, dtype=torch.bool), TEXTURES.index("striped")
+    )
     rows = torch.arange(n) < n // 2
     bare = [(torch.zeros(n, 3, 1, 1), torch.zeros(n, 1, 1, 1))] * 2
-    fine, coarse = stage.picture(striped, bare), stage.coarser(rows, 0.35).picture(striped, bare)
+    fine, coarse = stage.picture(striped, bare), stage.coarser(rows, TOO_FEW).picture(striped, bare)
     assert torch.equal(fine[~rows], coarse[~rows])
     outside = stage.objects[0].mask == 0
     assert torch.equal((fine * outside)[rows], (coarse * outside)[rows])
