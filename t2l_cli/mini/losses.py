@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from t2l_cli.mini.vocabulary import NO_CLAIM
 WHOLE_MARGIN = 0.4  # in cosine, from no change at all to a whole one, or from one that is all beside to a clean one
 WAY = 0.5  # in cosine, of the direction from a third colour, or from blotches, to what is asked
 WAY_OF_TEXT = 0.4  # part of it that the text alone is to gain
+NEAREST = 0.2  # part of the way from deceiving paint to what is asked
 SHORT = 0.1  # part of the way whose direction is mostly noise
 LEAST_SEEN = 0.02  # part of the picture from which an object counts as shown
 
@@ -128,17 +131,15 @@ def descent(twins: Twins, images: Tensor, further: Tensor, edits: Tensor) -> Ten
     return turn + _short(on, between, asked, WAY_OF_TEXT * way)
 
 
-def deceit(rows: Tensor, images: Tensor, painted: Tensor, edits: Tensor) -> Tensor:
-    """How much less than asked a clean change fits better than paint that was made to fit, mean over ``rows`` (K,).
+def deceit(before: Tensor, painted: Tensor, nearer: Tensor, edits: Tensor, part: Tensor) -> Tensor:
+    """How much less than asked a picture fits better when paint that was made to fit gives way to a clean change, mean.
 
-    images: (N, D), in the order of a step's twins. painted: (K, D), of the scenes ``rows`` before their change with the
-    paint of ``attacks.fooled``. edits: (B, 2, D), texts before and after.
+    before, painted, nearer: embeddings (K, D) of pictures before the change, with the paint of ``attacks.fooled``, and
+    from that paint on ``part`` (K,) of the way to the clean change. edits: (K, 2, D), texts before and after.
     """
-    if not len(rows):
-        return images.new_zeros(())
-    before, clean, asked = images[rows], images[len(edits) + rows], edits[rows, 1]
-    turn = _short(clean - before, painted - before, asked - edits[rows, 0], WHOLE_MARGIN)
-    return turn + _short(clean, painted, asked, WAY_OF_TEXT * WHOLE_MARGIN)
+    asked, way = edits[:, 1], WHOLE_MARGIN * part
+    turn = _short(nearer - before, painted - before, asked - edits[:, 0], way)
+    return turn + _short(nearer, painted, asked, WAY_OF_TEXT * way)
 
 
 def _short(nearer: Tensor, here: Tensor, aim: Tensor, way: Tensor | float) -> Tensor:
@@ -166,6 +167,27 @@ def place(twins: Twins, embeddings: Tensor, patches: Tensor, names: Tensor) -> T
     return (1 - F.cosine_similarity(brought, share - share.mean(1, keepdim=True), dim=1, eps=1e-4)).mean()
 
 
+@dataclass(frozen=True)
+class _Paint:
+    rows: Tensor  # (K,) scenes
+    painted: Tensor  # (K, 3, px, px) with coarse paint that was made to fit
+    nearer: Tensor  # the same, further on the way to the clean change
+    part: Tensor  # (K,) of that way
+
+
+def _paint(student: Student, twins: Twins, edits: Tensor, steps: int, dice: Dice) -> _Paint | None:
+    """The attack on a lesson's texture changes, None where it has none."""
+    b, rows = len(edits), attackable(twins)
+    rows = rows[_shown(twins)[b + rows]]
+    if not len(rows):
+        return None
+    before, clean, subject = twins.images[rows], twins.images[b + rows], twins.subject[b + rows]
+    asked = (edits[rows, 1] - edits[rows, 0]).detach()
+    painted = fooled(lambda x: student.see(x, None)[0], before, subject, asked, steps, dice)
+    part = dice.uniform(len(rows), low=NEAREST)
+    return _Paint(rows, painted, painted.lerp(clean, part[:, None, None, None]), part)
+
+
 def losses(
     student: Student, lesson: Lesson, half: bool, generator: torch.Generator, attack: int = 0
 ) -> dict[str, Tensor]:
@@ -179,18 +201,16 @@ def losses(
     read = student.read([*lesson.texts, *flat, *lesson.names])
     captions, edits, names = torch.split(read, [len(lesson.texts), len(flat), len(lesson.names)])
     edits = edits.reshape(-1, 2, edits.shape[1])
-    keep, shown, rows = None, [twins.images], attackable(twins)
+    keep, shown = None, [twins.images]
     if half:
         keep = torch.rand(n, GRID * GRID, generator=generator, device=device).argsort(1)[:, : GRID * GRID // 2]
     else:
         shown.append(twins.further)
-        rows = rows[_shown(twins)[len(edits) + rows]]
-        if attack and len(rows):
-            before, subject = twins.images[rows], twins.subject[len(edits) + rows]
-            asked = (edits[rows, 1] - edits[rows, 0]).detach()
-            shown.append(fooled(lambda x: student.see(x, None)[0], before, subject, asked, attack, Dice(generator)))
+    paint = None if half or not attack else _paint(student, twins, edits, attack, Dice(generator))
+    if paint is not None:
+        shown += [paint.painted, paint.nearer]
     images, patches = student.see(torch.cat(shown), keep)
-    images, further, painted, patches = images[:n], images[n : n + k], images[n + k :], patches[:n]
+    images, further, attacked, patches = images[:n], images[n : n + k], images[n + k :], patches[:n]
     positive = truth(lesson.claims, twins.things, twins.backgrounds)
     out = {
         "contrast": contrast(
@@ -202,8 +222,9 @@ def losses(
         out["whole"] = wholeness(twins, images, edits)
         out["descent"] = descent(twins, images, further, edits)
         out["place"] = place(twins, images, patches @ student.clip.visual.proj, names)
-        if attack:
-            out["deceit"] = deceit(rows, images, painted, edits)
+    if paint is not None:
+        painted, nearer = attacked.chunk(2)
+        out["deceit"] = deceit(images[paint.rows], painted, nearer, edits[paint.rows], paint.part)
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)
     alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)

@@ -34,7 +34,7 @@ LR = 2e-3
 WARMUP = 100  # steps
 DECAY_FROM = 0.6  # part of the run with a constant rate
 SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # log of the inverse temperatures: a sharper model is harder to descend on
-WEIGHTS = {"contrast": 1.0, "direction": 1.0, "whole": 5.0, "descent": 5.0, "deceit": 3.0, "place": 1.0}
+WEIGHTS = {"contrast": 1.0, "direction": 1.0, "whole": 5.0, "descent": 5.0, "deceit": 5.0, "place": 1.0}
 HEADS = {"patches": 1.0, "scene": 0.4}  # and these fade with the rate to a fifth: labels teach most at the beginning
 KEPT = 0.5  # of the weights that a refinement started from
 

@@ -120,18 +120,22 @@ def test_descent_sees_no_picture_without_a_detour(twins: Twins) -> None:
     assert descent(none, torch.ones(2 * b + m, 3), torch.ones(0, 3), torch.ones(b, 2, 3)) == 0
 
 
-def test_deceit_is_what_a_clean_change_lacks_over_paint_that_was_made_to_fit() -> None:
-    rows, along = torch.tensor([0, 2]), torch.tensor([1.0, 0.0])
-    edits = torch.zeros(3, 2, 2)
+def test_deceit_is_what_the_way_from_paint_that_was_made_to_fit_to_a_clean_change_lacks() -> None:
+    along, none = torch.tensor([1.0, 0.0]), torch.zeros(2, 2)
+    edits = torch.zeros(2, 2, 2)
     edits[:, 1] = along
-    images = torch.zeros(6, 2)
-    images[3:] = along  # clean changes fit entirely
-    as_good, worse = 0.3 * along, torch.tensor([1 - WHOLE_MARGIN, (1 - (1 - WHOLE_MARGIN) ** 2) ** 0.5])
-    whole = (1 + WAY_OF_TEXT) * WHOLE_MARGIN  # direction and text
-    assert deceit(rows, images, as_good.expand(2, 2), edits).item() == pytest.approx(whole, rel=1e-3)
-    assert deceit(rows, images, worse.expand(2, 2), edits).item() == pytest.approx(0, abs=1e-5)
-    assert deceit(rows, images, torch.stack([as_good, worse]), edits).item() == pytest.approx(whole / 2, rel=1e-3)
-    assert deceit(rows[:0], images, images[:0], edits) == 0
+    part = torch.tensor([0.5, 1.0])
+
+    def fitting(cosine: torch.Tensor) -> torch.Tensor:
+        return torch.stack([cosine, (1 - cosine**2).sqrt()], 1)
+
+    painted = fitting(torch.tensor([0.3, 0.5]))
+    lacks = (1 + WAY_OF_TEXT) * WHOLE_MARGIN * part  # of direction and of text
+    assert deceit(none, painted, painted, edits, part).item() == pytest.approx(lacks.mean().item(), rel=1e-3)
+    there = fitting(torch.tensor([0.3, 0.5]) + WHOLE_MARGIN * part)
+    assert deceit(none, painted, there, edits, part).item() == pytest.approx(0, abs=1e-5)
+    one = torch.stack([painted[0], there[1]])
+    assert deceit(none, painted, one, edits, part).item() == pytest.approx(lacks[0].item() / 2, rel=1e-3)
 
 
 def test_place_is_nothing_where_the_object_alone_brings_the_name_and_two_where_all_else_does(twins: Twins) -> None:
