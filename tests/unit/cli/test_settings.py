@@ -10,7 +10,7 @@ import typer
 
 from t2l_cli.cli.app import app
 from t2l_cli.cli.settings import FIELDS, default_of, edit_config, read_run
-from t2l_cli.config import CLIP_PRESETS, PRESETS, EditConfig, Preset, layer_config
+from t2l_cli.config import CLIP_PRESETS, PRESETS, STILL, AugmentConfig, EditConfig, Preset, layer_config
 from t2l_cli.errors import RequestError
 
 NOTHING: dict[str, Any] = dict.fromkeys(FIELDS)
@@ -18,6 +18,12 @@ NOTHING: dict[str, Any] = dict.fromkeys(FIELDS)
 
 def test_without_a_word_the_papers_settings() -> None:
     assert edit_config(("swan",), None, None, NOTHING) == EditConfig(("swan",))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_only_a_draft_does_without_the_internal_dataset(name: str) -> None:
+    config = edit_config(("swan",), name, None, NOTHING)
+    assert config.augment == (STILL if name == "draft" else AugmentConfig())
 
 
 def test_of_a_clip_the_papers_settings_have_no_bootstrap() -> None:
