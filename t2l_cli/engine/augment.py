@@ -40,6 +40,10 @@ class AugmentParams:
     flip: bool
     jitter: Jitter | None
 
+    def changes(self, size: tuple[int, int]) -> bool:
+        """Whether a source of ``size`` = (height, width) px would not come out as it is."""
+        return self != AugmentParams(0, 0, *size, size=size, flip=False, jitter=None)
+
 
 def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generator, multiple: int = 1) -> AugmentParams:
     """Draw the parameters for a source of ``size`` = (height, width) px.

@@ -78,9 +78,9 @@ class ImageEdit(Edit):
         The relevancy map of the whole source moves along with the augmented picture: CLIP has seen the object in its
         surroundings, the target does not flicker from step to step, and it costs no pass through CLIP.
         """
-        source, mask, relevancy = self.source, self._source_mask, self._relevancy
-        if params is not None:
-            source = augment.apply(source, params)
+        source, mask, relevancy, structure = self.source, self._source_mask, self._relevancy, self._source_structure
+        if params is not None and params.changes(self.size):
+            source, structure = augment.apply(source, params), None
             mask = None if mask is None else augment.apply_map(mask, params)
             relevancy = None if relevancy is None else augment.apply_map(relevancy, params)
         return Example(
@@ -89,7 +89,7 @@ class ImageEdit(Edit):
             texts=self.texts.plain() if params is None else self.texts.draw(random),
             views=ViewParams.draw(self.config.views, (source.shape[-2], source.shape[-1]), random),
             relevancy=relevancy,
-            source_structure=self._source_structure if params is None else None,
+            source_structure=structure,
         )
 
     def _bring(self, x: Tensor) -> Tensor:

@@ -51,6 +51,8 @@ def test_without_any_augmentation_the_picture_is_unchanged() -> None:
     picture = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     for params in many(STILL, 20):
         assert torch.equal(augment.apply(picture, params), picture)
+        assert not params.changes(SIZE)
+    assert all(params.changes(SIZE) for params in many(AugmentConfig(), 20))
 
 
 def test_a_map_moves_with_its_picture_and_keeps_its_values() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.config import EditConfig, OptimConfig, ViewConfig
+from t2l_cli.config import STILL, AugmentConfig, EditConfig, OptimConfig, ViewConfig
 from t2l_cli.engine import edit as edits
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import training_size
@@ -54,6 +54,22 @@ def test_same_seed_same_bytes(picture: Tensor, tiny_clip: Clip) -> None:
     assert torch.equal(first.rgb, second.rgb)
     assert torch.equal(first.alpha, second.alpha)
     assert not torch.equal(first.rgb, other.rgb)
+
+
+@pytest.mark.parametrize(("augment", "of_sources"), [(STILL, 1), (AugmentConfig(), 4)])
+def test_the_structure_of_a_source_that_stays_as_it_is_is_computed_once(
+    augment: AugmentConfig, of_sources: int, picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, asked = Objective.structure, []
+
+    def counted(self: Objective, picture: Tensor) -> Tensor:
+        asked.append(picture)
+        return plain(self, picture)
+
+    monkeypatch.setattr(Objective, "structure", counted)
+    trained(picture, tiny_clip, dataclasses.replace(CONFIG, augment=augment))
+    of_composites = 3 + 1  # a step, and the un-augmented pair of step 0
+    assert len(asked) == of_sources + of_composites
 
 
 def test_result_is_valid_at_any_time_and_has_the_pictures_size(picture: Tensor, tiny_clip: Clip) -> None:
