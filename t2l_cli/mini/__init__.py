@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from open_clip.model import CLIP
     from open_clip.tokenizer import SimpleTokenizer
 
-ABOUT = "mini knows 13 colours and little else: a first look; for real edits use ViT-B-32 (the default)."
+ABOUT = "mini knows 13 colours, 4 textures and little else: a first look; for real edits use ViT-B-32 (the default)."
 
 
 def load() -> tuple[CLIP, SimpleTokenizer]:
