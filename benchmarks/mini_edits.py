@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--textures", type=int, default=20)
     parser.add_argument("--steps", type=int, default=PRESETS["draft"].steps)
     parser.add_argument("--tries", type=int, default=PRESETS["draft"].tries)
-    parser.add_argument("--seed", type=int, default=2039)  # earlier ones were looked at in choosing the preset
+    parser.add_argument("--seed", type=int, default=2040)  # earlier ones were looked at in choosing the preset
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
