@@ -1,5 +1,5 @@
 """Train mini:  python -m t2l_cli.mini.train --steps 3200 --seed 1 --out base.safetensors
-and refine it, four times:  python -m t2l_cli.mini.train --start base.safetensors --steps 900 --seed 6 --lr 1e-3
+and refine it, five times:  python -m t2l_cli.mini.train --start base.safetensors --steps 900 --seed 6 --lr 1e-3
 
 Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
