@@ -150,7 +150,7 @@ class SegmentConfig:
 
 def layer_config(prompts: tuple[str, ...]) -> EditConfig:
     """The settings for one layer of a clip: those of a picture but for what supplement, sections 2.1 and 3, changes."""
-    photo = EditConfig(prompts, weights=LossWeights(structure=3.0), views=ViewConfig(fill=0.0))
+    photo = EditConfig(prompts, views=ViewConfig(fill=0.0))
     return with_preset(photo, "standard", CLIP_PRESETS)
 
 
@@ -179,6 +179,7 @@ class Preset:
     try_steps: int
     lr: float = 2.5e-3
     bootstrap: float = 10.0
+    structure: float = 2.0
     sparsity: float = 5e-2
     augment: AugmentConfig = AugmentConfig()
 
@@ -201,14 +202,33 @@ PRESETS: dict[str, Preset] = {
     "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
     "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
 }
-# Of one layer of a clip; a step sees four pictures. The paper has no bootstrap there; draft has it (docs/clips.md).
+# Of one layer of a clip; a step sees four pictures. The paper has no bootstrap there, draft has it; with the paper's
+# structure its few steps paint a part of the object (docs/clips.md).
 CLIP_PRESETS: dict[str, Preset] = {
-    "draft": Preset(size=160, steps=100, n_views=8, lr_decay=0.99, tries=1, try_steps=15, lr=8e-3, sparsity=2e-2),
+    "draft": Preset(
+        size=160, steps=100, n_views=8, lr_decay=0.99, tries=1, try_steps=15, lr=8e-3, structure=1.0, sparsity=2e-2
+    ),
     "standard": Preset(
-        size=432, steps=3000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, bootstrap=0.0, sparsity=5e-4
+        size=432,
+        steps=3000,
+        n_views=6,
+        lr_decay=0.999,
+        tries=1,
+        try_steps=50,
+        bootstrap=0.0,
+        structure=3.0,
+        sparsity=5e-4,
     ),
     "fine": Preset(
-        size=768, steps=4000, n_views=6, lr_decay=0.999, tries=1, try_steps=50, bootstrap=0.0, sparsity=5e-4
+        size=768,
+        steps=4000,
+        n_views=6,
+        lr_decay=0.999,
+        tries=1,
+        try_steps=50,
+        bootstrap=0.0,
+        structure=3.0,
+        sparsity=5e-4,
     ),
 }
 
@@ -226,7 +246,9 @@ def with_preset(config: EditConfig, name: str, presets: Mapping[str, Preset] = P
         optim=dataclasses.replace(config.optim, steps=preset.steps, lr=preset.lr, lr_decay=preset.lr_decay),
         augment=preset.augment,
         views=dataclasses.replace(config.views, n_views=preset.n_views),
-        weights=dataclasses.replace(config.weights, bootstrap=preset.bootstrap, sparsity=preset.sparsity),
+        weights=dataclasses.replace(
+            config.weights, bootstrap=preset.bootstrap, structure=preset.structure, sparsity=preset.sparsity
+        ),
     )
 
 

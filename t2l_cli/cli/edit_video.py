@@ -10,9 +10,7 @@ import typer
 from t2l_cli.cli import options as o
 from t2l_cli.cli.settings import DEFAULT_PRESET
 from t2l_cli.cli.terminal import Terminal
-from t2l_cli.config import CLIP_PRESETS, layer_config
-
-_BASE = layer_config(("-",))
+from t2l_cli.config import CLIP_PRESETS
 
 ClipPath = Annotated[
     str | None, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.", show_default=False)
@@ -103,9 +101,7 @@ Tries = Annotated[
 TrySteps = Annotated[int | None, o.tuned("--try-steps", CLIP_PRESETS)]
 Lr = Annotated[float | None, o.tuned("--lr", CLIP_PRESETS)]
 LrDecay = Annotated[float | None, o.tuned("--lr-decay", CLIP_PRESETS)]
-StructureWeight = Annotated[
-    float | None, o.setting("--structure-weight", metavar="X", base=_BASE, help="lambda_s, of L_structure.")
-]
+StructureWeight = Annotated[float | None, o.tuned("--structure-weight", CLIP_PRESETS)]
 SparsityWeight = Annotated[float | None, o.tuned("--sparsity-weight", CLIP_PRESETS)]
 BootstrapWeight = Annotated[float | None, o.tuned("--bootstrap-weight", CLIP_PRESETS)]
 

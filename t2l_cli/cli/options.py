@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from t2l_cli.cli.settings import DEFAULT_PRESET, default_of
-from t2l_cli.config import PRESETS, EditConfig, Preset
+from t2l_cli.config import PRESETS, Preset
 
 RUN, CLIP, EDIT, OUTPUT = "Time and quality", "CLIP", "What to edit", "Output"
 ATLAS = "The atlas"
@@ -22,9 +22,9 @@ def option(*names: str, help: str, panel: str | None = None, metavar: str | None
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, envvar=variable, **more)
 
 
-def setting(*names: str, help: str, panel: str = ADVANCED, base: EditConfig | None = None, **more: Any) -> Any:
-    """An option for a field of EditConfig: None when not given, its default shown from ``base`` or config.py."""
-    value = default_of(names[0].lstrip("-").replace("-", "_"), base)
+def setting(*names: str, help: str, panel: str = ADVANCED, **more: Any) -> Any:
+    """An option for a field of EditConfig: None when not given, its default shown from config.py."""
+    value = default_of(names[0].lstrip("-").replace("-", "_"))
     return option(*names, help=f"{help} Default: {value}.", panel=panel, show_default=False, **more)
 
 
@@ -45,6 +45,7 @@ def preset_setting(
 
 _TUNED = {  # option -> field of Preset, metavar, help
     "--try-steps": ("try_steps", "N", "Length of one of the --tries."),
+    "--structure-weight": ("structure", "X", "lambda_s, of L_structure."),
     "--sparsity-weight": ("sparsity", "X", "lambda_r, of L_reg."),
     "--bootstrap-weight": ("bootstrap", "X", "Relevancy bootstrap, annealed to 0."),
     "--lr": ("lr", "X", "MADGRAD's learning rate."),
@@ -169,7 +170,7 @@ Precision = Annotated[
 ]
 
 ScreenWeight = Annotated[float | None, setting("--screen-weight", metavar="X", help="lambda_g, of L_screen.")]
-StructureWeight = Annotated[float | None, setting("--structure-weight", metavar="X", help="lambda_s, of L_structure.")]
+StructureWeight = Annotated[float | None, tuned("--structure-weight")]
 SparsityWeight = Annotated[float | None, tuned("--sparsity-weight")]
 L1Weight = Annotated[float | None, setting("--l1-weight", metavar="X", help="gamma, the L1 part of L_reg.")]
 BootstrapWeight = Annotated[float | None, tuned("--bootstrap-weight")]

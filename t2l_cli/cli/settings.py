@@ -87,9 +87,9 @@ def edit_config(
     return config
 
 
-def default_of(name: str, base: EditConfig | None = None) -> Any:
-    """The default of a command's parameter, from ``base`` or where it lives in :mod:`t2l_cli.config`."""
-    value: Any = base or EditConfig(prompts=("-",))
+def default_of(name: str) -> Any:
+    """The default of a command's parameter, from where it lives: :mod:`t2l_cli.config`."""
+    value: Any = EditConfig(prompts=("-",))
     for part in FIELDS[name].split("."):
         value = getattr(value, part)
     return value

@@ -40,7 +40,7 @@ def test_help_says_what_the_presets_set(command: str, presets: dict[str, Preset]
     options: Any = {p.name: p for p in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]
     settings = {name: where.rpartition(".")[2] for name, where in FIELDS.items()}
     varying = {name: field for name, field in settings.items() if hasattr(presets["draft"], field)}
-    assert {"steps", "bootstrap_weight", "sparsity_weight", "lr"} <= varying.keys()
+    assert {"steps", "bootstrap_weight", "structure_weight", "sparsity_weight", "lr"} <= varying.keys()
     for name, field in varying.items():
         said = ", ".join(f"{preset} {getattr(values, field)}" for preset, values in presets.items())
         assert f"({said})" in options[name].help
