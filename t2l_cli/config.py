@@ -169,14 +169,14 @@ def _check_text(text: str) -> None:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named bundle of the few settings that trade time for quality."""
+    """A named bundle of the few settings that trade time for quality; what it leaves out is a standard photo's."""
 
     size: int
     steps: int
     n_views: int
     lr_decay: float
-    tries: int
-    try_steps: int
+    tries: int = 1
+    try_steps: int = 50
     lr: float = 2.5e-3
     bootstrap: float = 10.0
     structure: float = 2.0
@@ -188,48 +188,17 @@ class Preset:
 # internal dataset moves about from step to step does not form (docs/mini.md).
 PRESETS: dict[str, Preset] = {
     "draft": Preset(
-        size=160,
-        steps=130,
-        n_views=12,
-        lr_decay=0.991,
-        tries=1,
-        try_steps=15,
-        lr=8e-3,
-        bootstrap=10.0,
-        sparsity=2e-2,
-        augment=STILL,
+        size=160, steps=130, n_views=12, lr_decay=0.991, try_steps=15, lr=8e-3, sparsity=2e-2, augment=STILL
     ),
-    "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99, tries=1, try_steps=50),
-    "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935, tries=1, try_steps=50),
+    "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99),
+    "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935),
 }
 # Of one layer of a clip; a step sees four pictures. The paper has no bootstrap there, draft has it; with the paper's
 # structure its few steps paint a part of the object (docs/clips.md).
 CLIP_PRESETS: dict[str, Preset] = {
-    "draft": Preset(
-        size=160, steps=100, n_views=8, lr_decay=0.99, tries=1, try_steps=15, lr=8e-3, structure=1.0, sparsity=2e-2
-    ),
-    "standard": Preset(
-        size=432,
-        steps=3000,
-        n_views=6,
-        lr_decay=0.999,
-        tries=1,
-        try_steps=50,
-        bootstrap=0.0,
-        structure=3.0,
-        sparsity=5e-4,
-    ),
-    "fine": Preset(
-        size=768,
-        steps=4000,
-        n_views=6,
-        lr_decay=0.999,
-        tries=1,
-        try_steps=50,
-        bootstrap=0.0,
-        structure=3.0,
-        sparsity=5e-4,
-    ),
+    "draft": Preset(size=160, steps=100, n_views=8, lr_decay=0.99, try_steps=15, lr=8e-3, structure=1.0, sparsity=2e-2),
+    "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, bootstrap=0.0, structure=3.0, sparsity=5e-4),
+    "fine": Preset(size=768, steps=4000, n_views=6, lr_decay=0.999, bootstrap=0.0, structure=3.0, sparsity=5e-4),
 }
 
 
