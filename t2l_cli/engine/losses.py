@@ -68,7 +68,7 @@ def directional_loss(composite: Tensor, source: Tensor, direction: Tensor) -> Te
 
 
 def screen_loss(screen: Tensor, target: Tensor, kind: Distance = "spherical") -> Tensor:
-    """L_screen = mean over views of D(E_im(I_screen), E_txt("<T> over a green screen")).
+    """L_screen = mean over views of D(E_im(I_screen), E_txt("<T> over a green screen.")).
 
     screen: (N, D) views of I_screen. target: (D,) or (N, D).
     """

@@ -18,7 +18,7 @@ TEMPLATES = (  # supplement, section 2.2
     "{}!",
     "{}...",
 )
-SCREEN_TEMPLATES = ("{} over a green screen", "{} in front of a green screen")  # the layer alone (method, section 5)
+SCREEN_TEMPLATES = ("{} over a green screen.", "{} in front of a green screen.")  # the layer alone (method, section 5)
 NEUTRAL_TEXT = "photo"  # T_ROI where nothing better is known (method, section 7)
 
 MAX_RUN = 4  # words in a candidate for T_ROI

@@ -24,7 +24,7 @@ class StepTexts:
 
     target: Tensor  # E_txt(T)
     source: Tensor  # E_txt(T_ROI), in the same template as the target
-    screen: Tensor  # E_txt("<layer text> over a green screen")
+    screen: Tensor  # E_txt("<layer text> over a green screen.")
 
     @property
     def direction(self) -> Tensor:

@@ -24,7 +24,10 @@ from torch import Tensor
 from t2l_cli.config import ViewConfig
 from t2l_cli.engine.runtime import bring
 
-OVERSAMPLING = 1.25  # the picture is first brought to this many view sizes: the bilinear warp then does not alias
+# The picture is first reduced, antialiased, to this many view sizes; the bilinear warp samples from there. Measured with
+# gratings on a 512 px picture and views of 224 px: the amplitude that arrives is that of a crop resized with
+# antialiasing, as published (0.23 against 0.19 at a period of 2.6 px, 0.36 each at 3.3 px, 0.84 against 0.85 at 8 px).
+OVERSAMPLING = 1.75
 PLAIN_CROP = 0.8  # part of each side that a plain view's corner crop shows
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # Rows: luma, then the two chroma axes of NTSC's YIQ, in which a turn of hue is a rotation.
@@ -53,7 +56,7 @@ class ViewParams:
         """
         n = config.n_views
         uniform = _Uniform(n, generator)
-        crop = _crop(uniform(2, *config.crop), uniform(2, 0.0, 1.0))
+        crop = _crop(uniform(1, *config.crop).expand(-1, 2), uniform(2, 0.0, 1.0))  # one factor: nothing is stretched
         crop[0] = torch.eye(3)  # view 1 is whole
         flip = torch.eye(3).repeat(n, 1, 1)
         flip[:, 0, 0] = torch.where(uniform.chance(config.flip_p), -1.0, 1.0)

@@ -27,7 +27,7 @@ def test_every_text_is_embedded_in_every_template(tiny_clip: Clip, two_prompts: 
     torch.testing.assert_close(two_prompts.target[1, 2], embedding(tiny_clip, "a photo of knitted swan."))
     torch.testing.assert_close(two_prompts.source[9], embedding(tiny_clip, "a swan."))
     torch.testing.assert_close(
-        two_prompts.screen[0, 1], embedding(tiny_clip, "crochet swan in front of a green screen")
+        two_prompts.screen[0, 1], embedding(tiny_clip, "crochet swan in front of a green screen.")
     )
 
 
@@ -61,7 +61,7 @@ def test_a_layer_text_replaces_the_prompts_on_the_screen(tiny_clip: Clip) -> Non
     texts = TextSet.embed(tiny_clip, ["a swan in fire", "a swan in flames"], layer_text="fire {}")
     assert texts.layer_texts == ("fire {}",)
     assert texts.screen.shape == (1, 2, 16)
-    torch.testing.assert_close(texts.screen[0, 0], embedding(tiny_clip, "fire {} over a green screen"))
+    torch.testing.assert_close(texts.screen[0, 0], embedding(tiny_clip, "fire {} over a green screen."))
     texts.draw(torch.Generator().manual_seed(0))
 
 

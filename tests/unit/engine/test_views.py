@@ -51,6 +51,26 @@ def test_fine_detail_does_not_alias() -> None:
     assert (inner - 0.5).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("period", [2.6, 3.3, 5.0, 8.0])
+def test_fine_texture_arrives_as_in_a_crop_resized_with_antialiasing(period: float) -> None:
+    """Gratings on a 512 px picture, seen at 224 px, by the amplitude that is left; also as a gradient on the pixels."""
+    grating = (0.5 + 0.5 * torch.sin(2 * torch.pi * torch.arange(512) / period + 0.7)).expand(1, 3, 512, 512)
+    grating = grating.clone().requires_grad_()
+    params = ViewParams.draw(dataclasses.replace(STILL, crop=(0.6, 1.0), n_views=9), (512, 512), seeded())
+    seen = make_views(grating, params, (224, 224))[1:, :1, 30:-30, 30:-30]
+    crops = []
+    for matrix in params.homography[1:]:
+        side = round(512 * float(matrix[0, 0]))
+        left = round((512 - side) / 2 * (1 + float(matrix[0, 2]) / (1 - float(matrix[0, 0]))))
+        crop = grating.detach()[:, :1, :side, left : left + side]
+        crops.append(F.interpolate(crop, (224, 224), mode="bilinear", antialias=True)[..., 30:-30, 30:-30])
+    assert seen.std(dim=(-1, -2)).mean() > 0.85 * torch.cat(crops).std(dim=(-1, -2)).mean()
+    (gradient,) = torch.autograd.grad(seen.square().sum(), grating)
+    rows = gradient[0, 0, 100:-100, 100:-100].mean(0)
+    along = (rows * (grating.detach()[0, 0, 0, 100:-100] - 0.5)).sum()
+    assert along > 0, "the gradient of the amplitude points along the grating"
+
+
 def test_a_flipped_view_is_the_flipped_picture() -> None:
     x = picture()
     torch.testing.assert_close(
@@ -78,7 +98,7 @@ def test_a_rotation_keeps_the_aspect_ratio_and_fills_outside(fill: float) -> Non
     disc = torch.sigmoid(16 - (x**2 + y**2).sqrt()).expand(1, 3, height, width)
     mark = ((x - 15) ** 2 + y**2 < 4**2).float().expand(1, 3, height, width)  # right of the centre
     config = dataclasses.replace(STILL, rotate=90.0, shift=0, affine_p=1, n_views=6, fill=fill)
-    params = ViewParams.draw(config, (height, width), seeded(2))
+    params = ViewParams.draw(config, (height, width), seeded(3))
     turned = make_views(disc, params, (height, width))
     assert (turned - disc)[..., 10:-10, 40:-40].abs().max() < 0.05
     assert (turned[1:, :, 0, 0] - fill).abs().max() < 1e-5
@@ -94,6 +114,7 @@ def test_view_one_is_whole_and_the_others_are_crops_inside_the_picture() -> None
     torch.testing.assert_close(params.homography[0], torch.eye(3))
     sides, places = params.homography[1:, [0, 1], [0, 1]], params.homography[1:, :2, 2]
     assert ((sides >= 0.6) & (sides <= 0.9)).all()
+    assert (sides[:, 0] == sides[:, 1]).all(), "a crop has the picture's aspect ratio"
     assert (places.abs() + sides <= 1 + 1e-6).all()
     assert places.abs().max() > 0.3
     assert sides.std() > 0.07
