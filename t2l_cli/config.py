@@ -97,6 +97,7 @@ class ViewConfig:
     jitter_p: float = 0.7
     grey_p: float = 0.15
     fill: float = 1.0  # outside of the picture (0 for clips)
+    shared_draws: bool = False  # the source is seen through the composite's own draws, not through draws of its own
 
     def __post_init__(self) -> None:
         _check("--views", self.n_views, 1, 256)

@@ -33,9 +33,13 @@ class ConvBlock(nn.Sequential):
 
 
 class Level(nn.Module):
-    """One level of the U-Net around the deeper ones: (B, inputs, H, W) -> (B, channels, H, W)."""
+    """One level of the U-Net around the deeper ones: (B, inputs, H, W) -> (B, channels, H, W).
 
-    def __init__(self, inputs: int, channels: int, skip_channels: int, deeper: nn.Module) -> None:
+    ``top``: the level whose features the head reads. Its last 1x1 convolution has a bias and no BatchNorm, as in the
+    published code; with BatchNorm the first layers have twice the contrast, and a step's gradient another direction.
+    """
+
+    def __init__(self, inputs: int, channels: int, skip_channels: int, deeper: nn.Module, top: bool = False) -> None:
         super().__init__()
         self.encode = nn.Sequential(ConvBlock(inputs, channels, 3, stride=2), ConvBlock(channels, channels, 3))
         self.deeper = deeper
@@ -43,7 +47,9 @@ class Level(nn.Module):
         self.decode = nn.Sequential(
             nn.BatchNorm2d(skip_channels + channels, track_running_stats=False),
             ConvBlock(skip_channels + channels, channels, 3),
-            ConvBlock(channels, channels, 1),
+            nn.Sequential(nn.Conv2d(channels, channels, 1), nn.LeakyReLU(SLOPE, inplace=True))
+            if top
+            else ConvBlock(channels, channels, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +76,7 @@ class Generator(nn.Module):
         self.min_side = 2**levels + 1
         body: nn.Module = nn.Identity()
         for level in reversed(range(levels)):
-            body = Level(3 if level == 0 else channels, channels, skip_channels, body)
+            body = Level(3 if level == 0 else channels, channels, skip_channels, body, top=level == 0)
         self.body = body
         self.head = nn.Conv2d(channels, 4, 1)
         self.colour: Tensor
@@ -78,10 +84,13 @@ class Generator(nn.Module):
         self._initialise(generator or torch.Generator().manual_seed(0))
 
     def _initialise(self, generator: torch.Generator) -> None:
-        """PyTorch's own initial distribution of convolutions, drawn from an explicit generator."""
+        """PyTorch's own initial distribution of convolutions, drawn from ``generator``; the head's bias is 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+                if module.bias is not None:
+                    bound = module.weight[0].numel() ** -0.5
+                    nn.init.uniform_(module.bias, -bound, bound, generator=generator)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]  # the head is built with a bias
 
     def forward(self, picture: Tensor) -> Tensor:

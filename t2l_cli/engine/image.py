@@ -14,7 +14,7 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime, memory_guard
-from t2l_cli.engine.views import ViewParams
+from t2l_cli.engine.views import draw_views
 
 
 class ImageEdit(Edit):
@@ -83,11 +83,14 @@ class ImageEdit(Edit):
             source, structure = augment.apply(source, params), None
             mask = None if mask is None else augment.apply_map(mask, params)
             relevancy = None if relevancy is None else augment.apply_map(relevancy, params)
+        texts = self.texts.plain() if params is None else self.texts.draw(random)
+        views, source_views = draw_views(self.config.views, (source.shape[-2], source.shape[-1]), random)
         return Example(
             source=source,
             layer=EditLayer.from_output(generator(self.formatted(source))).within(mask),
-            texts=self.texts.plain() if params is None else self.texts.draw(random),
-            views=ViewParams.draw(self.config.views, (source.shape[-2], source.shape[-1]), random),
+            texts=texts,
+            views=views,
+            source_views=source_views,
             relevancy=relevancy,
             source_structure=structure,
         )

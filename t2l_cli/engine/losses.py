@@ -61,7 +61,7 @@ def cosine_loss(composite: Tensor, target: Tensor, kind: Distance = "spherical")
 def directional_loss(composite: Tensor, source: Tensor, direction: Tensor) -> Tensor:
     """L_dir = mean over views of 1 - cos(E_im(I_o) - E_im(I_s), E_txt(T) - E_txt(T_ROI)).
 
-    composite, source: (N, D), the same views of both pictures. direction: (D,) or (N, D), the texts' difference.
+    composite, source: (N, D), views of both pictures. direction: (D,) or (N, D), the texts' difference.
     """
     change = composite - source
     return (1 - F.cosine_similarity(change, direction.expand_as(change), dim=-1, eps=NO_DIRECTION)).mean()

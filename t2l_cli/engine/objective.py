@@ -36,6 +36,8 @@ class Example:
     """One internal example (I_s^i, T^i) with its edit layer and the random draws of its views and texts.
 
     source: (1, 3, H, W) in [0, 1], without gradient. layer: of the same size, with gradient.
+    views: draws for the composite and the green-screen picture. source_views: those for the source, whose views L_dir
+    compares with the composite's (see ``draw_views``).
     relevancy: R(I_s, T_ROI), (1, 1, any, any) in [0, 1], or None where there is no bootstrap.
     source_structure: self-similarity of the source, where it is known already (see ``Objective.structure``).
     """
@@ -44,6 +46,7 @@ class Example:
     layer: EditLayer
     texts: StepTexts
     views: ViewParams
+    source_views: ViewParams
     relevancy: Tensor | None = None
     source_structure: Tensor | None = None
 
@@ -85,12 +88,12 @@ class Objective:
         return terms
 
     def _embeddings(self, example: Example, composite: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """E_im of the views of I_o, I_screen (None without its term) and I_s, (n, D) each, by the same parameters."""
+        """E_im of the views of I_o, I_screen (None without its term) and I_s, (n, D) each."""
         size = self.clip.view_size((composite.shape[-2], composite.shape[-1]))
         with_screen = self.weights.screen > 0
         painted = torch.cat([composite, example.layer.over_green()]) if with_screen else composite
         embedded = self.clip.embed_images(make_views(painted, example.views, size))
         with torch.no_grad():
-            e_source = self.clip.embed_images(make_views(example.source, example.views, size))
+            e_source = self.clip.embed_images(make_views(example.source, example.source_views, size))
         n = example.views.n_views
         return embedded[:n], embedded[n:] if with_screen else None, e_source

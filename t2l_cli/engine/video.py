@@ -25,7 +25,7 @@ from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime, memory_guard
 from t2l_cli.engine.texts import StepTexts
-from t2l_cli.engine.views import ViewParams
+from t2l_cli.engine.views import draw_views
 from t2l_cli.errors import RequestError
 
 OWNED = 0.5  # a pixel belongs to the layer that owns at least this share of it
@@ -138,8 +138,8 @@ class LayerEdit(Edit):
     def _example(
         self, source: Tensor, layer: EditLayer, texts: StepTexts, random: torch.Generator, relevancy: Tensor | None
     ) -> Example:
-        views = ViewParams.draw(self.config.views, (source.shape[-2], source.shape[-1]), random)
-        return Example(source, layer, texts, views, relevancy)
+        views, source_views = draw_views(self.config.views, (source.shape[-2], source.shape[-1]), random)
+        return Example(source, layer, texts, views, source_views, relevancy)
 
     def _whole(self, generator: Generator, random: torch.Generator) -> Example:
         """The un-augmented pair (I_A, T); a background's atlas is large and is reduced for it."""

@@ -1,8 +1,9 @@
 """What CLIP sees of a picture: the whole and random crops, augmented (method, section 4).
 
 A view is ONE projective warp (crop, flip, affine and perspective composed) and ONE linear map of colours. The
-parameters are drawn once a step and replayed on the composite, the green-screen picture and the source, so that what
-differs between their views is the edit and not the augmentation.
+parameters are drawn once per step and replayed on the composite and the green-screen picture, which share their views.
+The source is seen through draws of its own, as in the published code. Through the composite's draws (``shared_draws``)
+L_dir already has most of its gain when the layer is nearly transparent, and no longer asks for a strong edit.
 
 Composed, a rotated crop shows what lies beside the crop; only what lies outside of the picture is filled.
 
@@ -24,7 +25,7 @@ from torch import Tensor
 from t2l_cli.config import ViewConfig
 from t2l_cli.engine.runtime import bring
 
-# The picture is first reduced, antialiased, to this many view sizes; the bilinear warp samples from there. Measured with
+# The picture is first reduced, antialiased, to this many view sizes; the bilinear warp samples from there. Measured by
 # gratings on a 512 px picture and views of 224 px: the amplitude that arrives is that of a crop resized with
 # antialiasing, as published (0.23 against 0.19 at a period of 2.6 px, 0.36 each at 3.3 px, 0.84 against 0.85 at 8 px).
 OVERSAMPLING = 1.75
@@ -75,6 +76,12 @@ class ViewParams:
         homography = torch.cat([torch.eye(3)[None], _crop(torch.full((4, 2), PLAIN_CROP), corners)])
         n = len(homography)
         return cls(homography, torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 3, 1), fill=1.0)
+
+
+def draw_views(config: ViewConfig, size: tuple[int, int], generator: torch.Generator) -> tuple[ViewParams, ViewParams]:
+    """Parameters for the views of a composite of ``size`` (H, W), and for those of its source."""
+    views = ViewParams.draw(config, size, generator)
+    return views, views if config.shared_draws else ViewParams.draw(config, size, generator)
 
 
 def make_views(pictures: Tensor, params: ViewParams, size: tuple[int, int]) -> Tensor:

@@ -19,10 +19,10 @@ def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_default_size_is_the_papers(generator: Generator) -> None:
-    """Counted by hand: convolutions without bias, two numbers a BatchNorm channel, the head with bias."""
+    """Counted by hand: convolutions without bias, two numbers per BatchNorm channel, at the very top a bias instead."""
     encoder = (3 * 128 + 13 * 128 * 128) * 9 + 14 * 256
     skips = (3 + 6 * 128) * 4 + 7 * 8
-    decoder = 7 * (132 * 2 + 132 * 128 * 9 + 256 + 128 * 128 + 256)
+    decoder = 7 * (132 * 2 + 132 * 128 * 9 + 256 + 128 * 128 + 256) - 256 + 128
     head = 128 * 4 + 4
     count = sum(p.numel() for p in generator.parameters())
     assert count == encoder + skips + decoder + head
@@ -40,6 +40,25 @@ def test_output_has_exactly_the_inputs_size(generator: Generator, size: tuple[in
     assert output.isfinite().all()
     assert output.min() >= 0
     assert output.max() <= 1
+
+
+def test_the_head_reads_features_that_no_norm_has_evened_out() -> None:
+    """Scaling the last 1x1 convolution of the top level scales what the head sees; below, BatchNorm undoes it."""
+
+    def features(levels_down: int, factor: float) -> torch.Tensor:
+        generator = Generator(channels=8, levels=2)
+        level = generator.body
+        for _ in range(levels_down):
+            level = level.deeper
+        last = [m for m in level.decode.modules() if isinstance(m, nn.Conv2d)][-1]
+        assert (last.bias is not None) == (levels_down == 0)
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter *= factor
+            return generator.body(picture(40, 40))
+
+    torch.testing.assert_close(features(0, 3.0), 3.0 * features(0, 1.0))
+    torch.testing.assert_close(features(1, 3.0), features(1, 1.0), rtol=1e-3, atol=1e-3)
 
 
 def test_too_small_a_picture_is_refused(generator: Generator) -> None:

@@ -12,7 +12,7 @@ from t2l_cli.engine.clip import STRUCTURE_LONG_SIDE, Clip
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.objective import Example, Objective
 from t2l_cli.engine.texts import TextSet
-from t2l_cli.engine.views import ViewParams, make_views
+from t2l_cli.engine.views import ViewParams, draw_views, make_views
 
 N_VIEWS = 3
 
@@ -22,9 +22,9 @@ def example(tiny_clip: Clip) -> Example:
     generator = torch.Generator().manual_seed(0)
     source, output = torch.rand(1, 3, 60, 80, generator=generator), torch.rand(1, 4, 60, 80, generator=generator)
     texts = TextSet.embed(tiny_clip, ["red ball"], "ball").draw(generator)
-    views = ViewParams.draw(ViewConfig(n_views=N_VIEWS), (60, 80), generator)
+    views = draw_views(ViewConfig(n_views=N_VIEWS), (60, 80), generator)
     relevancy = torch.rand(1, 1, 30, 30, generator=generator)
-    return Example(source, EditLayer.from_output(output.requires_grad_()), texts, views, relevancy)
+    return Example(source, EditLayer.from_output(output.requires_grad_()), texts, *views, relevancy)
 
 
 def test_terms_are_those_of_eq_2(tiny_clip: Clip, example: Example) -> None:
@@ -34,15 +34,17 @@ def test_terms_are_those_of_eq_2(tiny_clip: Clip, example: Example) -> None:
     composite = layer.over(source)
     size = tiny_clip.view_size((60, 80))
 
-    def embed(picture: Tensor) -> Tensor:
-        return tiny_clip.embed_images(make_views(picture, example.views, size))
+    def embed(picture: Tensor, views: ViewParams = example.views) -> Tensor:
+        return tiny_clip.embed_images(make_views(picture, views, size))
 
     def structure(picture: Tensor) -> Tensor:
         return losses.self_similarity(tiny_clip.tokens(tiny_clip.fit(picture, STRUCTURE_LONG_SIDE)))
 
     expected = {
         "cosine": losses.cosine_loss(embed(composite), texts.target),
-        "direction": losses.directional_loss(embed(composite), embed(source), texts.target - texts.source),
+        "direction": losses.directional_loss(
+            embed(composite), embed(source, example.source_views), texts.target - texts.source
+        ),
         "screen": 0.7 * losses.screen_loss(embed(layer.over_green()), texts.screen),
         "structure": 3 * losses.structure_loss(structure(source), structure(composite)),
         "sparsity": 0.2 * losses.sparsity_loss(layer.alpha, 1.5),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2l_cli.config import ViewConfig
-from t2l_cli.engine.views import ViewParams, _jitter, make_views
+from t2l_cli.engine.views import ViewParams, _jitter, draw_views, make_views
 
 STILL = ViewConfig(n_views=3, crop=(1.0, 1.0), flip_p=0, affine_p=0, perspective_p=0, jitter_p=0, grey_p=0)
 
@@ -69,6 +69,15 @@ def test_fine_texture_arrives_as_in_a_crop_resized_with_antialiasing(period: flo
     rows = gradient[0, 0, 100:-100, 100:-100].mean(0)
     along = (rows * (grating.detach()[0, 0, 0, 100:-100] - 0.5)).sum()
     assert along > 0, "the gradient of the amplitude points along the grating"
+
+
+def test_the_source_is_seen_through_draws_of_its_own_unless_they_are_shared() -> None:
+    config = ViewConfig(n_views=4)
+    views, source_views = draw_views(config, (48, 64), seeded())
+    assert torch.equal(views.homography, ViewParams.draw(config, (48, 64), seeded()).homography)
+    assert not torch.equal(views.homography[1:], source_views.homography[1:])
+    views, source_views = draw_views(dataclasses.replace(config, shared_draws=True), (48, 64), seeded())
+    assert views is source_views
 
 
 def test_a_flipped_view_is_the_flipped_picture() -> None:
