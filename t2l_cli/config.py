@@ -106,6 +106,25 @@ class ViewConfig:
 
 
 @dataclass(frozen=True)
+class SegmentConfig:
+    """What a step on a clip's layer looks at: three frames, one crop (supplement, section 3.1)."""
+
+    stride: int = 2  # frames between the three
+    crop: tuple[float, float] = (0.95, 1.0)  # side of the crop, part of the foreground's box or of the frame
+    margin: int = 30  # px around the foreground's box
+    texels: float = 2.0  # of the atlas per px of the frames in training, where the atlas and the memory allow it
+    scale: tuple[float, float] = (0.8, 1.2)  # random scaling of the atlas crop, one factor for both sides
+    background_reduction: int = 3  # of the whole atlas as stored, when it is shown un-augmented
+    relevancy_frames: int = 5  # frames whose relevancy maps make the atlas's
+
+    def __post_init__(self) -> None:
+        _check("--texels", self.texels, 0.1, 8.0)
+        _check("the frames' stride", self.stride, 1, 1000)
+        _check("the atlas crop's smallest scale", self.scale[0], 0.25, 4.0)
+        _check("the atlas crop's largest scale", self.scale[1], self.scale[0], 4.0)
+
+
+@dataclass(frozen=True)
 class EditConfig:
     """One edit of one picture, whole."""
 
@@ -123,6 +142,7 @@ class EditConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
+    segment: SegmentConfig = field(default_factory=SegmentConfig)  # of a clip's layer; a photo has none
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -135,18 +155,6 @@ class EditConfig:
         _check("the length of a try", self.try_steps, 1, 1_000_000)
         if self.precision not in ("auto", "fp32", "bf16"):
             raise RequestError(f"--precision must be auto, fp32 or bf16, not {self.precision!r}.")
-
-
-@dataclass(frozen=True)
-class SegmentConfig:
-    """What a step on a clip's layer looks at: three frames, one crop (supplement, section 3.1)."""
-
-    stride: int = 2  # frames between the three
-    foreground_crop: tuple[float, float] = (0.95, 1.0)  # side of the crop, part of the mask's box with its margin
-    background_crop: tuple[float, float] = (0.8, 1.0)  # part of the frame
-    margin: int = 30  # px around the foreground's box
-    background_reduction: int = 3  # of the whole atlas, when it is shown un-augmented
-    relevancy_frames: int = 5  # frames whose relevancy maps make the atlas's
 
 
 def layer_config(prompts: tuple[str, ...]) -> EditConfig:
@@ -183,6 +191,8 @@ class Preset:
     structure: float = 2.0
     sparsity: float = 5e-2
     augment: AugmentConfig = AugmentConfig()
+    shared_draws: bool = False
+    texels: float = 2.0  # of clips
 
 
 # draft: in few steps the paper's rate does not arrive, its sparsity would thin the paint out, and a pattern that the
@@ -197,7 +207,9 @@ PRESETS: dict[str, Preset] = {
 # Of one layer of a clip; a step sees four pictures. The paper has no bootstrap there, draft has it; with the paper's
 # structure its few steps paint a part of the object (docs/clips.md).
 CLIP_PRESETS: dict[str, Preset] = {
-    "draft": Preset(size=160, steps=100, n_views=8, lr_decay=0.99, try_steps=15, lr=8e-3, structure=1.0, sparsity=2e-2),
+    "draft": Preset(
+        size=160, steps=100, n_views=8, lr_decay=0.99, try_steps=15, lr=8e-3, structure=1.0, sparsity=2e-2, texels=1.0
+    ),
     "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, bootstrap=0.0, structure=3.0, sparsity=5e-4),
     "fine": Preset(size=768, steps=4000, n_views=6, lr_decay=0.999, bootstrap=0.0, structure=3.0, sparsity=5e-4),
 }
@@ -215,7 +227,8 @@ def with_preset(config: EditConfig, name: str, presets: Mapping[str, Preset] = P
         try_steps=preset.try_steps,
         optim=dataclasses.replace(config.optim, steps=preset.steps, lr=preset.lr, lr_decay=preset.lr_decay),
         augment=preset.augment,
-        views=dataclasses.replace(config.views, n_views=preset.n_views),
+        views=dataclasses.replace(config.views, n_views=preset.n_views, shared_draws=preset.shared_draws),
+        segment=dataclasses.replace(config.segment, texels=preset.texels),
         weights=dataclasses.replace(
             config.weights, bootstrap=preset.bootstrap, structure=preset.structure, sparsity=preset.sparsity
         ),

@@ -59,6 +59,7 @@ def edit_image(
     momentum: o.Momentum = None,
     source_every: o.SourceEvery = None,
     try_steps: o.TrySteps = None,
+    shared_draws: o.SharedDraws = None,
 ) -> None:
     """Edit a photo from text: t2l edit-image photo.jpg "crochet swan".
 

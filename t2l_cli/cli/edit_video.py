@@ -99,6 +99,17 @@ Tries = Annotated[
     o.preset_setting("--tries", field="tries", presets=CLIP_PRESETS, help="Short starts; CLIP's favourite goes on."),
 ]
 TrySteps = Annotated[int | None, o.tuned("--try-steps", CLIP_PRESETS)]
+Texels = Annotated[
+    float | None,
+    o.preset_setting(
+        "--texels",
+        field="texels",
+        metavar="X",
+        panel=o.ADVANCED,
+        presets=CLIP_PRESETS,
+        help="Texels of the atlas per pixel of the frames in training; fewer where memory is short.",
+    ),
+]
 Lr = Annotated[float | None, o.tuned("--lr", CLIP_PRESETS)]
 LrDecay = Annotated[float | None, o.tuned("--lr-decay", CLIP_PRESETS)]
 StructureWeight = Annotated[float | None, o.tuned("--structure-weight", CLIP_PRESETS)]
@@ -154,6 +165,8 @@ def edit_video(
     momentum: o.Momentum = None,
     source_every: o.SourceEvery = None,
     try_steps: TrySteps = None,
+    shared_draws: o.SharedDraws = None,
+    texels: Texels = None,
 ) -> None:
     """Edit a clip from text: t2l edit-video clip.mp4 "rusty car".
 

@@ -32,24 +32,34 @@ def preset_setting(
     *names: str,
     field: str,
     help: str,
-    metavar: str = "N",
+    metavar: str | None = "N",
     panel: str = RUN,
     presets: Mapping[str, Preset] = PRESETS,
 ) -> Any:
     """An option whose default is the preset's."""
-    values = ", ".join(f"{name} {getattr(preset, field)}" for name, preset in presets.items())
+    values = ", ".join(f"{name} {in_words(getattr(preset, field))}" for name, preset in presets.items())
     return option(
         *names, help=f"{help} Default: the preset's ({values}).", panel=panel, metavar=metavar, show_default=False
     )
 
 
-_TUNED = {  # option -> field of Preset, metavar, help
+def in_words(value: object) -> str:
+    """A default as the help shows it."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+_TUNED: dict[str, tuple[str, str | None, str]] = {  # option -> field of Preset, metavar, help
     "--try-steps": ("try_steps", "N", "Length of one of the --tries."),
     "--structure-weight": ("structure", "X", "lambda_s, of L_structure."),
     "--sparsity-weight": ("sparsity", "X", "lambda_r, of L_reg."),
     "--bootstrap-weight": ("bootstrap", "X", "Relevancy bootstrap, annealed to 0."),
     "--lr": ("lr", "X", "MADGRAD's learning rate."),
-    "--lr-decay": ("lr_decay", "X", "Factor on the learning rate a step."),
+    "--lr-decay": ("lr_decay", "X", "Factor on the learning rate per step."),
+    "--shared-draws/--own-draws": (
+        "shared_draws",
+        None,
+        "Show CLIP the source through the composite's random views, not (the paper) through views of its own.",
+    ),
 }
 
 
@@ -184,3 +194,4 @@ SourceEvery = Annotated[
     int | None, setting("--source-every", metavar="N", help="Steps between visits of the un-augmented picture.")
 ]
 TrySteps = Annotated[int | None, tuned("--try-steps")]
+SharedDraws = Annotated[bool | None, tuned("--shared-draws/--own-draws")]

@@ -43,6 +43,8 @@ FIELDS: dict[str, str] = {  # parameter of the command -> field of EditConfig, "
     "momentum": "optim.momentum",
     "source_every": "optim.source_every",
     "try_steps": "try_steps",
+    "shared_draws": "views.shared_draws",
+    "texels": "segment.texels",
 }
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _Config = TypeVar("_Config")
@@ -80,7 +82,7 @@ def edit_config(
     if preset is not None or earlier is None:
         config = with_preset(config, preset or DEFAULT_PRESET, presets)
     for name, field in FIELDS.items():
-        if given[name] is not None:
+        if given.get(name) is not None:  # photos have fewer settings than clips
             config = _with(config, field, given[name])
     if not _DEVICE.fullmatch(config.device):
         raise RequestError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {config.device!r}.")
@@ -153,6 +155,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return tuple(_value(arguments[0], item, where) for item in value)
     kind = str if origin is typing.Literal else hint
     accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or isinstance(value, bool):
+    if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
         raise RequestError(f'run.json: "{where}" must be of type {kind.__name__}, not {value!r}.')
     return value

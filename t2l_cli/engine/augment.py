@@ -72,6 +72,14 @@ def whole(side: float, multiple: int = 1) -> int:
     return multiple * max(math.ceil(MIN_SIDE / multiple), round(side / multiple))
 
 
+def scaled(picture: Tensor, scale: tuple[float, float], generator: torch.Generator, multiple: int = 1) -> Tensor:
+    """``picture`` (1, C, H, W) with both sides scaled by one random factor, rounded as in ``draw``."""
+    by = _between(scale, float(torch.rand((), generator=generator)))
+    by = max(by, MIN_SIDE / min(picture.shape[-2:]))
+    size = whole(picture.shape[-2] * by, multiple), whole(picture.shape[-1] * by, multiple)
+    return F.interpolate(picture, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
 def apply(picture: Tensor, params: AugmentParams) -> Tensor:
     """Augment ``picture`` (1, 3, H, W) in [0, 1], of the size that was drawn for; returns (1, 3, *params.size)."""
     out = _geometry(picture, params)

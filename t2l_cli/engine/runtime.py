@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +39,13 @@ class Runtime:
     memory_format: torch.memory_format
     check_every: int
     compiler: Compiler = ""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the device has in all."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.get_device_properties(self.device).total_memory)
+        return int(psutil.virtual_memory().total)
 
     @property
     def multiple(self) -> int:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.config import MIN_SIDE, EditConfig, SegmentConfig
+from t2l_cli.config import MIN_SIDE, EditConfig
 from t2l_cli.engine import augment, fullres
 from t2l_cli.engine.atlas.mapping import sample, splat
-from t2l_cli.engine.atlas.model import Atlas, LayerName
+from t2l_cli.engine.atlas.model import OPAQUE, Atlas, LayerName
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit, training_size
 from t2l_cli.engine.generator import Generator
@@ -28,9 +28,12 @@ from t2l_cli.engine.texts import StepTexts
 from t2l_cli.engine.views import draw_views
 from t2l_cli.errors import RequestError
 
-OWNED = 0.5  # a pixel belongs to the layer that owns at least this share of it
+OWNED = 0.5  # a pixel belongs to the background where it owns at least this share; the foreground wants more, OPAQUE
+DENSITY_FRAMES = 5  # that tell how large the layer is and how dense its texture
 LEAST_AREA = 5e-4  # part of a frame that the layer must own for the frame to be looked at
 MARGIN = 1.0  # texels around those that the layer owns, for its soft border
+BYTES_PER_TEXEL = 7000  # of a trained picture: the generator's activations and gradients (measured: 6,650)
+MEMORY_SHARE = 0.4  # of the device's memory that one trained picture may take
 SPILL = 0.01  # of the atlas's longer side: so far the edit reaches beyond the texels in use, for soft outlines
 
 Box = tuple[int, int, int, int]  # top, left, height, width; px
@@ -57,7 +60,8 @@ class Segment:
 class LayerEdit(Edit):
     """Trains an edit layer for one layer of a clip; ``result()`` has the size of the layer's texture.
 
-    ``size`` is the training size (h, w) of the atlas; frames are cropped and reduced to the same short side.
+    Frames are cropped and reduced to the short side ``config.size``. ``size`` is the size (h, w) of the whole atlas in
+    training and in ``preview``: about ``config.segment.texels`` texels per px of these crops.
     """
 
     def __init__(
@@ -68,7 +72,6 @@ class LayerEdit(Edit):
         clip: Clip,
         config: EditConfig,
         runtime: Runtime | None = None,
-        segment: SegmentConfig | None = None,
     ) -> None:
         """Prepare the edit of the layer ``name``; ``frames`` (T, 3, H, W) uint8 on the CPU, the clip of ``atlas``.
 
@@ -77,13 +80,10 @@ class LayerEdit(Edit):
         super().__init__(clip, config, runtime)
         atlas.check_clip(len(frames), frames.shape[-1], frames.shape[-2])
         self.frames, self.atlas, self.name = frames, atlas, name
-        self.segment = segment or SegmentConfig()
+        self.segment = config.segment
         self.layer = atlas.layer(name)
-        self.size = training_size(self.layer.size, config.size)
-        area = torch.stack([(atlas.share(name, t) > OWNED).float().mean() for t in range(len(frames))])
-        self._present = (area > LEAST_AREA).nonzero()[:, 0].tolist()
-        if not self._present:
-            raise RequestError(f"the atlas has no {name}: nothing to edit there.")
+        self._owned, self._present = self._presence()
+        self.size = self._atlas_size()
         with memory_guard(self.runtime.device):
             self.texture = fullres.reduce(self.layer.texture[None].float(), self.size).to(self.runtime.device)
             self._used = self._reach()
@@ -93,6 +93,46 @@ class LayerEdit(Edit):
             middle = self._present[len(self._present) // 2]
             self._read_texts(self._seen([middle], self._region([middle])).frames)
             self._relevancy = self._atlas_relevancy()
+
+    def _presence(self) -> tuple[float, list[int]]:
+        """The share above which a pixel is the layer's, and the frames that show enough of it; RequestError for none.
+
+        The foreground is looked for where it is opaque; one that is so nowhere, such as smoke, where it is half there.
+        """
+        for least in (OPAQUE, OWNED) if self.name == "foreground" else (OWNED,):
+            area = [float((self.atlas.share(self.name, t) > least).float().mean()) for t in range(len(self.frames))]
+            present = [t for t, part in enumerate(area) if part > LEAST_AREA]
+            if present:
+                return least, present
+        raise RequestError(f"the atlas has no {self.name}: nothing to edit there.")
+
+    def _atlas_size(self) -> tuple[int, int]:
+        """(h, w) of the atlas in training: ``segment.texels`` texels per trained px, if the texture has as many.
+
+        Less where a picture that is trained at once, the crop of a step at its largest scale or the foreground whole,
+        would take more than MEMORY_SHARE of the device's memory. Never below the generator's minimum.
+        """
+        region = max((self._region([t])[2:] for t in _spread(self._present, DENSITY_FRAMES)), key=math.prod)
+        density = self._density()
+        reduced = training_size(region, self.config.size)[0] / region[0]  # trained px per px of the frame
+        largest = math.prod(region) * density**2
+        if self.name == "foreground":
+            largest = max(largest, math.prod(self.layer.size))
+        room = MEMORY_SHARE * self.runtime.memory / BYTES_PER_TEXEL / self.segment.scale[1] ** 2
+        scale = min(1.0, self.segment.texels * reduced / density, math.sqrt(room / largest))
+        scale = max(scale, MIN_SIDE / min(self.layer.size))
+        height, width = (max(MIN_SIDE, round(side * scale)) for side in self.layer.size)
+        return height, width
+
+    def _density(self) -> float:
+        """Texels of the layer's texture per px of a frame, along a side; the median over what the layer owns."""
+        steps = []
+        for t in _spread(self._present, DENSITY_FRAMES):
+            owned = self.atlas.share(self.name, t) > self._owned
+            across, down = (self.layer.uv[t].diff(dim=d).norm(dim=-1) for d in (1, 0))
+            steps += [across[owned[:, 1:]], down[owned[1:]]]
+        found = torch.cat(steps)
+        return max(float(found.median()), 1e-3) if len(found) else 1.0
 
     def preview(self) -> EditLayer:
         """The atlas layer at training size, on the training device."""
@@ -108,7 +148,7 @@ class LayerEdit(Edit):
         """Up to three frames of the clip, without and with the edit."""
         chosen = _spread(self._present, 3)
         seen = self._seen(chosen, self._region(chosen))
-        return seen.frames, self._on_frames(self._painted(self.texture), (0, 0), seen).over(seen.frames)
+        return seen.frames, self._on_frames(self._painted(self.texture), (0, 0), self.size, seen).over(seen.frames)
 
     def losses(self, generator: Generator, random: torch.Generator, i: int) -> Losses:
         """Eq. 2 at step ``i``, mean over three frames edited through the atlas and one that G paints directly.
@@ -118,11 +158,12 @@ class LayerEdit(Edit):
         config = self.config
         seen = self._draw(random)
         texts = self.texts.draw(random)
-        (left, top), crop = self._window(seen)
+        origin, crop = self._window(seen)
+        scaled = augment.scaled(crop, config.segment.scale, random, self.runtime.multiple)
         jitter = augment.draw_jitter(config.augment, random)
-        frames, crop = augment.coloured(seen.frames, jitter), augment.coloured(crop, jitter)
-        painted = EditLayer.from_output(generator(self.formatted(crop)))
-        mapped = self._on_frames(painted, (left, top), seen)
+        frames, scaled = augment.coloured(seen.frames, jitter), augment.coloured(scaled, jitter)
+        painted = EditLayer.from_output(generator(self.formatted(scaled)))
+        mapped = self._on_frames(painted, origin, (crop.shape[-2], crop.shape[-1]), seen)
         k = int(torch.randint(len(frames), (1,), generator=random))
         direct = EditLayer.from_output(generator(self.formatted(frames[k : k + 1]))).within(seen.share[k : k + 1])
         relevancy = None if self._relevancy is None else sample(self._relevancy, seen.uv) * seen.share
@@ -133,7 +174,7 @@ class LayerEdit(Edit):
         ]
         if i % config.optim.source_every == 0:
             examples.append(self._whole(generator, random))
-        return self.objective(examples, bootstrap=1 - i / config.optim.steps)
+        return self.objective(examples, bootstrap=1.0)  # where a clip has one at all, it stays: pictures anneal theirs
 
     def _example(
         self, source: Tensor, layer: EditLayer, texts: StepTexts, random: torch.Generator, relevancy: Tensor | None
@@ -142,21 +183,20 @@ class LayerEdit(Edit):
         return Example(source, layer, texts, views, source_views, relevancy)
 
     def _whole(self, generator: Generator, random: torch.Generator) -> Example:
-        """The un-augmented pair (I_A, T); a background's atlas is large and is reduced for it."""
+        """The un-augmented pair (I_A, T); a background's atlas, as it is stored, is large and is reduced for it."""
         by = self.segment.background_reduction if self.name == "background" else 1
-        size = training_size(self.size, max(MIN_SIDE, min(self.size) // by))
+        size = training_size(self.size, max(MIN_SIDE, min(self.layer.size) // by))
         source, used = fullres.reduce(self.texture, size), fullres.reduce(self._used, size)
         layer = EditLayer.from_output(generator(self.formatted(source))).within(used)
         return self._example(source, layer, self.texts.plain(), random, self._relevancy)
 
     def _draw(self, random: torch.Generator) -> Segment:
-        """A random segment: frames t - stride, t, t + stride, one crop of where the layer is, maybe mirrored."""
+        """A random segment: three frames, one crop of where the layer is, maybe mirrored."""
         at, flip, side_y, side_x, y, x = torch.rand(6, generator=random).tolist()
         t = self._present[int(at * len(self._present))]
-        stride, last = self.segment.stride, len(self.frames) - 1
-        chosen = sorted({max(0, t - stride), t, min(last, t + stride)})
+        chosen = _three(t, self.segment.stride, len(self.frames))
         top, left, height, width = self._region(chosen)
-        low, high = self.segment.foreground_crop if self.name == "foreground" else self.segment.background_crop
+        low, high = self.segment.crop
         h, w = (max(1, round(full * (low + (high - low) * part))) for full, part in ((height, side_y), (width, side_x)))
         box = (top + round(y * (height - h)), left + round(x * (width - w)), h, w)
         seen = self._seen(chosen, box)
@@ -165,7 +205,7 @@ class LayerEdit(Edit):
     def _region(self, chosen: list[int]) -> Box:
         """Where the layer is in the ``chosen`` frames: the foreground's box with its margin, or the whole frame."""
         height, width = self.frames.shape[-2:]
-        owned = self.atlas.share(self.name, torch.tensor(chosen)).amax(0) > OWNED
+        owned = self.atlas.share(self.name, torch.tensor(chosen)).amax(0) > self._owned
         if self.name == "background" or not owned.any():
             return 0, 0, height, width
         margin = self.segment.margin
@@ -201,7 +241,7 @@ class LayerEdit(Edit):
         """Left, top, right and bottom of what the layer owns there, texels at training size; read on the CPU alone."""
         at = torch.tensor(chosen)
         uv = self.layer.uv[at][:, rows, columns]
-        owned = self.atlas.share(self.name, at)[:, rows, columns] > OWNED
+        owned = self.atlas.share(self.name, at)[:, rows, columns] > self._owned
         uv = uv[owned] if owned.any() else uv.flatten(0, 2)
         corners = self._at_training_size(torch.stack([uv.amin(0), uv.amax(0)])[:, :, None, None])
         left, top, right, bottom = corners.flatten().tolist()
@@ -214,10 +254,16 @@ class LayerEdit(Edit):
         rows, columns = _span(top, bottom, self.size[0], multiple), _span(left, right, self.size[1], multiple)
         return (columns.start, rows.start), self.texture[:, :, rows, columns]
 
-    def _on_frames(self, painted: EditLayer, origin: tuple[int, int], seen: Segment) -> EditLayer:
-        """The layer painted on the atlas crop at ``origin`` = (left, top), as the segment's frames show it."""
+    def _on_frames(
+        self, painted: EditLayer, origin: tuple[int, int], size: tuple[int, int], seen: Segment
+    ) -> EditLayer:
+        """The layer painted on the atlas crop at ``origin`` = (left, top), as the segment's frames show it.
+
+        ``size``: (height, width) of the crop, texels; ``painted`` may be larger or smaller.
+        """
         both = torch.cat([painted.rgb, painted.alpha], 1)
-        uv = torch.stack([seen.uv[..., k] - origin[k] for k in (0, 1)], -1)
+        by = painted.size[1] / size[1], painted.size[0] / size[0]
+        uv = torch.stack([(seen.uv[..., k] - origin[k] + 0.5) * by[k] - 0.5 for k in (0, 1)], -1)
         return EditLayer.from_output(sample(both, uv)).within(seen.share)
 
     def _reach(self) -> Tensor:
@@ -237,6 +283,16 @@ class LayerEdit(Edit):
             values, weight = splat(relevancy[0].cpu(), seen.share[0, 0].cpu(), seen.uv[0].cpu(), self.size)
             total, weights = total + values * weight, weights + weight
         return (total / weights.clamp(min=1e-6))[None].to(self.runtime.device)
+
+
+def _three(t: int, stride: int, n: int) -> list[int]:
+    """Frame ``t`` of ``n`` and its neighbours ``stride`` apart; at an end of the clip the two that follow or precede.
+
+    Fewer where the clip is too short for three.
+    """
+    stride = max(1, min(stride, (n - 1) // 2))
+    first = t if t < stride else t - 2 * stride if t + stride >= n else t - stride
+    return [k for k in (first, first + stride, first + 2 * stride) if 0 <= k < n]
 
 
 def _spread(items: list[int], k: int) -> list[int]:

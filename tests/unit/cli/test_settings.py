@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from t2l_cli.cli.app import app
+from t2l_cli.cli.options import in_words
 from t2l_cli.cli.settings import FIELDS, default_of, edit_config, read_run
 from t2l_cli.config import CLIP_PRESETS, PRESETS, STILL, AugmentConfig, EditConfig, Preset, layer_config
 from t2l_cli.errors import RequestError
@@ -41,8 +42,9 @@ def test_help_says_what_the_presets_set(command: str, presets: dict[str, Preset]
     settings = {name: where.rpartition(".")[2] for name, where in FIELDS.items()}
     varying = {name: field for name, field in settings.items() if hasattr(presets["draft"], field)}
     assert {"steps", "bootstrap_weight", "structure_weight", "sparsity_weight", "lr"} <= varying.keys()
-    for name, field in varying.items():
-        said = ", ".join(f"{preset} {getattr(values, field)}" for preset, values in presets.items())
+    assert ("texels" in options) == (command == "edit-video")
+    for name, field in varying.items() - {("texels", "texels")} if command == "edit-image" else varying.items():
+        said = ", ".join(f"{preset} {in_words(getattr(values, field))}" for preset, values in presets.items())
         assert f"({said})" in options[name].help
 
 
@@ -61,7 +63,15 @@ def test_an_earlier_run_keeps_its_settings_without_a_preset() -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_option_reaches_its_field(name: str) -> None:
-    other = {"distance": "cosine", "precision": "fp32", "device": "cpu", "clip": "mini", "seed": 3, "tries": 2}
+    other: Any = {
+        "shared_draws": True,
+        "distance": "cosine",
+        "precision": "fp32",
+        "device": "cpu",
+        "clip": "mini",
+        "seed": 3,
+        "tries": 2,
+    }
     default = default_of(name)
     value = other.get(name) or ("text" if default is None else type(default)(default * 0.99))
     config: Any = edit_config(("swan",), None, None, {**NOTHING, name: value})

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 from t2l_cli.config import LossWeights, OptimConfig, SegmentConfig, ViewConfig, layer_config
+from t2l_cli.engine import augment
 from t2l_cli.engine import edit as edits
 from t2l_cli.engine.atlas.mapping import Mapper, sample
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.generator import Generator
-from t2l_cli.engine.video import LayerEdit, _span, _spread
+from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.losses import Losses
+from t2l_cli.engine.objective import Example
+from t2l_cli.engine.runtime import Runtime
+from t2l_cli.engine.video import LayerEdit, _span, _spread, _three
 from t2l_cli.errors import RequestError
 from tests.truth import TruthClip, make_truth
 
@@ -111,8 +117,103 @@ def test_a_clip_of_another_length_is_refused(truth: TruthClip, tiny_clip: Clip) 
 
 def test_short_clips_have_shorter_segments(tiny_clip: Clip) -> None:
     short = make_truth((120, 80), 2)
-    work = LayerEdit(short.tensor(), short.atlas(), "background", tiny_clip, CONFIG, segment=SegmentConfig(stride=2))
+    work = edit(short, tiny_clip, "background", segment=SegmentConfig(stride=2))
     assert len(list(work)) == 3
+
+
+@pytest.mark.parametrize(
+    ("t", "n", "expected"),
+    [
+        (5, 10, [3, 5, 7]),
+        (0, 10, [0, 2, 4]),
+        (1, 10, [1, 3, 5]),
+        (8, 10, [4, 6, 8]),
+        (9, 10, [5, 7, 9]),
+        (1, 5, [1, 3]),
+        (2, 3, [0, 1, 2]),
+        (1, 2, [0, 1]),
+        (0, 1, [0]),
+    ],
+)
+def test_the_three_frames_point_inward_at_the_ends(t: int, n: int, expected: list[int]) -> None:
+    assert _three(t, 2, n) == expected
+
+
+def test_the_atlas_is_trained_at_so_many_texels_per_pixel_of_the_frames(tiny_clip: Clip) -> None:
+    """The truth's textures have twice as many texels as its frames have pixels, along a side."""
+    fine = make_truth((300, 240), 3, density=2.0)
+    for texels, size in ((2.0, 240), (1.0, 240), (2.0, 200), (4.0, 240)):
+        work = edit(fine, tiny_clip, "background", size=size, segment=SegmentConfig(texels=texels))
+        stored = fine.atlas().background.size
+        assert work.size[0] / stored[0] == pytest.approx(min(1.0, texels / 2.0 * size / 240), rel=0.02)
+        seen = work._seen([1], (0, 0, 240, 300))
+        steps = seen.uv.diff(dim=2).norm(dim=-1)
+        assert steps.median() == pytest.approx(min(texels, 2.0 * 240 / size), rel=0.03)
+
+
+def test_little_memory_makes_the_trained_atlas_smaller_and_not_the_result(
+    tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = make_truth((300, 240), 3, density=2.0)
+    full = edit(fine, tiny_clip, "background", size=240)
+    monkeypatch.setattr(Runtime, "memory", 8_000_000_000)
+    less = edit(fine, tiny_clip, "background", size=240)
+    assert less.size == full.size, "a crop of this size takes some 3 GB at its largest"
+    monkeypatch.setattr(Runtime, "memory", 2_000_000_000)
+    less = edit(fine, tiny_clip, "background", size=240)
+    assert less.size < full.size
+    assert min(less.size) >= 129
+    assert less.result().size == full.result().size
+
+
+def test_a_scaled_atlas_crop_lands_on_the_frames_where_the_crop_does(truth: TruthClip, tiny_clip: Clip) -> None:
+    work = edit(truth, tiny_clip, "background")
+    seen = work._seen([3], work._region([3]))
+    origin, crop = work._window(seen)
+    size = (crop.shape[-2], crop.shape[-1])
+    alpha = torch.ones_like(crop[:, :1])
+    plain = work._on_frames(EditLayer(crop, alpha), origin, size, seen)
+    for by in (1.1, 1.2):
+        scaled = augment.scaled(crop, (by, by), torch.Generator())
+        assert scaled.shape[-1] == round(size[1] * by)
+        other = work._on_frames(EditLayer(scaled, torch.ones_like(scaled[:, :1])), origin, size, seen)
+        assert (other.rgb - plain.rgb).abs().mean() < 0.01
+        torch.testing.assert_close(other.alpha, plain.alpha)
+
+
+def test_the_bootstrap_of_a_clip_is_not_annealed(
+    truth: TruthClip, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    work = edit(truth, tiny_clip)
+    plain = work.objective
+
+    def objective(examples: Sequence[Example], bootstrap: float) -> Losses:
+        asked.append(bootstrap)
+        return plain(examples, bootstrap)
+
+    monkeypatch.setattr(work, "objective", objective)
+    list(work)
+    assert asked == [1.0, 1.0, 1.0]
+
+
+def test_the_whole_background_is_shown_at_a_third_of_what_is_stored(tiny_clip: Clip) -> None:
+    large = make_truth((480, 400), 3, density=2.0)
+    work = edit(large, tiny_clip, "background", size=400, segment=SegmentConfig(texels=2.0))
+    stored = work.layer.size
+    shown = work._whole(work.generator, torch.Generator()).source.shape
+    assert shown[-2] == pytest.approx(stored[0] / 3, abs=1)
+
+
+def test_what_is_opaque_nowhere_is_found_where_it_is_half_there(truth: TruthClip, tiny_clip: Clip) -> None:
+    atlas = truth.atlas()
+    sure = LayerEdit(truth.tensor(), atlas, "foreground", tiny_clip, CONFIG)
+    veil = dataclasses.replace(atlas, alpha=0.7 * atlas.alpha)
+    soft = LayerEdit(truth.tensor(), veil, "foreground", tiny_clip, CONFIG)
+    region = soft._region([3])
+    assert region[2] >= sure._region([3])[2]
+    list(soft)
+    assert soft.result().alpha.max() > 0
 
 
 def test_spread_and_span() -> None:
