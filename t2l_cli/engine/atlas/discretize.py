@@ -24,6 +24,8 @@ from t2l_cli.errors import RequestError
 RESOLUTION = 2000  # texels across LNA's unit square
 CHUNK = 2**17  # locations evaluated at a time: some 150 MB of activations
 MAX_TEXELS = 100_000_000
+MARGIN = 30  # px of the frames around the opaque foreground, for its soft outline (supplement, section 3.1)
+VISIBLE = 0.5 / 255  # opacity below which a pixel rounds to none
 MAX_GAP = 32  # texels; what two neighbouring pixels show is one piece if it is not further apart
 _OFFSET = {"foreground": 0.0, "background": -1.0}
 
@@ -125,33 +127,45 @@ def _box(name: str, uv: Tensor, alpha: Tensor) -> tuple[Tensor, tuple[int, int]]
     """The least texel (2,) of what the layer shows, and (height, width) to the greatest; two at least a side.
 
     The background is shown by every pixel, the foreground by those above OPAQUE, or if there are none above a half, or
-    else by all. RequestError where the picture would be too large.
+    else by all; with what of its soft outline is visible within MARGIN. RequestError where the picture would be too
+    large.
     """
     levels = (OPAQUE, 0.5, -1.0) if name == "foreground" else (-1.0,)
     least = next(level for level in levels if (alpha > level).any())
-    lows, highs = [], []
-    for at, own in zip(uv, alpha, strict=True):
-        if (own > least).any():
-            lows.append(at[own > least].amin(0))
-            highs.append(at[own > least].amax(0))
-    low, high = torch.stack(lows).amin(0).floor(), torch.stack(highs).amax(0).ceil()
+    low, high = _extent(uv, alpha, least)
+    if least > 0:
+        margin = MARGIN * _usual_step(uv, alpha)
+        soft_low, soft_high = _extent(uv, alpha, VISIBLE)
+        low, high = torch.maximum(low - margin, soft_low), torch.minimum(high + margin, soft_high)
+    low, high = low.floor(), high.ceil()
     width, height = (max(2, int(side) + 1) for side in (high - low).tolist())
     if width * height > MAX_TEXELS:
         raise RequestError(f"the {name} atlas would have {width} x {height} texels; choose a lower --resolution.")
     return low, (height, width)
 
 
-def _in_use(uv: Tensor, share: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H_a, W_a) bool: the texels that frames show, also those between two pixels that lie several texels apart."""
-    used = used_texels(uv, share, size)
+def _extent(uv: Tensor, alpha: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest coordinates (2,) of the pixels whose opacity is above ``least``."""
+    own = [at[opacity > least] for at, opacity in zip(uv, alpha, strict=True)]
+    own = [at for at in own if len(at)]
+    return torch.stack([at.amin(0) for at in own]).amin(0), torch.stack([at.amax(0) for at in own]).amax(0)
+
+
+def _usual_step(uv: Tensor, share: Tensor) -> float:
+    """Texels between two neighbouring pixels that the layer owns: the 98th percentile of its fullest frame, or 0.
+
+    Beyond that lie folds of the mapping, which say nothing of its scale.
+    """
     t = int((share > 0.5).sum((1, 2)).argmax())
     own = share[t] > 0.5
     steps = torch.cat([uv[t].diff(dim=d).norm(dim=-1)[own.narrow(d, 1, own.shape[d] - 1)] for d in (0, 1)])
-    if not len(steps):
-        return used
-    # the last percent are folds of the mapping, not its scale
-    usual = steps.sort().values[int(0.98 * (len(steps) - 1))].item()
-    radius = min(MAX_GAP, math.ceil(usual)) // 2
+    return float(steps.sort().values[int(0.98 * (len(steps) - 1))]) if len(steps) else 0.0
+
+
+def _in_use(uv: Tensor, share: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H_a, W_a) bool: the texels that frames show, also those between two pixels that lie several texels apart."""
+    used = used_texels(uv, share, size)
+    radius = min(MAX_GAP, math.ceil(_usual_step(uv, share))) // 2
     # closed: grown by half a step and shrunk again, so that holes go and outlines stay
     return -_grown(-_grown(used.float(), radius), radius) > 0.5
 
