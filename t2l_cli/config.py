@@ -16,7 +16,7 @@ from t2l_cli.errors import RequestError
 
 Distance = Literal["spherical", "cosine"]
 DeviceName = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
 FlowName = Literal["dis", "raft"]  # of OpenCV; of torchvision, a network
 
 
@@ -153,8 +153,8 @@ class EditConfig:
         _check("--seed", self.seed, 0, 2**63 - 1)
         _check("--tries", self.tries, 1, 64)
         _check("the length of a try", self.try_steps, 1, 1_000_000)
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise RequestError(f"--precision must be auto, fp32 or bf16, not {self.precision!r}.")
+        if self.precision not in get_args(Precision):
+            raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
 
 
 def layer_config(prompts: tuple[str, ...]) -> EditConfig:

@@ -176,7 +176,8 @@ Seed = Annotated[
 ]
 Device = Annotated[str | None, setting("--device", panel=RUN, metavar="auto|cpu|cuda[:N]|mps", help="Where to train.")]
 Precision = Annotated[
-    str | None, setting("--precision", panel=RUN, metavar="auto|fp32|bf16", help="CLIP's arithmetic.")
+    str | None,
+    setting("--precision", panel=RUN, metavar="auto|fp32|fp16|bf16", help="CLIP's arithmetic; auto is fp32."),
 ]
 
 ScreenWeight = Annotated[float | None, setting("--screen-weight", metavar="X", help="lambda_g, of L_screen.")]

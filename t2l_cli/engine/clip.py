@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from t2l_cli.engine.half import in_half
 from t2l_cli.errors import RequestError
 
 VIEW_LONG_SIDE = 320 / 224  # longest side of a picture in the text terms, in model input sizes
@@ -89,10 +90,13 @@ class Clip:
         embed = partial(checkpoint, self._embed, use_reentrant=False, preserve_rng_state=False)
         return torch.cat([embed(part) for part in torch.split(pictures, self.at_once)])
 
-    def _embed(self, pictures: Tensor, tower: nn.Module | None = None) -> Tensor:
+    def _embed(self, pictures: Tensor) -> Tensor:
         pixels, grid = self._pixels(pictures)
-        features = self._run(tower or self._whole, grid, pixels)
-        return cast(Tensor, features[0] if isinstance(features, tuple) else features).float()
+        return in_half(partial(self._pooled, self._whole, grid), pixels, self.dtype)
+
+    def _pooled(self, tower: nn.Module, grid: tuple[int, int], pixels: Tensor) -> Tensor:
+        features = self._run(tower, grid, pixels)
+        return cast(Tensor, features[0] if isinstance(features, tuple) else features)
 
     def tokens(self, pictures: Tensor) -> Tensor:
         """All tokens (class token first) before the last transformer block: (B, 1 + h*w / patch^2, width) float32.
@@ -100,8 +104,7 @@ class Clip:
         The features of L_structure; differentiable. ``pictures``: (B, 3, h, w) in [0, 1].
         """
         pixels, grid = self._pixels(pictures)
-        tokens: Tensor = self._run(self._before_last, grid, pixels)
-        return tokens.float()
+        return in_half(partial(self._run, self._before_last, grid), pixels, self.dtype)
 
     def relevancy(self, picture: Tensor, text: str | Sequence[str]) -> Tensor:
         """Where ``text`` is in ``picture`` (1, 3, H, W): (1, 1, 224, 224), min-max normalised to [0, 1].
@@ -113,7 +116,9 @@ class Clip:
         """
         target = F.normalize(self.embed_texts([text] if isinstance(text, str) else text), dim=-1)
         with torch.enable_grad(), self._explicit_attention() as attentions, self._pooled_tokens() as pooled:
-            embedding = self._embed(self.fit(picture.detach()), _Whole(self._visual))  # not the compiled one: hooked
+            pixels, grid = self._pixels(self.fit(picture.detach()))
+            # A tower of its own: hooks do not reach into the compiled one.
+            embedding = self._pooled(_Whole(self._visual), grid, pixels.to(self.dtype)).float()
             similarity = (F.normalize(embedding, dim=-1) @ target.T).mean()
             (attention,), (tokens,) = attentions, pooled  # (1, heads, N, N), (1, N, C)
             gradient, on_tokens = torch.autograd.grad(similarity, [attention, tokens])
@@ -124,7 +129,6 @@ class Clip:
         else:
             p_bar = (on_tokens * tokens.detach()).float().sum(dim=-1).clamp(min=0)[0]  # (N,)
             row = (p_bar @ relevance)[1:]
-        grid = [side // self.patch_size for side in self.view_size((picture.shape[-2], picture.shape[-1]))]
         shape = (RELEVANCY_SIDE, RELEVANCY_SIDE)
         relevancy = F.interpolate(row.view(1, 1, *grid), size=shape, mode="bilinear", align_corners=False)
         low, high = relevancy.min(), relevancy.max()
@@ -149,10 +153,10 @@ class Clip:
         return max(1, round(side / self.patch_size)) * self.patch_size
 
     def _pixels(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Normalised pixels in the tower's dtype, and their token grid."""
+        """Normalised pixels, and their token grid."""
         height, width = (self._whole_patches(side) for side in pictures.shape[-2:])
         pixels = (_resize(pictures, (height, width)) - self._mean) / self._std
-        return pixels.to(self.dtype), (height // self.patch_size, width // self.patch_size)
+        return pixels, (height // self.patch_size, width // self.patch_size)
 
     def _run(self, tower: nn.Module, grid: tuple[int, int], pixels: Tensor) -> Any:
         """``tower(pixels)`` with the position embeddings interpolated to ``grid``."""
