@@ -40,7 +40,7 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for name in ("screen", "structure", "sparsity", "l1", "bootstrap"):
-            _check(f"the {name} weight", getattr(self, name), 0.0)
+            _check(f"the {name} weight", getattr(self, name), 0.0, 1e6)
         if self.distance not in ("spherical", "cosine"):
             raise RequestError(f"the text distance must be spherical or cosine, not {self.distance!r}.")
 

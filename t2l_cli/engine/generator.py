@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SLOPE = 0.2  # of LeakyReLU's negative side
+# In a picture of one colour every BatchNorm divides by almost nothing, and the gradient through all of them overflows.
+FLAT = 1e-3  # standard deviation below which a picture counts as of one colour
+GRAIN = 1 / 255  # height of the faint grain that the network then sees in it
 
 
 class ConvBlock(nn.Sequential):
@@ -97,9 +100,17 @@ class Generator(nn.Module):
         """Edit layer of ``picture``: channels 0 to 2 are C, channel 3 is alpha."""
         if min(picture.shape[-2:]) < self.min_side:
             raise ValueError(f"each side must be at least {self.min_side} px, not {tuple(picture.shape[-2:])}")
-        raw = self.head(self.body(picture))
+        raw = self.head(self.body(with_grain(picture)))
         rgb = F.conv2d(raw[:, :3], self.colour[:, :, None, None])
         return torch.sigmoid(torch.cat([rgb, raw[:, 3:]], dim=1))
+
+
+def with_grain(picture: Tensor) -> Tensor:
+    """``picture`` (B, 3, H, W), with a faint fixed grain where it is of one colour; others stay as they are."""
+    y, x = (torch.arange(side, dtype=picture.dtype, device=picture.device) for side in picture.shape[-2:])
+    noise = 43758.5453 * torch.sin(78.233 * y[:, None] + 12.9898 * x)
+    grain = GRAIN * (noise - noise.floor() - 0.5)
+    return picture + grain * (picture.std() < FLAT)
 
 
 def centre_crop(x: Tensor, size: tuple[int, int]) -> Tensor:

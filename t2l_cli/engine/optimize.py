@@ -167,7 +167,7 @@ def _check(i: int, last_good: LastGood, values: Sequence[Tensor]) -> None:
         finite = torch.stack([value.isfinite().all() for value in values]).all()
     if not finite.item():
         last_good.restore()
+        kept = "the last good result is kept" if i else "there is no result yet"
         raise DivergedError(
-            f"the loss became NaN or infinite at step {i + 1}; the last good result is kept. "
-            "Try another --seed or a lower learning rate."
+            f"the loss became NaN or infinite at step {i + 1}; {kept}. Try another --seed or a lower learning rate."
         )

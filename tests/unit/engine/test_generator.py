@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from t2l_cli.engine.generator import ConvBlock, Generator, centre_crop, decorrelated_colour
+from t2l_cli.engine.generator import ConvBlock, Generator, centre_crop, decorrelated_colour, with_grain
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,25 @@ def test_the_head_reads_features_that_no_norm_has_evened_out() -> None:
 
     torch.testing.assert_close(features(0, 3.0), 3.0 * features(0, 1.0))
     torch.testing.assert_close(features(1, 3.0), features(1, 1.0), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("colour", [0.0, 0.3, 1.0])
+def test_a_picture_of_one_colour_has_a_finite_gradient(colour: float) -> None:
+    generator = Generator(channels=16)
+    flat = torch.full((1, 3, 150, 140), colour)
+    generator(flat).square().mean().backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.norm() < 100, name
+
+
+def test_grain_is_for_pictures_of_one_colour_alone() -> None:
+    x = picture(40, 50)
+    assert torch.equal(with_grain(x), x)
+    flat = torch.full((1, 3, 40, 50), 0.5)
+    assert 0 < (with_grain(flat) - flat).abs().max() <= 0.5 / 255
+    assert with_grain(flat).mean() == pytest.approx(0.5, abs=1e-4)
 
 
 def test_too_small_a_picture_is_refused(generator: Generator) -> None:

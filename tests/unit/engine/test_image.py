@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 
 import pytest
 import torch
@@ -70,6 +71,13 @@ def test_the_structure_of_a_source_that_stays_as_it_is_is_computed_once(
     trained(picture, tiny_clip, dataclasses.replace(CONFIG, augment=augment))
     of_composites = 3 + 1  # a step, and the un-augmented pair of step 0
     assert len(asked) == of_sources + of_composites
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_picture_of_one_colour_is_edited_like_any_other(level: float, tiny_clip: Clip) -> None:
+    work = ImageEdit(torch.full((3, 140, 150), level), tiny_clip, CONFIG)
+    assert all(math.isfinite(step.total) for step in work)
+    assert work.result().rgb.isfinite().all()
 
 
 def test_result_is_valid_at_any_time_and_has_the_pictures_size(picture: Tensor, tiny_clip: Clip) -> None:

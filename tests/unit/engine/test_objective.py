@@ -11,7 +11,7 @@ from t2l_cli.engine import losses
 from t2l_cli.engine.clip import STRUCTURE_LONG_SIDE, Clip
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.objective import Example, Objective
-from t2l_cli.engine.texts import TextSet
+from t2l_cli.engine.texts import StepTexts, TextSet
 from t2l_cli.engine.views import ViewParams, draw_views, make_views
 
 N_VIEWS = 3
@@ -53,6 +53,30 @@ def test_terms_are_those_of_eq_2(tiny_clip: Clip, example: Example) -> None:
     assert terms.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_drawn_anew_the_sources_views_make_direction_ask_for_strength(tiny_clip: Clip) -> None:
+    """Of the gain in L_dir at full opacity, a layer of opacity 0.02 must not have much: it would stay faint."""
+    rng = torch.Generator().manual_seed(0)
+    source, paint = torch.rand(2, 1, 3, 60, 80, generator=rng).unbind()
+    with torch.no_grad():
+        whole = [tiny_clip.embed_images(tiny_clip.fit(x)) for x in (paint, source)]
+    texts = StepTexts(whole[0][0], whole[1][0], whole[0][0])  # the direction is the edit's own
+
+    def gain(shared: bool) -> float:
+        views = draw_views(ViewConfig(n_views=64, shared_draws=shared), (60, 80), torch.Generator().manual_seed(1))
+
+        def loss(opacity: float) -> float:
+            layer = EditLayer(paint, torch.full((1, 1, 60, 80), opacity))
+            example = Example(source, layer, texts, *views)
+            with torch.no_grad():
+                return float(Objective(tiny_clip, LossWeights())([example]).terms["direction"])
+
+        return (loss(0.0) - loss(0.02)) / (loss(0.0) - loss(1.0))
+
+    shared, own = gain(True), gain(False)
+    print(f"share of the gain at an opacity of 0.02: {shared:.2f} shared, {own:.2f} drawn anew")
+    assert own < 0.15 < shared
 
 
 def test_examples_are_averaged(tiny_clip: Clip, example: Example) -> None:

@@ -63,6 +63,17 @@ def test_divergence_puts_the_last_good_parameters_back(bad: float, check_every: 
     assert torch.equal(point.x.detach(), seen[last_checked])
 
 
+@pytest.mark.parametrize(("bad_step", "said"), [(0, "no result yet"), (3, "last good result is kept")])
+def test_a_divergence_says_whether_there_is_a_result(bad_step: int, said: str) -> None:
+    point = Point()
+
+    def closure(i: int) -> Losses:
+        return Losses({"d": point.distance() * (float("nan") if i == bad_step else 1.0)})
+
+    with pytest.raises(DivergedError, match=said):
+        list(optimise(point, closure, OptimConfig(steps=5)))
+
+
 def test_a_gradient_that_is_not_finite_never_reaches_the_parameters() -> None:
     point = Point()
 
