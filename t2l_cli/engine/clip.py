@@ -138,7 +138,7 @@ class Clip:
         """The (h, w) at which CLIP sees a picture of ``size`` (H, W): multiples of the patch size.
 
         Short side = the input size, aspect ratio kept as nearly as whole patches allow, long side at most
-        ``long_side`` input sizes (then the short side gives way).
+        ``long_side`` input sizes (then the short side gives way). The published code squeezes pictures into squares.
         """
         cap = int(self.input_size * long_side) // self.patch_size * self.patch_size
         scale = min(self.input_size / min(size), self.input_size * long_side / max(size))
@@ -165,7 +165,10 @@ class Clip:
         return functional_call(tower, {"visual.positional_embedding": self._position_embedding(grid)}, (pixels,))
 
     def _position_embedding(self, grid: tuple[int, int]) -> Tensor:
-        """Position embeddings (1 + h*w, width), bicubic from the native grid, as in DINO (Caron et al. 2021)."""
+        """Position embeddings (1 + h*w, width), bicubic from the native grid, as in DINO (Caron et al. 2021).
+
+        The published code exchanges rows and columns here, which shows where pictures are not square.
+        """
         if grid not in self._positions:
             embedding = self._visual.positional_embedding.detach().float()
             native = embedding[1:].T.reshape(1, -1, *self._visual.grid_size)

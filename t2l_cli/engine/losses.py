@@ -89,7 +89,7 @@ def structure_loss(source: Tensor, composite: Tensor) -> Tensor:
 def sparsity_loss(alpha: Tensor, l1: float = 2.0) -> Tensor:
     """L_reg = gamma * mean(alpha) + mean(2 sigmoid(5 alpha) - 1): L1 plus a smooth L0 of the opacity.
 
-    alpha: (B, 1, H, W) in [0, 1]. l1: gamma.
+    alpha: (B, 1, H, W) in [0, 1]. l1: gamma, 2 as in the supplement; the published code has another value.
     """
     return l1 * alpha.mean() + (2 * torch.sigmoid(L0_SLOPE * alpha) - 1).mean()
 

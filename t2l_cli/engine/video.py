@@ -179,6 +179,8 @@ class LayerEdit(Edit):
     def _example(
         self, source: Tensor, layer: EditLayer, texts: StepTexts, random: torch.Generator, relevancy: Tensor | None
     ) -> Example:
+        # Behind the layer lies the frame itself, not the published code's black: CLIP sees the video as it will look.
+        # A background's layer is transparent where the object is, so there its green-screen picture is green.
         views, source_views = draw_views(self.config.views, (source.shape[-2], source.shape[-1]), random)
         return Example(source, layer, texts, views, source_views, relevancy)
 
