@@ -25,14 +25,14 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from t2l_cli import mini
+from mini.painting import Canvas, Dice, palette
+from mini.scenes import draw
+from mini.shapes import SIDE, ShapeBank
+from mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
 from t2l_cli.config import PRESETS, EditConfig, with_preset
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.image import ImageEdit
-from t2l_cli.mini.painting import Canvas, Dice, palette
-from t2l_cli.mini.scenes import draw
-from t2l_cli.mini.shapes import SIDE, ShapeBank
-from t2l_cli.mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
+from t2l_cli.weights import mini
 
 PX = 130  # nearly the smallest picture that the generator takes: eighty edits are to finish within the hour
 CALM = 8 / 255  # mean change of the rest that is still called unchanged
@@ -55,7 +55,7 @@ class Case:
 
 
 def new_shape(word: str) -> np.ndarray:
-    """The (SIDE, SIDE) mask of a silhouette that is not in t2l_cli.mini.shapes."""
+    """The (SIDE, SIDE) mask of a silhouette that is not in mini.shapes."""
     big = Image.new("L", (4 * SIDE, 4 * SIDE), 0)
     pen = ImageDraw.Draw(big)
 

@@ -15,10 +15,10 @@ import torch
 from PIL import Image, ImageDraw
 from skimage import data
 
-from t2l_cli import mini
 from t2l_cli.config import EditConfig, with_preset
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.image import ImageEdit
+from t2l_cli.weights import mini
 
 EDITS = {
     "chelsea.png": "blue cat",

@@ -25,7 +25,6 @@ import torch
 from common import peak_memory
 from PIL import Image
 
-from t2l_cli import mini
 from t2l_cli.atlases.store import TENSORS, save_atlas
 from t2l_cli.config import OptimConfig, layer_config
 from t2l_cli.engine.atlas.mapping import Mapper, sample
@@ -35,6 +34,7 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.video import LayerEdit
 from t2l_cli.media.encode import ClipWriter
 from t2l_cli.media.videos import ClipInfo, Frame
+from t2l_cli.weights import mini
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tests.truth import bilinear, make_truth

@@ -123,11 +123,10 @@ def load_eyes(
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.runtime import resolve
     from t2l_cli.weights.loading import load_clip
+    from t2l_cli.weights.registry import MINI, MINI_ABOUT
 
-    if config.clip == "mini":
-        from t2l_cli import mini
-
-        terminal.note(mini.ABOUT)
+    if config.clip == MINI:
+        terminal.note(MINI_ABOUT)
     runtime = resolve(config.device, config.precision)
     with download(terminal, config.clip) as tell:
         loaded = load_clip(config.clip, weights, offline, tell)

@@ -17,7 +17,7 @@ from t2l_cli.errors import RequestError, WeightsError
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.weights import cache, download
 from t2l_cli.weights.download import Progress
-from t2l_cli.weights.registry import MINI, ModelSpec, mini_weights, resolve
+from t2l_cli.weights.registry import MINI, MINI_WEIGHTS, ModelSpec, resolve
 
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
@@ -134,10 +134,10 @@ def _tokenizer(spec: ModelSpec, offline: bool) -> Any:
 def _load_mini(weights: Path | None) -> LoadedClip:
     if weights is not None:
         raise RequestError("--clip mini has weights of its own; leave --clip-weights out or name another --clip.")
-    from t2l_cli import mini
+    from t2l_cli.weights import mini
 
     model, tokenizer = mini.load()
-    return LoadedClip(model.eval().requires_grad_(False), tokenizer, _hash(mini_weights()), MINI)
+    return LoadedClip(model.eval().requires_grad_(False), tokenizer, _hash(MINI_WEIGHTS), MINI)
 
 
 def _hash(path: Path) -> str:

@@ -18,6 +18,8 @@ from t2l_cli.weights import cache, download, vision
 from t2l_cli.weights.download import Progress
 
 MINI = "mini"  # the small CLIP inside the package
+MINI_WEIGHTS = Path(__file__).with_name("mini.safetensors")
+MINI_ABOUT = "mini knows 13 colours, 4 textures and little else; for real edits use ViT-B-32, the default."
 _PREFERRED_TAG = "openai"  # what a name without a tag means, where it exists
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")  # what the pretrained tags say about their pictures
 
@@ -77,7 +79,7 @@ def list_models() -> list[ModelEntry]:
     """mini, torchvision's networks for clips, and every CLIP model with published weights that t2l can use, each under
     its exact name.
     """
-    entries = [ModelEntry(MINI, True, mini_weights().stat().st_size if mini_weights().exists() else None)]
+    entries = [ModelEntry(MINI, True, MINI_WEIGHTS.stat().st_size if MINI_WEIGHTS.exists() else None)]
     for name in vision.NETWORKS:
         here = vision.find(name)
         entries.append(ModelEntry(name, here is not None, here.size if here else None))
@@ -93,7 +95,7 @@ def list_models() -> list[ModelEntry]:
 def pull(name: str, progress: Progress | None = None, offline: bool = False) -> Path:
     """Bring the weights of ``name`` into the cache, if they are not there, and give their path."""
     if name == MINI:
-        return mini_weights()
+        return MINI_WEIGHTS
     if name in vision.NETWORKS:
         return vision.pull(name, offline, progress)
     spec = resolve(name)
@@ -114,11 +116,6 @@ def remove(name: str) -> int:
     if not freed:
         raise RequestError(f"the weights of {exact} are not in the cache {cache.cache_dir()}.")
     return freed
-
-
-def mini_weights() -> Path:
-    """The weights file of mini, inside the package."""
-    return Path(__file__).parent.parent / MINI / "weights.safetensors"
 
 
 def _spec(architecture: str, tag: str) -> ModelSpec:

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from program import Bytes, Run, lines, pixels
 
+from mini.vocabulary import COLOURS
 from t2l_cli.atlases.store import load_atlas, save_atlas
 from t2l_cli.engine.atlas.networks import NeuralAtlas
-from t2l_cli.mini.vocabulary import COLOURS
 from tests.lna import state_of, write_checkpoint
 from tests.truth import TruthClip, bilinear, make_truth
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from program import Run, draw_scene, pixels
 
-from t2l_cli import mini
+from mini.vocabulary import COLOURS
 from t2l_cli.engine.clip import Clip
-from t2l_cli.mini.vocabulary import COLOURS
+from t2l_cli.weights import mini
 
 EDITS = [  # scene, asked colour, prompt (mini does not know "pear"), further options
     ("ball", "red", "red ball", ("--roi", "ball")),

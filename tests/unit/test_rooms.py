@@ -9,15 +9,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "t2l_cli"
 ROOMS = {  # room -> what of our own package it may import
-    "cli": {"cli", "engine", "media", "weights", "mini", "atlases", "config", "errors", ""},
+    "cli": {"cli", "engine", "media", "weights", "atlases", "config", "errors", ""},
     "engine": {"engine", "config", "errors"},
     "media": {"media", "config", "errors"},
-    "weights": {"weights", "media", "mini", "config", "errors"},
-    "mini": {"mini", "engine", "config", "errors"},
+    "weights": {"weights", "media", "config", "errors"},
     "atlases": {"atlases", "engine", "media", "config", "errors"},
 }
 PURE = ["engine/losses.py", "engine/layers.py", "engine/generator.py"]
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+RECIPE = {"", "engine", "weights"}  # rooms that mini's recipe, which stands beside the package, may import
+FILES_OF_RECIPE = sorted((PACKAGE.parent / "mini").glob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
@@ -48,6 +51,13 @@ def test_a_room_keeps_to_its_neighbours(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0]
     own = {name.split(".")[1] if "." in name else "" for name in imported(path) if name.split(".")[0] == "t2l_cli"}
     assert own <= ROOMS[room]
+
+
+@pytest.mark.parametrize("path", FILES_OF_RECIPE, ids=lambda path: path.name)
+def test_minis_recipe_uses_the_package_and_the_package_knows_nothing_of_it(path: Path) -> None:
+    own = {name.split(".")[1] if "." in name else "" for name in imported(path) if name.split(".")[0] == "t2l_cli"}
+    assert own <= RECIPE
+    assert not any("mini" in {name.split(".")[0] for name in imported(file)} for file in FILES)
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -3,15 +3,15 @@ import torch
 
 pytest.importorskip("skimage", reason="mini's training draws on scikit-image's photos; the dev extra installs it")
 
-from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.scenes import Twins, draw
+from mini.painting import Canvas, Dice
+from mini.scenes import Twins, draw
 
 SCENES = 40
 
 
 @pytest.fixture(scope="session")
 def canvas() -> Canvas:
-    from t2l_cli.mini.shapes import ShapeBank
+    from mini.shapes import ShapeBank
 
     return Canvas(3, shapes=ShapeBank.drawn(3, copies=2, others=8))
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from t2l_cli.mini.attacks import CELLS, RINGS, attackable, fooled
-from t2l_cli.mini.painting import PX, Dice
-from t2l_cli.mini.scenes import Twins
-from t2l_cli.mini.stage import TEXTURE
-from t2l_cli.mini.vocabulary import TEXTURES
+from mini.attacks import CELLS, RINGS, attackable, fooled
+from mini.painting import PX, Dice
+from mini.scenes import Twins
+from mini.stage import TEXTURE
+from mini.vocabulary import TEXTURES
 
 SUBJECT = torch.zeros(3, PX, PX)
 SUBJECT[0, 10:40, 20:60] = 1

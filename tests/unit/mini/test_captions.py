@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2l_cli.mini.captions import Captioner, Claim, truth
-from t2l_cli.mini.stage import COLOUR, TEXTURE
-from t2l_cli.mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, SCREEN, SYNONYMS, TEXTURES, Thing
+from mini.captions import Captioner, Claim, truth
+from mini.stage import COLOUR, TEXTURE
+from mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, SCREEN, SYNONYMS, TEXTURES, Thing
 
 RED, BLUE = COLOUR_NAMES.index("red"), COLOUR_NAMES.index("blue")
 CUP, CAT = NOUNS.index("cup"), NOUNS.index("cat")

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from t2l_cli.mini.losses import (
+from mini.losses import (
     LEAST_SEEN,
     WAY,
     WAY_OF_TEXT,
@@ -18,10 +18,10 @@ from t2l_cli.mini.losses import (
     place,
     wholeness,
 )
-from t2l_cli.mini.mixtures import BESIDE, BEYOND, DETOUR, EVEN, PATCHY
-from t2l_cli.mini.scenes import GRID, Twins
-from t2l_cli.mini.stage import BACKGROUND
-from t2l_cli.mini.vocabulary import NO_CLAIM
+from mini.mixtures import BESIDE, BEYOND, DETOUR, EVEN, PATCHY
+from mini.scenes import GRID, Twins
+from mini.stage import BACKGROUND
+from mini.vocabulary import NO_CLAIM
 
 
 def test_contrast_by_hand() -> None:

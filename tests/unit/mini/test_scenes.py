@@ -1,10 +1,10 @@
 import torch
 
-from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, FAINTEST, TOO_FEW
-from t2l_cli.mini.painting import PX, Canvas, Dice
-from t2l_cli.mini.scenes import GRID, WHOLE, Twins, draw
-from t2l_cli.mini.stage import BACKGROUND, COLOUR, PRESENCE, TEXTURE, attributes, set_stage
-from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
+from mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, FAINTEST, TOO_FEW
+from mini.painting import PX, Canvas, Dice
+from mini.scenes import GRID, WHOLE, Twins, draw
+from mini.stage import BACKGROUND, COLOUR, PRESENCE, TEXTURE, attributes, set_stage
+from mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 
 PALETTE = torch.tensor(list(COLOURS.values())).float() / 255
 

@@ -1,8 +1,8 @@
 import torch
 
-from t2l_cli import mini
-from t2l_cli.mini.model import create
-from t2l_cli.mini.score import scores
+from mini.score import scores
+from t2l_cli.weights import mini
+from t2l_cli.weights.mini import create
 
 SCENES = 48
 

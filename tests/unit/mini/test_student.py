@@ -1,7 +1,7 @@
 import torch
 
-from t2l_cli.mini.model import create
-from t2l_cli.mini.student import Student
+from mini.student import Student
+from t2l_cli.weights.mini import create
 
 
 def test_a_student_sees_and_reads_as_the_model_that_it_becomes() -> None:

@@ -1,17 +1,17 @@
 import pytest
 import torch
 
-from t2l_cli.mini.lessons import lesson
-from t2l_cli.mini.optimisers import orthogonalised
-from t2l_cli.mini.painting import Canvas
-from t2l_cli.mini.student import Student, optimisers
-from t2l_cli.mini.train import FRESH, LR, REFINEMENT, _Run, between, rate, train
+from mini.lessons import lesson
+from mini.optimisers import orthogonalised
+from mini.painting import Canvas
+from mini.student import Student, optimisers
+from mini.train import FRESH, LR, REFINEMENT, _Run, between, rate, train
 
 
 @pytest.fixture
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small steps."""
-    monkeypatch.setattr("t2l_cli.mini.train.lesson", lambda *of: lesson(*of, scenes=6))
+    monkeypatch.setattr("mini.train.lesson", lambda *of: lesson(*of, scenes=6))
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])

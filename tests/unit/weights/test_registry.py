@@ -60,6 +60,6 @@ def test_every_listed_name_means_itself() -> None:
 
 
 def test_mini_is_not_pulled_and_not_removed() -> None:
-    assert registry.pull("mini") == registry.mini_weights()
+    assert registry.pull("mini") == registry.MINI_WEIGHTS
     with pytest.raises(RequestError, match="part of the program"):
         registry.remove("mini")

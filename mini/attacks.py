@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from t2l_cli.mini.painting import Dice
-from t2l_cli.mini.scenes import Twins
-from t2l_cli.mini.stage import TEXTURE
+from mini.painting import Dice
+from mini.scenes import Twins
+from mini.stage import TEXTURE
 
 CELLS = (3, 5)  # of the paint, across an object: two periods and a half at most, where a texture has three to six
 RINGS = 4  # brightnesses from the outline to the core: an edit of a plain object finds its outline before anything else

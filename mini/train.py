@@ -1,5 +1,5 @@
-"""Train mini:  python -m t2l_cli.mini.train --steps 3200 --seed 1 --out base.safetensors
-and refine it, five times:  python -m t2l_cli.mini.train --start base.safetensors --steps 900 --seed 6 --lr 1e-3
+"""Train mini:  python -m mini.train --steps 3200 --seed 1 --out base.safetensors
+and refine it, five times:  python -m mini.train --start base.safetensors --steps 900 --seed 6 --lr 1e-3
 
 Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
 being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
@@ -24,11 +24,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from t2l_cli.mini.lessons import lesson
-from t2l_cli.mini.losses import losses
-from t2l_cli.mini.model import load, save
-from t2l_cli.mini.painting import Canvas
-from t2l_cli.mini.student import Student, optimisers
+from mini.lessons import lesson
+from mini.losses import losses
+from mini.painting import Canvas
+from mini.student import Student, optimisers, save
+from t2l_cli.weights.mini import load
 
 LR = 2e-3
 WARMUP = 100  # steps

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from open_clip.model import CLIP
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mini.optimisers import Muon
+from mini.vocabulary import COLOURS, GENERIC_NOUNS, NOUNS, SYNONYMS, TEXTURES
 from t2l_cli.engine.prompts import TEMPLATES
-from t2l_cli.mini.model import create
-from t2l_cli.mini.optimisers import Muon
-from t2l_cli.mini.vocabulary import COLOURS, GENERIC_NOUNS, NOUNS, SYNONYMS, TEXTURES
+from t2l_cli.weights.mini import EMBEDDING, IDS, ROWS, create
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's normalisation
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -94,3 +97,11 @@ def optimisers(student: Student, lr: float) -> list[torch.optim.Optimizer]:
     chosen = {id(p) for p in matrices}
     rest = [p for p in student.parameters() if p.requires_grad and id(p) not in chosen]
     return [Muon(matrices, lr=lr), torch.optim.AdamW(rest, lr=ADAM_PART * lr, betas=(0.9, 0.98), weight_decay=0.0)]
+
+
+def save(state: dict[str, Tensor], token_ids: Tensor, path: Path) -> None:
+    """Write a CLIP's state dict in half precision, with the rows of ``token_ids`` (K,) as the only embedding rows."""
+    out = {k: v.half().contiguous() for k, v in state.items() if k not in (EMBEDDING, "attn_mask")}
+    out[ROWS] = state[EMBEDDING][token_ids].half()
+    out[IDS] = token_ids.int()
+    save_file(out, path)

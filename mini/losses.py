@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2l_cli.mini.attacks import attackable, fooled
-from t2l_cli.mini.captions import truth
-from t2l_cli.mini.lessons import Lesson
-from t2l_cli.mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, EVEN, PATCHY
-from t2l_cli.mini.painting import Dice
-from t2l_cli.mini.scenes import GRID, Twins
-from t2l_cli.mini.stage import BACKGROUND, TEXTURE
-from t2l_cli.mini.student import Student
-from t2l_cli.mini.vocabulary import NO_CLAIM
+from mini.attacks import attackable, fooled
+from mini.captions import truth
+from mini.lessons import Lesson
+from mini.mixtures import BESIDE, BEYOND, COARSE, DETOUR, EVEN, PATCHY
+from mini.painting import Dice
+from mini.scenes import GRID, Twins
+from mini.stage import BACKGROUND, TEXTURE
+from mini.student import Student
+from mini.vocabulary import NO_CLAIM
 
 WHOLE_MARGIN = 0.4  # in cosine, from no change at all to a whole one, or from one that is all beside to a clean one
 WAY = 0.5  # in cosine, of the direction from a third colour, or from blotches, to what is asked

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.stage import BACKGROUND, COLOUR, TEXTURE, Attributes, Stage
-from t2l_cli.mini.vocabulary import BLOTCHED
+from mini.painting import Canvas, Dice
+from mini.stage import BACKGROUND, COLOUR, TEXTURE, Attributes, Stage
+from mini.vocabulary import BLOTCHED
 
 # how a mixture has the change: on a part, half transparent, outside of the object, with blotches for the texture, or
 # on all of the object and on something around it, or whole, but between the new colour and a third one, or between the

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2l_cli.mini.captions import Captioner, Claim
-from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.scenes import Twins, draw
-from t2l_cli.mini.vocabulary import Thing
+from mini.captions import Captioner, Claim
+from mini.painting import Canvas, Dice
+from mini.scenes import Twins, draw
+from mini.vocabulary import Thing
 
 SCENES = 48  # a step: twice that many pictures, and the mixtures
 WILD = 0.5  # part of the scenes before a photo or clutter, where finding the object is hardest

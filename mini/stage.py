@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.layers import GREEN
-from t2l_cli.mini.painting import (
+from mini.painting import (
     Canvas,
     Dice,
     Surface,
@@ -19,7 +18,8 @@ from t2l_cli.mini.painting import (
     paint,
     second_paint,
 )
-from t2l_cli.mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
+from mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
+from t2l_cli.engine.layers import GREEN
 
 LARGEST = 1.1  # half-side of an object, where 1 is half a picture: it may be cut off by the border
 COLOUR, TEXTURE, BACKGROUND, PRESENCE = 0, 1, 2, 3  # what differs between twins; an object appears on a green screen

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from t2l_cli.mini.shapes import ShapeBank
-from t2l_cli.mini.vocabulary import BLOTCHED, COLOURS, NOUNS, OTHER_SHAPE, TEXTURES
+from mini.shapes import ShapeBank
+from mini.vocabulary import BLOTCHED, COLOURS, NOUNS, OTHER_SHAPE, TEXTURES
 
 FINEST = 5.0  # periods of a texture a unit, which is half a picture: 6.4 px of 64
 PX = 64  # side of a picture that mini trains on: its input size

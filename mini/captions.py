@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.prompts import TEMPLATES
-from t2l_cli.mini.stage import BACKGROUND, PRESENCE, TEXTURE
-from t2l_cli.mini.vocabulary import (
+from mini.stage import BACKGROUND, PRESENCE, TEXTURE
+from mini.vocabulary import (
     COLOUR_NAMES,
     GENERIC_NOUNS,
     NO_CLAIM,
@@ -22,6 +21,7 @@ from t2l_cli.mini.vocabulary import (
     UNKNOWN_NOUNS,
     Thing,
 )  # fmt: skip
+from t2l_cli.engine.prompts import TEMPLATES
 
 NOTHING = Thing()
 _SCREENS = ("over a green screen", "in front of a green screen")

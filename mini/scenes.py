@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from t2l_cli.mini.mixtures import BESIDE, BEYOND, DETOUR, mixtures_of
-from t2l_cli.mini.painting import Canvas, Dice, develop, finish, scatter
-from t2l_cli.mini.stage import (
+from mini.mixtures import BESIDE, BEYOND, DETOUR, mixtures_of
+from mini.painting import Canvas, Dice, develop, finish, scatter
+from mini.stage import (
     BACKGROUND,
     COLOUR,
     GREEN_NAME,
@@ -27,7 +27,7 @@ from t2l_cli.mini.stage import (
     attributes,
     set_stage,
 )
-from t2l_cli.mini.vocabulary import NO_CLAIM, OTHER_SHAPE, SCREEN
+from mini.vocabulary import NO_CLAIM, OTHER_SHAPE, SCREEN
 
 GRID = 8  # patches a side
 WHOLE = 0.8  # a mixture counts as the twin from this part of the region on

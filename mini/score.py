@@ -1,4 +1,4 @@
-"""Score mini on held-out draws:  python -m t2l_cli.mini.score [weights.safetensors]
+"""Score mini on held-out draws:  python -m mini.score [weights.safetensors]
 
 Other silhouettes, noise and scenes than in training (another seed). Prints the table of docs/mini.md.
 """
@@ -14,13 +14,14 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
+from mini.painting import Canvas, Dice
+from mini.scenes import Twins, draw
+from mini.stage import BACKGROUND, COLOUR
+from mini.student import MEAN, STD
+from mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 from t2l_cli.engine.clip import Clip
-from t2l_cli.mini.model import WEIGHTS, load
-from t2l_cli.mini.painting import Canvas, Dice
-from t2l_cli.mini.scenes import Twins, draw
-from t2l_cli.mini.stage import BACKGROUND, COLOUR
-from t2l_cli.mini.student import MEAN, STD
-from t2l_cli.mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
+from t2l_cli.weights.mini import load
+from t2l_cli.weights.registry import MINI_WEIGHTS
 
 HELD_OUT_SEED = 999
 
@@ -149,7 +150,7 @@ def _peaks(exam: Examiner, rows: Tensor, nouns: list[str]) -> tuple[float, int, 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Score mini on held-out draws.")
-    parser.add_argument("weights", type=Path, nargs="?", default=WEIGHTS)
+    parser.add_argument("weights", type=Path, nargs="?", default=MINI_WEIGHTS)
     table = scores(*load(parser.parse_args().weights))
     print("| test | right | cases | chance |\n| --- | --- | --- | --- |")
     for name, (part, count, chance) in table.items():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from t2l_cli.mini.vocabulary import NOUNS, OTHER_SHAPE
+from mini.vocabulary import NOUNS, OTHER_SHAPE
 
 SIDE = 96  # px of a stored silhouette
 _SUPERSAMPLE = 4
