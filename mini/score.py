@@ -20,6 +20,7 @@ from mini.stage import BACKGROUND, COLOUR
 from mini.student import MEAN, STD
 from mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, SCREEN, TEXTURES
 from t2l_cli.engine.clip import Clip
+from t2l_cli.engine.relevancy import relevancy
 from t2l_cli.weights.mini import load
 from t2l_cli.weights.registry import MINI_WEIGHTS
 
@@ -142,8 +143,8 @@ def _peaks(exam: Examiner, rows: Tensor, nouns: list[str]) -> tuple[float, int, 
     masks = exam.twins.subject[rows] > 0.5
     hits = 0
     for i, mask in zip(rows.tolist(), masks, strict=True):
-        relevancy = F.interpolate(clip.relevancy(exam.twins.images[i, None], nouns[i]), size=mask.shape, mode="area")
-        hits += int(mask.flatten()[relevancy.argmax()])
+        found = F.interpolate(relevancy(clip, exam.twins.images[i, None], nouns[i]), size=mask.shape, mode="area")
+        hits += int(mask.flatten()[found.argmax()])
     return hits / len(rows), len(rows), f"{masks.float().mean().item():.2f}"
 
 

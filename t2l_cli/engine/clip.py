@@ -1,4 +1,4 @@
-"""One frozen CLIP: embeddings of texts and pictures, tokens for L_structure, and the text relevancy map.
+"""One frozen CLIP: embeddings of texts and pictures, and tokens for L_structure.
 
 Everything is read from the model (patch size, input size, depth, pooling, pixel statistics), nothing is fixed to
 ViT-B/32. This module knows no views, losses or templates. Source: method, section 4; supplement, section 3.
@@ -6,8 +6,7 @@ ViT-B/32. This module knows no views, losses or templates. Source: method, secti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -25,7 +24,6 @@ from t2l_cli.errors import RequestError
 
 VIEW_LONG_SIDE = 320 / 224  # longest side of a picture in the text terms, in model input sizes
 STRUCTURE_LONG_SIDE = 380 / 224  # the same in L_structure
-RELEVANCY_SIDE = 224  # px: the side at which relevancy and alpha are compared (method, section 5)
 TEXT_BATCH = 64  # texts in one pass
 ROI_MARGIN = 1.0  # logits, see choose_roi
 
@@ -36,7 +34,7 @@ class Clip:
     Attributes: ``input_size`` (px) and ``patch_size`` (px) of the image tower, ``logit_scale`` (the model's own
     inverse temperature, about 100 for OpenAI's weights), ``roi_margin`` (logits by which a text must beat the neutral
     one to count as seen; a model that judges the neutral text in its own way has an attribute of this name),
-    ``device``, ``dtype``; ``towers``, what pictures pass through.
+    ``device``, ``dtype``; ``visual``, the image tower; ``towers``, what pictures pass through and may be compiled.
     ``at_once``: how many pictures ``embed_images`` holds in memory for the gradient, None for all. The numbers do not
     depend on it; where they do not fit, the rest is computed a second time when its gradient is due.
     """
@@ -59,7 +57,7 @@ class Clip:
         self.logit_scale = float(cast(Tensor, model.logit_scale).detach().float().exp())
         self.roi_margin = float(getattr(model, "roi_margin", ROI_MARGIN))
         self._model = model.to(self.device).eval().requires_grad_(False)
-        self._visual = visual.to(dtype=dtype)
+        self.visual = visual.to(dtype=dtype)
         self._whole, self._before_last = _Whole(visual), _BeforeLastBlock(visual)
         self.towers: tuple[nn.Module, ...] = (self._whole, self._before_last)
         self._tokenizer = tokenizer
@@ -90,6 +88,11 @@ class Clip:
         embed = partial(checkpoint, self._embed, use_reentrant=False, preserve_rng_state=False)
         return torch.cat([embed(part) for part in torch.split(pictures, self.at_once)])
 
+    def embed_plainly(self, pictures: Tensor) -> Tensor:
+        """``embed_images`` through the tower as it is written: neither compiled, which skips hooks, nor scaled."""
+        pixels, grid = self._pixels(pictures)
+        return self._pooled(_Whole(self.visual), grid, pixels.to(self.dtype)).float()
+
     def _embed(self, pictures: Tensor) -> Tensor:
         pixels, grid = self._pixels(pictures)
         return in_half(partial(self._pooled, self._whole, grid), pixels, self.dtype)
@@ -105,34 +108,6 @@ class Clip:
         """
         pixels, grid = self._pixels(pictures)
         return in_half(partial(self._run, self._before_last, grid), pixels, self.dtype)
-
-    def relevancy(self, picture: Tensor, text: str | Sequence[str]) -> Tensor:
-        """Where ``text`` is in ``picture`` (1, 3, H, W): (1, 1, 224, 224), min-max normalised to [0, 1].
-
-        R of Chefer et al., "Generic Attention-model Explainability" (ICCV 2021), over the last block: R = I + A-bar,
-        A-bar = mean over heads of (grad * attention)+. Several texts count with their mean similarity. The row of the
-        class token is read. Without one, pooling is one more row of attention on the tokens x: R = P-bar (I + A-bar),
-        P-bar_i = (grad_i . x_i)+, what token i brings to the similarity. All zero if nothing stands out.
-        """
-        target = F.normalize(self.embed_texts([text] if isinstance(text, str) else text), dim=-1)
-        with torch.enable_grad(), self._explicit_attention() as attentions, self._pooled_tokens() as pooled:
-            pixels, grid = self._pixels(self.fit(picture.detach()))
-            # A tower of its own: hooks do not reach into the compiled one.
-            embedding = self._pooled(_Whole(self._visual), grid, pixels.to(self.dtype)).float()
-            similarity = (F.normalize(embedding, dim=-1) @ target.T).mean()
-            (attention,), (tokens,) = attentions, pooled  # (1, heads, N, N), (1, N, C)
-            gradient, on_tokens = torch.autograd.grad(similarity, [attention, tokens])
-        a_bar = (gradient * attention.detach()).clamp(min=0).mean(dim=1)[0]  # (N, N)
-        relevance = torch.eye(len(a_bar), device=self.device) + a_bar
-        if self._visual.attn_pool is None and self._visual.pool_type == "tok":
-            row = relevance[0, 1:]
-        else:
-            p_bar = (on_tokens * tokens.detach()).float().sum(dim=-1).clamp(min=0)[0]  # (N,)
-            row = (p_bar @ relevance)[1:]
-        shape = (RELEVANCY_SIDE, RELEVANCY_SIDE)
-        relevancy = F.interpolate(row.view(1, 1, *grid), size=shape, mode="bilinear", align_corners=False)
-        low, high = relevancy.min(), relevancy.max()
-        return (relevancy - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
 
     def view_size(self, size: tuple[int, int], long_side: float = VIEW_LONG_SIDE) -> tuple[int, int]:
         """The (h, w) at which CLIP sees a picture of ``size`` (H, W): multiples of the patch size.
@@ -160,7 +135,7 @@ class Clip:
 
     def _run(self, tower: nn.Module, grid: tuple[int, int], pixels: Tensor) -> Any:
         """``tower(pixels)`` with the position embeddings interpolated to ``grid``."""
-        if grid == tuple(self._visual.grid_size):
+        if grid == tuple(self.visual.grid_size):
             return tower(pixels)
         return functional_call(tower, {"visual.positional_embedding": self._position_embedding(grid)}, (pixels,))
 
@@ -170,8 +145,8 @@ class Clip:
         The published code exchanges rows and columns here, which shows where pictures are not square.
         """
         if grid not in self._positions:
-            embedding = self._visual.positional_embedding.detach().float()
-            native = embedding[1:].T.reshape(1, -1, *self._visual.grid_size)
+            embedding = self.visual.positional_embedding.detach().float()
+            native = embedding[1:].T.reshape(1, -1, *self.visual.grid_size)
             patches = F.interpolate(native, size=grid, mode="bicubic", align_corners=False).flatten(2)[0].T
             self._positions[grid] = torch.cat([embedding[:1], patches]).to(self.dtype)
         return self._positions[grid]
@@ -191,41 +166,6 @@ class Clip:
             "model.attn_mask": model.attn_mask[:length, :length],
         }
         return cast(Tensor, functional_call(_TextTower(model), short, (tokens,)))
-
-    @contextmanager
-    def _explicit_attention(self) -> Iterator[list[Tensor]]:
-        """Within the block, the last block's attention is computed in the open and collected as a leaf with gradient.
-
-        The fused attention of the normal pass has no attention matrix to differentiate by.
-        """
-        attentions: list[Tensor] = []
-
-        def explicit(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, None]) -> Any:
-            weights, mixed = _attend(module, inputs[0])
-            attentions.append(weights)
-            return (mixed, None) if isinstance(output, tuple) else mixed
-
-        with self._visual.transformer.resblocks[-1].attn.register_forward_hook(explicit):
-            yield attentions
-
-    @contextmanager
-    def _pooled_tokens(self) -> Iterator[list[Tensor]]:
-        """Within the block, the tokens (1, N, C) that the tower pools are collected.
-
-        Where each is normed on its own, that is after its norm: before it, its length has no effect, so grad . x is 0.
-        """
-        visual, tokens = self._visual, list[Tensor]()
-        if visual.attn_pool is not None:
-            pool = visual.attn_pool_contrastive if visual.attn_pool_type == "parallel" else visual.attn_pool
-            last = pool.ln_k
-        else:
-            last = visual.transformer if visual.final_ln_after_pool else visual.ln_post
-
-        def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            tokens.append(output)
-
-        with last.register_forward_hook(keep):
-            yield tokens
 
 
 class _Whole(nn.Module):
@@ -283,26 +223,6 @@ def _checked_tower(visual: object) -> VisionTransformer:
             "Choose a ViT such as ViT-B-32, ViT-B-16 or ViT-L-14."
         )
     return visual
-
-
-def _attend(attention: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Self-attention of ``x`` (B, N, C) with ``attention``'s weights: the matrix (B, heads, N, N) and the output.
-
-    The matrix is float32 and a leaf that requires a gradient. RequestError for variants of attention (scaled cosine,
-    head scales, inner norm) that no published open_clip ViT uses.
-    """
-    if any(getattr(attention, name, None) is not None for name in ("logit_scale", "head_scale")):
-        raise RequestError("this ViT's attention is of a variant whose relevancy map is not known; use another --clip.")
-    heads = attention.num_heads
-    projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
-    q, k, v = (part.view(*x.shape[:2], heads, -1).transpose(1, 2) for part in projected)  # (B, heads, N, C / heads)
-    if hasattr(attention, "ln_q"):
-        q, k = attention.ln_q(q), attention.ln_k(k)
-    weights = (q.float() @ k.float().mT / q.shape[-1] ** 0.5).softmax(dim=-1).detach().requires_grad_()
-    mixed = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
-    if hasattr(attention, "ln_inner"):
-        mixed = attention.ln_inner(mixed)
-    return weights, attention.out_proj(mixed)
 
 
 def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:

@@ -23,6 +23,7 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.objective import Objective
 from t2l_cli.engine.optimize import LastGood, Step, optimise
+from t2l_cli.engine.relevancy import relevancy
 from t2l_cli.engine.runtime import Runtime, memory_guard, ran_out_of_memory, resolve, stop_compiling
 from t2l_cli.engine.texts import TextSet, choose_roi, in_templates
 from t2l_cli.engine.views import ViewParams, make_views
@@ -116,8 +117,8 @@ class Edit(ABC):
         """R(I, T_ROI) of ``picture`` (1, 3, h, w) at its size, (1, 1, h, w); None where no bootstrap is wanted."""
         if self.roi is None or not self.config.weights.bootstrap:
             return None
-        relevancy = self.clip.relevancy(picture, in_templates(self.roi))
-        return F.interpolate(relevancy, size=picture.shape[-2:], mode="bilinear", antialias=True)
+        found = relevancy(self.clip, picture, in_templates(self.roi))
+        return F.interpolate(found, size=picture.shape[-2:], mode="bilinear", antialias=True)
 
     def _painted(self, picture: Tensor) -> EditLayer:
         """What the run in sight paints on ``picture`` (1, 3, h, w), without gradient."""

@@ -1,4 +1,4 @@
-"""The terms of Text2LIVE's objective (Eq. 2), one pure function a term.
+"""The terms of Text2LIVE's objective (Eq. 2), one pure function per term.
 
     L = L_comp + lambda_g L_screen + lambda_s L_structure + lambda_r L_reg (+ bootstrap),   L_comp = L_cos + L_dir
 
@@ -8,7 +8,7 @@ keeps its inputs' dtype and returns a 0-dim tensor (unless it says otherwise). S
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +24,21 @@ NO_DIRECTION = 1e-4  # an embedding difference shorter than this has no directio
 
 @dataclass(frozen=True)
 class Losses:
-    """The weighted terms of one step, 0-dim tensors by the paper's names; ``total`` is their sum."""
+    """A sum of weighted terms that keeps each of them by its name, as a 0-dim tensor; ``total`` is the sum itself."""
 
     terms: Mapping[str, Tensor]
+
+    def __add__(self, other: Losses) -> Losses:
+        return Losses({**self.terms, **other.terms})
+
+    def __rmul__(self, weight: float) -> Losses:
+        return Losses({name: weight * term for name, term in self.terms.items()})
+
+    @classmethod
+    def mean(cls, several: Sequence[Losses]) -> Losses:
+        """The mean of each term over ``several`` losses of the same terms."""
+        names = several[0].terms
+        return cls({name: torch.stack([losses.terms[name] for losses in several]).mean() for name in names})
 
     @property
     def total(self) -> Tensor:
@@ -53,7 +65,7 @@ def text_distance(x: Tensor, y: Tensor, kind: Distance = "spherical") -> Tensor:
 def cosine_loss(composite: Tensor, target: Tensor, kind: Distance = "spherical") -> Tensor:
     """L_cos = mean over views of D(E_im(I_o), E_txt(T)).
 
-    composite: (N, D) views of I_o. target: (D,), or (N, D) with one text a view.
+    composite: (N, D) views of I_o. target: (D,), or (N, D) with one text per view.
     """
     return text_distance(composite, target, kind).mean()
 

@@ -59,41 +59,50 @@ class Objective:
         self.weights = weights
 
     def __call__(self, examples: Sequence[Example], bootstrap: float = 0.0) -> Losses:
-        """Weighted terms, each the mean over ``examples``. ``bootstrap``: its annealing, from 1 down to 0."""
-        each = [self._terms(example, bootstrap) for example in examples]
-        return Losses({name: torch.stack([terms[name] for terms in each]).mean() for name in each[0]})
+        """L, the mean over ``examples``. ``bootstrap``: its annealing, from 1 down to 0."""
+        return Losses.mean([self._loss(example, bootstrap) for example in examples])
 
     def structure(self, picture: Tensor) -> Tensor:
         """Self-similarity (1, N, N) of the tokens of ``picture`` (1, 3, H, W), seen whole and un-augmented."""
         return self_similarity(self.clip.tokens(self.clip.fit(picture, STRUCTURE_LONG_SIDE)))
 
-    def _terms(self, example: Example, bootstrap: float) -> dict[str, Tensor]:
-        weights, texts, layer = self.weights, example.texts, example.layer
-        composite = layer.over(example.source)  # I_o
-        e_composite, e_screen, e_source = self._embeddings(example, composite)
-        terms = {
-            "cosine": cosine_loss(e_composite, texts.target, weights.distance),
-            "direction": directional_loss(e_composite, e_source, texts.direction),
-        }
-        if e_screen is not None:
-            terms["screen"] = weights.screen * screen_loss(e_screen, texts.screen, weights.distance)
-        if weights.structure:
-            with torch.no_grad():
-                known = example.source_structure
-                source = self.structure(example.source) if known is None else known
-            terms["structure"] = weights.structure * structure_loss(source, self.structure(composite))
-        terms["sparsity"] = weights.sparsity * sparsity_loss(layer.alpha, weights.l1)
-        if example.relevancy is not None:
-            terms["bootstrap"] = weights.bootstrap * bootstrap * bootstrap_loss(layer.alpha, example.relevancy)
-        return terms
+    def _loss(self, example: Example, annealed: float) -> Losses:
+        w = self.weights
+        I_o = example.layer.over(example.source)
+        L_comp, L_screen = self._text_terms(example, I_o)
+        L_structure = self._structure_term(example, I_o)
+        L_reg = Losses({"sparsity": sparsity_loss(example.layer.alpha, w.l1)})
+        L = L_comp + w.screen * L_screen + w.structure * L_structure + w.sparsity * L_reg  # Eq. 2
+        return L + w.bootstrap * annealed * self._bootstrap_term(example)
 
-    def _embeddings(self, example: Example, composite: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """E_im of the views of I_o, I_screen (None without its term) and I_s, (n, D) each."""
-        size = self.clip.view_size((composite.shape[-2], composite.shape[-1]))
-        with_screen = self.weights.screen > 0
-        painted = torch.cat([composite, example.layer.over_green()]) if with_screen else composite
-        embedded = self.clip.embed_images(make_views(painted, example.views, size))
+    def _text_terms(self, example: Example, I_o: Tensor) -> tuple[Losses, Losses]:
+        """L_comp = L_cos + L_dir, and L_screen. The views of I_o and of I_screen pass through CLIP in one call."""
+        texts, distance, n = example.texts, self.weights.distance, example.views.n_views
+        size = self.clip.view_size((I_o.shape[-2], I_o.shape[-1]))
+        painted = torch.cat([I_o, example.layer.over_green()]) if self.weights.screen else I_o
+        E_painted = self.clip.embed_images(make_views(painted, example.views, size))
         with torch.no_grad():
-            e_source = self.clip.embed_images(make_views(example.source, example.source_views, size))
-        n = example.views.n_views
-        return embedded[:n], embedded[n:] if with_screen else None, e_source
+            E_s = self.clip.embed_images(make_views(example.source, example.source_views, size))
+        E_o, E_screen = E_painted[:n], E_painted[n:]
+        L_comp = Losses(
+            {
+                "cosine": cosine_loss(E_o, texts.target, distance),
+                "direction": directional_loss(E_o, E_s, texts.direction),
+            }
+        )
+        L_screen = {"screen": screen_loss(E_screen, texts.screen, distance)} if self.weights.screen else {}
+        return L_comp, Losses(L_screen)
+
+    def _structure_term(self, example: Example, I_o: Tensor) -> Losses:
+        if not self.weights.structure:
+            return Losses({})
+        S_s = example.source_structure
+        if S_s is None:
+            with torch.no_grad():
+                S_s = self.structure(example.source)
+        return Losses({"structure": structure_loss(S_s, self.structure(I_o))})
+
+    def _bootstrap_term(self, example: Example) -> Losses:
+        if example.relevancy is None:
+            return Losses({})
+        return Losses({"bootstrap": bootstrap_loss(example.layer.alpha, example.relevancy)})

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2l_cli.engine.clip import STRUCTURE_LONG_SIDE, Clip
+from t2l_cli.engine.relevancy import relevancy
 from t2l_cli.errors import RequestError
 
 MEAN = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(1, 3, 1, 1)
@@ -28,13 +29,13 @@ def test_images_equal_the_plain_model_at_the_native_size(either_clip: Clip) -> N
 
 
 def test_interpolation_is_the_identity_on_the_native_grid(either_clip: Clip) -> None:
-    native = either_clip._visual.positional_embedding
+    native = either_clip.visual.positional_embedding
     torch.testing.assert_close(either_clip._position_embedding((4, 4)), native, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("grid", [(4, 6), (7, 4), (2, 2), (1, 9)])
 def test_position_embeddings_are_interpolated_bicubically(tiny_clip: Clip, grid: tuple[int, int]) -> None:
-    native = tiny_clip._visual.positional_embedding
+    native = tiny_clip.visual.positional_embedding
     torch.testing.assert_close(tiny_clip._position_embedding(grid)[0], native[0])
     patches = tiny_clip._position_embedding(grid)[1:].view(*grid, -1)
     # Independent truth: the cubic convolution kernel (a = -0.75) written out for one channel.
@@ -63,7 +64,7 @@ def test_other_sizes_go_through_the_model_with_interpolated_embeddings(tiny_clip
     """The tower is rebuilt for the other grid, with the interpolated embeddings as its own."""
     x = pictures(2, 32, 48)
     wide = open_clip.transformer.VisionTransformer((32, 48), 8, 32, 3, 2, 4.0, output_dim=16)
-    state = dict(tiny_clip._visual.state_dict())
+    state = dict(tiny_clip.visual.state_dict())
     state["positional_embedding"] = tiny_clip._position_embedding((4, 6))
     wide.load_state_dict(state)
     expected = wide.eval()((x - MEAN) / STD)
@@ -74,7 +75,7 @@ def test_the_model_is_untouched_by_other_sizes(tiny_clip: Clip) -> None:
     x = pictures(1, 32, 32)
     before = tiny_clip.embed_images(x)
     tiny_clip.embed_images(pictures(1, 40, 32))
-    tiny_clip.relevancy(pictures(1, 40, 32), "cat")
+    relevancy(tiny_clip, pictures(1, 40, 32), "cat")
     assert torch.equal(before, tiny_clip.embed_images(x))
 
 
@@ -115,7 +116,7 @@ def test_texts_equal_the_plain_model_although_the_padding_is_left_out(make_tiny_
 
 def test_tokens_are_what_enters_the_last_block(either_clip: Clip) -> None:
     seen: list[Tensor] = []
-    last = either_clip._visual.transformer.resblocks[-1]
+    last = either_clip.visual.transformer.resblocks[-1]
     hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x = pictures(2, 32, 48)
     either_clip.embed_images(x)
@@ -130,7 +131,7 @@ def test_tokens_are_what_enters_the_last_block(either_clip: Clip) -> None:
 def test_relevancy_against_another_computation(either_clip: Clip, size: tuple[int, int]) -> None:
     x = pictures(1, *size, seed=5)
     torch.testing.assert_close(
-        either_clip.relevancy(x, "a cat"), _relevancy_by_dropout(either_clip, x, "a cat"), rtol=1e-3, atol=1e-4
+        relevancy(either_clip, x, "a cat"), _relevancy_by_dropout(either_clip, x, "a cat"), rtol=1e-3, atol=1e-4
     )
 
 
@@ -138,7 +139,7 @@ def test_relevancy_against_another_computation(either_clip: Clip, size: tuple[in
 def test_relevancy_of_other_ways_to_pool(make_tiny_clip: Callable[..., Clip], vision: dict[str, object]) -> None:
     clip, x = make_tiny_clip(**vision), pictures(1, 40, 56, seed=6)
     torch.testing.assert_close(
-        clip.relevancy(x, "a cat"), _relevancy_by_dropout(clip, x, "a cat"), rtol=1e-3, atol=1e-4
+        relevancy(clip, x, "a cat"), _relevancy_by_dropout(clip, x, "a cat"), rtol=1e-3, atol=1e-4
     )
 
 
@@ -150,7 +151,7 @@ def _relevancy_by_dropout(clip: Clip, picture: Tensor, text: str) -> Tensor:
     """
     fitted = clip.fit(picture)
     x = clip.tokens(fitted)[0]
-    visual = clip._visual
+    visual = clip.visual
     block = visual.transformer.resblocks[-1]
     n, width = x.shape
     heads = block.attn.num_heads
@@ -190,18 +191,18 @@ def _relevancy_by_dropout(clip: Clip, picture: Tensor, text: str) -> Tensor:
     else:
         row = sum(max(0.0, float(p)) * rows[i][1:] for i, p in enumerate(pooling.grad))
     grid = (fitted.shape[2] // 8, fitted.shape[3] // 8)
-    relevancy = F.interpolate(row.reshape(1, 1, *grid), (224, 224), mode="bilinear", align_corners=False)
-    return (relevancy - relevancy.min()) / (relevancy.max() - relevancy.min())
+    found = F.interpolate(row.reshape(1, 1, *grid), (224, 224), mode="bilinear", align_corners=False)
+    return (found - found.min()) / (found.max() - found.min())
 
 
 def test_relevancy_is_normalised_and_averages_several_texts(either_clip: Clip) -> None:
     x = pictures(1, 90, 60)
-    relevancy = either_clip.relevancy(x, ["a cat", "photo of a cat"])
-    assert relevancy.shape == (1, 1, 224, 224)
-    assert relevancy.min() == 0
-    assert relevancy.max() == 1
+    found = relevancy(either_clip, x, ["a cat", "photo of a cat"])
+    assert found.shape == (1, 1, 224, 224)
+    assert found.min() == 0
+    assert found.max() == 1
     with torch.no_grad():
-        assert torch.equal(relevancy, either_clip.relevancy(x, ["photo of a cat", "a cat"]))
+        assert torch.equal(found, relevancy(either_clip, x, ["photo of a cat", "a cat"]))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_fit_is_an_antialiased_resize(tiny_clip: Clip) -> None:
 
 def test_the_models_own_pixel_statistics_are_used(make_tiny_clip: Callable[..., Clip]) -> None:
     clip = make_tiny_clip(layers=2)
-    clip._visual.image_mean, clip._visual.image_std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    clip.visual.image_mean, clip.visual.image_std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     other = Clip(clip._model, clip._tokenizer)
     x = pictures(1, 32, 32)
     torch.testing.assert_close(other.embed_images(x), clip._model.encode_image((x - 0.5) / 0.25))
