@@ -24,12 +24,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from t2l_cli.config import FIT_PRESETS, FitConfig, fit_preset
+from t2l_cli.config import FIT_PRESETS, FitConfig
 from t2l_cli.engine.atlas.fit import AtlasFit
 from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
 from t2l_cli.engine.atlas.masks import FrameMask
 from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
 from t2l_cli.engine.atlas.quality import checkerboard
+from t2l_cli.settings import FIT
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.truth import TruthClip, make_truth
@@ -54,7 +55,7 @@ def main() -> None:
     """Fit and print."""
     args = _arguments()
     config = dataclasses.replace(
-        fit_preset(args.preset), device=args.device, **({"visits": args.visits} if args.visits else {})
+        FIT.configure({}, args.preset), device=args.device, **({"visits": args.visits} if args.visits else {})
     )
     print(f"{HEADER}\n|{' --- |' * 8}")
     for name, make in CLIPS.items():

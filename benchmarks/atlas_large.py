@@ -23,10 +23,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from t2l_cli.config import FIT_PRESETS, fit_preset
+from t2l_cli.config import FIT_PRESETS
 from t2l_cli.engine.atlas.fit import AtlasFit
 from t2l_cli.engine.atlas.model import ClipIdentity
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
+from t2l_cli.settings import FIT
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.truth import make_truth
@@ -44,7 +45,7 @@ def main() -> None:
         pixels = drawing.submit(draw, size, args.length).result()
     frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     config = dataclasses.replace(
-        fit_preset(args.preset), device=args.device, **({"visits": args.visits} if args.visits else {})
+        FIT.configure({}, args.preset), device=args.device, **({"visits": args.visits} if args.visits else {})
     )
     start, stage = time.perf_counter(), ""
     fit = AtlasFit(frames, config, ClipIdentity(args.length, *size))

@@ -27,7 +27,7 @@ import torch
 from common import TERA
 from video import synthetic
 
-from t2l_cli.config import EditConfig, OptimConfig, layer_config
+from t2l_cli.config import EditConfig, OptimConfig, video_config
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit
 from t2l_cli.engine.image import ImageEdit
@@ -96,7 +96,7 @@ def _jobs(args: argparse.Namespace) -> Iterator[tuple[str, Make, int]]:
         yield "picture", lambda clip, runtime: ImageEdit(picture, clip, short, runtime), config.optim.steps
     if args.job != "picture":
         height, width = _size(args.size or "432x768")
-        layer = layer_config(("crochet swan",))
+        layer = video_config(("crochet swan",))
         atlas, frames = synthetic((height, width), args.frames, 2 * height)
         brief = _config(dataclasses.replace(layer, roi="swan"), args, min(height, width))
         yield (

@@ -29,11 +29,12 @@ from mini.painting import Canvas, Dice, palette
 from mini.scenes import draw
 from mini.shapes import SIDE, ShapeBank
 from mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
-from t2l_cli.config import PRESETS, EditConfig, with_preset
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.image import ImageEdit
+from t2l_cli.settings import PHOTO, edit_config
 from t2l_cli.weights import mini
 
+DRAFT = PHOTO.configure({}, "draft")
 PX = 130  # nearly the smallest picture that the generator takes: eighty edits are to finish within the hour
 CALM = 8 / 255  # mean change of the rest that is still called unchanged
 DRAWN_AT_ONCE = 4  # scenes, of which the first that will do is taken
@@ -127,7 +128,7 @@ def eyes() -> Clip:
 def edit(case: Case, steps: int, tries: int) -> Tensor:
     """The composite (3, PX, PX) of one edit, on one thread."""
     torch.set_num_threads(1)
-    config = with_preset(EditConfig((case.prompt,), roi=case.noun, clip="mini", seed=case.seed), "draft")
+    config = edit_config(PHOTO, (case.prompt,), "draft", {"roi": case.noun, "clip": "mini", "seed": case.seed})
     config = dataclasses.replace(config, tries=tries, optim=dataclasses.replace(config.optim, steps=steps))
     work = ImageEdit(case.picture, eyes(), config)
     for _ in work:
@@ -193,8 +194,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Count how many of mini's edits come out as asked.")
     parser.add_argument("--colours", type=int, default=60)
     parser.add_argument("--textures", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=PRESETS["draft"].steps)
-    parser.add_argument("--tries", type=int, default=PRESETS["draft"].tries)
+    parser.add_argument("--steps", type=int, default=DRAFT.optim.steps)
+    parser.add_argument("--tries", type=int, default=DRAFT.tries)
     parser.add_argument("--seed", type=int, default=2040)  # earlier ones were looked at in choosing the preset
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--sheet", type=Path)

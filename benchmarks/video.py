@@ -26,7 +26,7 @@ from common import peak_memory
 from PIL import Image
 
 from t2l_cli.atlases.store import TENSORS, save_atlas
-from t2l_cli.config import OptimConfig, layer_config
+from t2l_cli.config import OptimConfig, video_config
 from t2l_cli.engine.atlas.mapping import Mapper, sample
 from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, ClipIdentity, used_texels
 from t2l_cli.engine.clip import Clip
@@ -195,7 +195,7 @@ def main() -> None:
         print()
 
     atlas, frames = synthetic(tuple(args.size), args.frames, 2 * min(args.size))
-    config = dataclasses.replace(layer_config(("red object",)), roi="object", clip="mini", size=min(args.size))
+    config = dataclasses.replace(video_config(("red object",)), roi="object", clip="mini", size=min(args.size))
     config = dataclasses.replace(config, optim=OptimConfig(steps=args.steps + 1, source_every=10_000))
     step, parts = step_times(LayerEdit(frames, atlas, "background", Clip(*mini.load()), config), args.steps)
     print("| a step | its parts alone | ratio | peak memory |\n| --- | --- | --- | --- |")

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from t2l_cli.config import PRESETS, EditConfig, with_preset
+    from t2l_cli.config import PRESETS, EditConfig
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.image import ImageEdit
     from t2l_cli.engine.layers import EditLayer
@@ -29,7 +29,6 @@ __version__ = "0.1.0"
 _HOMES = {
     "PRESETS": "config",
     "EditConfig": "config",
-    "with_preset": "config",
     "Clip": "engine.clip",
     "ImageEdit": "engine.image",
     "EditLayer": "engine.layers",
@@ -54,7 +53,6 @@ __all__ = [
     "load_clip",
     "load_picture",
     "save_picture",
-    "with_preset",
 ]
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from t2l_cli.errors import RequestError
 
 Distance = Literal["spherical", "cosine"]
 DeviceName = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 FlowName = Literal["dis", "raft"]  # of OpenCV; of torchvision, a network
 
 
@@ -153,14 +155,10 @@ class EditConfig:
         _check("--seed", self.seed, 0, 2**63 - 1)
         _check("--tries", self.tries, 1, 64)
         _check("the length of a try", self.try_steps, 1, 1_000_000)
+        if not _DEVICE.fullmatch(self.device):
+            raise RequestError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
-
-
-def layer_config(prompts: tuple[str, ...]) -> EditConfig:
-    """The settings for one layer of a clip: those of a picture but for what supplement, sections 2.1 and 3, changes."""
-    photo = EditConfig(prompts, views=ViewConfig(fill=0.0))
-    return with_preset(photo, "standard", CLIP_PRESETS)
 
 
 MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)
@@ -176,63 +174,72 @@ def _check_text(text: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A named bundle of the few settings that trade time for quality; what it leaves out is a standard photo's."""
+Overlay = Mapping[str, Any]
+"""Settings by the name of their field, such as "weights.screen", with the value that each is to have."""
 
-    size: int
-    steps: int
-    n_views: int
-    lr_decay: float
-    tries: int = 1
-    try_steps: int = 50
-    lr: float = 2.5e-3
-    bootstrap: float = 10.0
-    structure: float = 2.0
-    sparsity: float = 5e-2
-    augment: AugmentConfig = AugmentConfig()
-    shared_draws: bool = False
-    texels: float = 2.0  # of clips
+_Config = TypeVar("_Config")
 
 
-# draft: in few steps the paper's rate does not arrive, its sparsity would thin the paint out, and a pattern that the
-# internal dataset moves about from step to step does not form (docs/mini.md).
-PRESETS: dict[str, Preset] = {
-    "draft": Preset(
-        size=160, steps=130, n_views=12, lr_decay=0.991, try_steps=15, lr=8e-3, sparsity=2e-2, augment=STILL
-    ),
-    "standard": Preset(size=512, steps=1000, n_views=16, lr_decay=0.99),
-    "fine": Preset(size=768, steps=1500, n_views=16, lr_decay=0.9935),
-}
-# Of one layer of a clip; a step sees four pictures. The paper has no bootstrap there, draft has it; with the paper's
-# structure its few steps paint a part of the object (docs/clips.md).
-CLIP_PRESETS: dict[str, Preset] = {
-    "draft": Preset(
-        size=160, steps=100, n_views=8, lr_decay=0.99, try_steps=15, lr=8e-3, structure=1.0, sparsity=2e-2, texels=1.0
-    ),
-    "standard": Preset(size=432, steps=3000, n_views=6, lr_decay=0.999, bootstrap=0.0, structure=3.0, sparsity=5e-4),
-    "fine": Preset(size=768, steps=4000, n_views=6, lr_decay=0.999, bootstrap=0.0, structure=3.0, sparsity=5e-4),
-}
+def overlaid(config: _Config, values: Overlay) -> _Config:
+    """``config`` with ``values`` in place of its own, checked again."""
+    for field_name, value in values.items():
+        part, _, rest = field_name.partition(".")
+        new = overlaid(getattr(config, part), {rest: value}) if rest else value
+        config = dataclasses.replace(config, **{part: new})  # type: ignore[type-var]  # a dataclass, as all here are
+    return config
 
 
-def with_preset(config: EditConfig, name: str, presets: Mapping[str, Preset] = PRESETS) -> EditConfig:
-    """``config`` with the preset's settings in place of its own; RequestError for an unknown name."""
+def with_preset(config: _Config, name: str, presets: Mapping[str, Overlay], base: _Config) -> _Config:
+    """``config`` with the preset's settings: what any of ``presets`` sets is ``base``'s, or the preset's own.
+
+    RequestError for an unknown name.
+    """
     if name not in presets:
         raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(presets)}.")
-    preset = presets[name]
-    return dataclasses.replace(
-        config,
-        size=preset.size,
-        tries=preset.tries,
-        try_steps=preset.try_steps,
-        optim=dataclasses.replace(config.optim, steps=preset.steps, lr=preset.lr, lr_decay=preset.lr_decay),
-        augment=preset.augment,
-        views=dataclasses.replace(config.views, n_views=preset.n_views, shared_draws=preset.shared_draws),
-        segment=dataclasses.replace(config.segment, texels=preset.texels),
-        weights=dataclasses.replace(
-            config.weights, bootstrap=preset.bootstrap, structure=preset.structure, sparsity=preset.sparsity
-        ),
-    )
+    varying = dict.fromkeys(field_name for overlay in presets.values() for field_name in overlay)
+    return overlaid(config, {field_name: value_of(base, field_name) for field_name in varying} | dict(presets[name]))
+
+
+def value_of(config: object, field_name: str) -> Any:
+    """The value of a field, or of a part's field such as "weights.screen"."""
+    for part in field_name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+DEFAULT_PRESET = "standard"  # the paper's settings
+# In so few steps the paper's rate does not arrive, its sparsity would thin the paint out, and a pattern that the
+# internal dataset moves about from step to step does not form (mini/README.md).
+_DRAFT: dict[str, Any] = {"size": 160, "try_steps": 15, "optim.lr": 8e-3, "weights.sparsity": 2e-2}
+PRESETS: dict[str, Overlay] = {
+    "draft": _DRAFT | {"optim.steps": 130, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL},
+    "standard": {},
+    "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
+}
+# What supplement, sections 2.1 and 3, changes for one layer of a video. The paper has no bootstrap there, draft has it;
+# with the paper's structure weight a draft paints a part of the object (docs/clips.md).
+_VIDEO: Overlay = {
+    "size": 432,
+    "optim.steps": 3000,
+    "optim.lr_decay": 0.999,
+    "views.n_views": 6,
+    "views.fill": 0.0,
+    "weights.bootstrap": 0.0,
+    "weights.structure": 3.0,
+    "weights.sparsity": 5e-4,
+}
+VIDEO_PRESETS: dict[str, Overlay] = {
+    "draft": _DRAFT
+    | {"optim.steps": 100, "optim.lr_decay": 0.99, "views.n_views": 8, "segment.texels": 1.0}
+    | {"weights.bootstrap": 10.0, "weights.structure": 1.0},
+    "standard": {},
+    "fine": {"size": 768, "optim.steps": 4000},
+}
+
+
+def video_config(prompts: tuple[str, ...]) -> EditConfig:
+    """The paper's settings for one layer of a video."""
+    return overlaid(EditConfig(prompts), _VIDEO)
 
 
 # --- from a raw clip to an atlas (fit-atlas) ---
@@ -297,15 +304,8 @@ class FitConfig:
         _check("--seed", self.seed, 0, 2**63 - 1)
 
 
-FIT_PRESETS: dict[str, FitConfig] = {
-    "draft": FitConfig(size=144, visits=75, levels=2),
-    "standard": FitConfig(size=432, visits=120, levels=3),
-    "fine": FitConfig(size=720, visits=200, levels=4),
+FIT_PRESETS: dict[str, Overlay] = {
+    "draft": {"size": 144, "visits": 75, "levels": 2},
+    "standard": {},
+    "fine": {"size": 720, "visits": 200, "levels": 4},
 }
-
-
-def fit_preset(name: str) -> FitConfig:
-    """The fit's settings by the preset's name; RequestError for an unknown one."""
-    if name not in FIT_PRESETS:
-        raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(FIT_PRESETS)}.")
-    return FIT_PRESETS[name]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from t2l_cli.cli import options as o
 from t2l_cli.cli.naming import claimed
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.settings import PHOTO
 
 Image = Annotated[
     str | None, typer.Argument(metavar="IMAGE", help="The photo, in any still format; - is stdin.", show_default=False)
@@ -21,6 +22,7 @@ Prompts = Annotated[
 ]
 
 
+@o.with_settings(PHOTO)
 def edit_image(
     ctx: typer.Context,
     image: Image = None,
@@ -31,35 +33,12 @@ def edit_image(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
-    roi: o.Roi = None,
-    layer_text: o.LayerText = None,
     mask: o.Mask = None,
     config: o.Config = None,
     preset: o.PresetName = None,
-    steps: o.Steps = None,
-    size: o.Size = None,
-    views: o.Views = None,
-    tries: o.Tries = None,
-    seed: o.Seed = None,
-    device: o.Device = None,
-    precision: o.Precision = None,
-    clip: o.ClipName = None,
     clip_weights: o.ClipWeights = None,
     offline: o.Offline = False,
-    screen_weight: o.ScreenWeight = None,
-    structure_weight: o.StructureWeight = None,
-    sparsity_weight: o.SparsityWeight = None,
-    l1_weight: o.L1Weight = None,
-    bootstrap_weight: o.BootstrapWeight = None,
-    distance: o.Distance = None,
-    lr: o.Lr = None,
-    lr_decay: o.LrDecay = None,
-    lr_min: o.LrMin = None,
-    weight_decay: o.WeightDecay = None,
-    momentum: o.Momentum = None,
-    source_every: o.SourceEvery = None,
-    try_steps: o.TrySteps = None,
-    shared_draws: o.SharedDraws = None,
+    **settings: Any,
 ) -> None:
     """Edit a photo from text: t2l edit-image photo.jpg "crochet swan".
 
@@ -68,6 +47,6 @@ def edit_image(
     with Terminal(quiet, verbose, as_json) as terminal:
         from t2l_cli.cli.editing import checked, run
 
-        request = checked(ctx.params)
+        request = checked(ctx.params, settings)
         with claimed(request.output):
             run(request, terminal)

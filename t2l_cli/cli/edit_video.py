@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from t2l_cli.cli import options as o
-from t2l_cli.cli.settings import DEFAULT_PRESET
 from t2l_cli.cli.terminal import Terminal
-from t2l_cli.config import CLIP_PRESETS
+from t2l_cli.config import DEFAULT_PRESET, VIDEO_PRESETS
+from t2l_cli.settings import ATLAS, FIT, RUN, VIDEO
 
 ClipPath = Annotated[
     str | None, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.", show_default=False)
@@ -44,79 +44,46 @@ AtlasPath = Annotated[
     o.option(
         "--atlas",
         metavar="ATLAS",
-        panel=o.ATLAS,
+        panel=ATLAS,
         help="Atlas folder or published checkpoint. Default: one is fitted, and kept in the cache for the next run.",
     ),
 ]
 Layer = Annotated[
     str | None,
-    o.option("--layer", metavar="foreground|background", panel=o.ATLAS, help="What to edit. Default: foreground."),
+    o.option("--layer", metavar="foreground|background", panel=ATLAS, help="What to edit. Default: foreground."),
 ]
 Foreground = Annotated[
-    str | None, o.option("--foreground", metavar="PROMPT", panel=o.ATLAS, help="Edit the foreground so.")
+    str | None, o.option("--foreground", metavar="PROMPT", panel=ATLAS, help="Edit the foreground so.")
 ]
 Background = Annotated[
-    str | None, o.option("--background", metavar="PROMPT", panel=o.ATLAS, help="Edit the background so.")
+    str | None, o.option("--background", metavar="PROMPT", panel=ATLAS, help="Edit the background so.")
 ]
 Frames = Annotated[
-    str | None, o.option("--frames", metavar="A:B", panel=o.ATLAS, help="Only these frames, from 0, without B.")
+    str | None, o.option("--frames", metavar="A:B", panel=ATLAS, help="Only these frames, from 0, without B.")
 ]
 Resolution = Annotated[
-    int | None, o.option("--resolution", metavar="N", panel=o.ATLAS, help="Of a checkpoint's atlas. Default: 2000.")
+    int | None, o.option("--resolution", metavar="N", panel=ATLAS, help="Of a checkpoint's atlas. Default: 2000.")
 ]
 FitPreset = Annotated[
     str,
-    o.option("--fit-preset", metavar="draft|standard|fine", panel=o.ATLAS, help="Of the fit, without --atlas."),
+    o.option("--fit-preset", metavar="draft|standard|fine", panel=ATLAS, help="Of the fit, without --atlas."),
 ]
 Mask = Annotated[
     Path | None,
-    o.option("--mask", metavar="PATH", panel=o.ATLAS, help="The object in white in the first frame, for the fit."),
+    o.option("--mask", metavar="PATH", panel=ATLAS, help="The object in white in the first frame, for the fit."),
 ]
 PresetName = Annotated[
     str | None,
     o.option(
         "--preset",
-        metavar="|".join(CLIP_PRESETS),
-        panel=o.RUN,
+        metavar="|".join(VIDEO_PRESETS),
+        panel=RUN,
         help=f"standard is the paper's; draft is for a CPU or a first look. Default: {DEFAULT_PRESET}.",
     ),
 ]
-Steps = Annotated[
-    int | None, o.preset_setting("--steps", field="steps", presets=CLIP_PRESETS, help="Optimisation steps a layer.")
-]
-Size = Annotated[
-    int | None,
-    o.preset_setting(
-        "--size", field="size", metavar="PX", presets=CLIP_PRESETS, help="Short side of frames and atlas in training."
-    ),
-]
-Views = Annotated[
-    int | None,
-    o.preset_setting("--views", field="n_views", presets=CLIP_PRESETS, help="Views of a picture for CLIP, a step."),
-]
-Tries = Annotated[
-    int | None,
-    o.preset_setting("--tries", field="tries", presets=CLIP_PRESETS, help="Short starts; CLIP's favourite goes on."),
-]
-TrySteps = Annotated[int | None, o.tuned("--try-steps", CLIP_PRESETS)]
-Texels = Annotated[
-    float | None,
-    o.preset_setting(
-        "--texels",
-        field="texels",
-        metavar="X",
-        panel=o.ADVANCED,
-        presets=CLIP_PRESETS,
-        help="Texels of the atlas per pixel of the frames in training; fewer where memory is short.",
-    ),
-]
-Lr = Annotated[float | None, o.tuned("--lr", CLIP_PRESETS)]
-LrDecay = Annotated[float | None, o.tuned("--lr-decay", CLIP_PRESETS)]
-StructureWeight = Annotated[float | None, o.tuned("--structure-weight", CLIP_PRESETS)]
-SparsityWeight = Annotated[float | None, o.tuned("--sparsity-weight", CLIP_PRESETS)]
-BootstrapWeight = Annotated[float | None, o.tuned("--bootstrap-weight", CLIP_PRESETS)]
 
 
+@o.with_settings(VIDEO, FIT.only("flow", "mask_class"))
 def edit_video(
     ctx: typer.Context,
     clip_path: ClipPath = None,
@@ -136,37 +103,11 @@ def edit_video(
     resolution: Resolution = None,
     fit_preset: FitPreset = "draft",
     mask: Mask = None,
-    mask_class: o.MaskClass = None,
-    flow: o.FlowName = "dis",
-    roi: o.Roi = None,
-    layer_text: o.LayerText = None,
     config: o.Config = None,
     preset: PresetName = None,
-    steps: Steps = None,
-    size: Size = None,
-    views: Views = None,
-    tries: Tries = None,
-    seed: o.Seed = None,
-    device: o.Device = None,
-    precision: o.Precision = None,
-    clip: o.ClipName = None,
     clip_weights: o.ClipWeights = None,
     offline: o.Offline = False,
-    screen_weight: o.ScreenWeight = None,
-    structure_weight: StructureWeight = None,
-    sparsity_weight: SparsityWeight = None,
-    l1_weight: o.L1Weight = None,
-    bootstrap_weight: BootstrapWeight = None,
-    distance: o.Distance = None,
-    lr: Lr = None,
-    lr_decay: LrDecay = None,
-    lr_min: o.LrMin = None,
-    weight_decay: o.WeightDecay = None,
-    momentum: o.Momentum = None,
-    source_every: o.SourceEvery = None,
-    try_steps: TrySteps = None,
-    shared_draws: o.SharedDraws = None,
-    texels: Texels = None,
+    **settings: Any,
 ) -> None:
     """Edit a clip from text: t2l edit-video clip.mp4 "rusty car".
 
@@ -176,4 +117,4 @@ def edit_video(
     with Terminal(quiet, verbose, as_json) as terminal:
         from t2l_cli.cli.video_editing import checked, run
 
-        run(checked(ctx.params), terminal)
+        run(checked(ctx.params, settings), terminal)

@@ -18,12 +18,13 @@ from t2l_cli.cli.naming import default_output
 from t2l_cli.cli.pixels import bytes_of, tensor_of
 from t2l_cli.cli.progress import download, duration, track
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe
-from t2l_cli.cli.settings import Earlier, edit_config, read_run
+from t2l_cli.cli.settings import Earlier, read_run
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import DivergedError, RequestError
 from t2l_cli.media.compositing import composite
 from t2l_cli.media.images import Picture, check_output, load_mask, load_picture, save_picture
+from t2l_cli.settings import PHOTO, edit_config
 
 if TYPE_CHECKING:
     from t2l_cli.engine.clip import Clip
@@ -47,13 +48,13 @@ class Request:
     offline: bool
 
 
-def checked(flags: Mapping[str, Any]) -> Request:
+def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> Request:
     """The request that the command's parameters make; RequestError where it cannot be carried out."""
     earlier = Earlier() if flags["config"] is None else read_run(flags["config"])
     source = flags["image"] or earlier.source
     if source is None:
         raise RequestError('name a photo and say what it should show: t2l edit-image photo.jpg "crochet swan".')
-    config = edit_config(tuple(flags["prompts"] or ()), flags["preset"], earlier.config, flags)
+    config = edit_config(PHOTO, tuple(flags["prompts"] or ()), flags["preset"], settings, earlier.config)
     mask = flags["mask"] or earlier.mask
     if source == "-" and str(mask) == "-":
         raise RequestError("the picture and the mask cannot both come from the standard input.")

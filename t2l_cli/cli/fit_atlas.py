@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from t2l_cli.cli import options as o
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import FIT_PRESETS
+from t2l_cli.settings import FIT
 
 ClipPath = Annotated[Path, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.")]
 Mask = Annotated[
@@ -24,10 +25,7 @@ Mask = Annotated[
 ]
 MaskFrame = Annotated[int, o.option("--mask-frame", metavar="N", help="Frame of a single mask picture, from 0.")]
 Preset = Annotated[str, o.option("--preset", metavar="|".join(FIT_PRESETS), help="draft is for a CPU.")]
-Visits = Annotated[int | None, o.option("--visits", metavar="N", help="How often each frame is looked at.")]
-Size = Annotated[int | None, o.option("--size", metavar="PX", help="Short side that the fit works at.")]
 Threads = Annotated[int | None, o.option("--threads", metavar="N", help="CPU threads. Default: all cores.")]
-Seed = Annotated[int | None, o.option("--seed", metavar="N", help="The same seed and clip give the same atlas.")]
 RunDir = Annotated[
     Path | None,
     o.option("--run-dir", metavar="DIR", help="Keep previews here: mask, flow, rebuilt frames, run.json."),
@@ -38,6 +36,7 @@ Resume = Annotated[
 Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="Only these frames, from 0, without B.")]
 
 
+@o.with_settings(FIT)
 def fit_atlas(
     ctx: typer.Context,
     clip: ClipPath,
@@ -45,13 +44,7 @@ def fit_atlas(
     frames: Frames = None,
     mask: Mask = None,
     mask_frame: MaskFrame = 0,
-    mask_class: o.MaskClass = None,
-    flow: o.FlowName = "dis",
     preset: Preset = "standard",
-    size: Size = None,
-    visits: Visits = None,
-    seed: Seed = None,
-    device: o.Device = None,
     threads: Threads = None,
     run_dir: RunDir = None,
     resume: Resume = False,
@@ -60,6 +53,7 @@ def fit_atlas(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Take a clip apart into foreground, background and opacity: t2l fit-atlas clip.mp4 -o atlas.
 

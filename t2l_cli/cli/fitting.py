@@ -6,19 +6,20 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from t2l_cli.cli.clips import Excerpt, fitted_key, frames_in_memory
 from t2l_cli.cli.fit_state import FitState
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.progress import download, track
 from t2l_cli.cli.terminal import Terminal
-from t2l_cli.config import FitConfig, FlowName, fit_preset
+from t2l_cli.config import FitConfig
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.images import load_mask
 from t2l_cli.media.output import FORMATS
 from t2l_cli.media.paths import shown
 from t2l_cli.media.videos import probe
+from t2l_cli.settings import FIT
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ class FitRequest:
     mask: Path | None = None
     mask_frame: int = 0
     mask_class: str | None = None
-    flow: str = "dis"
+    flow: str | None = None
     preset: str = "standard"
     size: int | None = None
     visits: int | None = None
@@ -54,18 +55,11 @@ class FitRequest:
 
     def config(self) -> FitConfig:
         """The fit's settings; RequestError where one is out of range, or two exclude each other."""
-        preset = fit_preset(self.preset)
         if self.mask_class is not None and self.mask is not None:
             raise RequestError("give --mask or --mask-class, not both.")
-        config = dataclasses.replace(
-            preset,
-            size=preset.size if self.size is None else self.size,
-            visits=preset.visits if self.visits is None else self.visits,
-            seed=preset.seed if self.seed is None else self.seed,
-            device=self.device or preset.device,
-            flow=cast("FlowName", self.flow),
-            mask_class=None if self.mask_class is None else self.mask_class.strip().lower(),
-        )
+        mask_class = None if self.mask_class is None else self.mask_class.strip().lower()
+        own = {setting.name: getattr(self, setting.name) for setting in FIT.settings}
+        config = FIT.configure(own | {"mask_class": mask_class}, self.preset)
         if config.mask_class is not None:
             from t2l_cli.weights.vision import class_number
 

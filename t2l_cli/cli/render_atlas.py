@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from t2l_cli.cli import options as o
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.settings import FIT
 
 AtlasPath = Annotated[
     Path, typer.Argument(metavar="ATLAS", help="A published Layered Neural Atlases checkpoint, or an atlas folder.")
@@ -23,17 +24,18 @@ Resolution = Annotated[
 ]
 
 
+@o.with_settings(FIT.only("device"))
 def render_atlas(
     atlas: AtlasPath,
     output: Annotated[Path, o.option("--output", "-o", metavar="DIR", help="The atlas folder to write.")],
     clip_file: ClipFile = None,
     frames: Frames = None,
     resolution: Resolution = None,
-    device: o.Device = None,
     overwrite: o.Overwrite = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Turn an atlas into pictures: t2l render-atlas checkpoint -o atlas.
 
@@ -43,4 +45,4 @@ def render_atlas(
     with Terminal(quiet, verbose, as_json) as terminal:
         from t2l_cli.cli.atlas_work import render
 
-        render(atlas, output, clip_file, frames, resolution, device or "auto", overwrite, terminal)
+        render(atlas, output, clip_file, frames, resolution, settings["device"] or "auto", overwrite, terminal)

@@ -20,13 +20,14 @@ from t2l_cli.cli.naming import claimed, default_output
 from t2l_cli.cli.pixels import bytes_of, picture_bytes, tensor_of
 from t2l_cli.cli.progress import counted, duration
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, write_record
-from t2l_cli.cli.settings import Earlier, edit_config, read_run
+from t2l_cli.cli.settings import Earlier, read_run
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
-from t2l_cli.config import CLIP_PRESETS, EditConfig, layer_config
+from t2l_cli.config import EditConfig
 from t2l_cli.errors import DivergedError, RequestError
 from t2l_cli.media.encode import ClipWriter, Codec, check_clip_output
 from t2l_cli.media.output import check_output, save_layer
 from t2l_cli.media.paths import shown
+from t2l_cli.settings import VIDEO, edit_config
 
 if TYPE_CHECKING:
     from t2l_cli.engine.atlas.model import Atlas, LayerName
@@ -61,17 +62,15 @@ class VideoRequest:
         return self.output.with_name(f"{self.output.stem}-{name}.png")
 
 
-def checked(flags: Mapping[str, Any]) -> VideoRequest:
+def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> VideoRequest:
     """The request that the command's parameters make; RequestError where it cannot be carried out."""
     earlier = Earlier() if flags["config"] is None else read_run(flags["config"])
     source = flags["clip_path"] or earlier.source
     if source is None:
         raise RequestError('name a clip and say what it should show: t2l edit-video clip.mp4 "rusty car".')
     prompts = _prompts(flags, earlier)
-    configs = {
-        name: edit_config(texts, flags["preset"], earlier.config, flags, layer_config, CLIP_PRESETS)
-        for name, texts in prompts.items()
-    }
+    own = {setting.name: settings[setting.name] for setting in VIDEO.settings}
+    configs = {name: edit_config(VIDEO, texts, flags["preset"], own, earlier.config) for name, texts in prompts.items()}
     codec = codec_of(flags["codec"])
     first = next(iter(prompts.values()))[0]
     suffix = ".mov" if codec == "prores" else ".mp4"

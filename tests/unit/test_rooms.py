@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "t2l_cli"
 ROOMS = {  # room -> what of our own package it may import
-    "cli": {"cli", "engine", "media", "weights", "atlases", "config", "errors", ""},
+    "cli": {"cli", "engine", "media", "weights", "atlases", "config", "settings", "errors", ""},
     "engine": {"engine", "config", "errors"},
     "media": {"media", "config", "errors"},
     "weights": {"weights", "media", "config", "errors"},

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from t2l_cli.config import AugmentConfig, EditConfig, LossWeights, OptimConfig, ViewConfig, layer_config
+from t2l_cli.config import AugmentConfig, EditConfig, LossWeights, OptimConfig, ViewConfig, video_config
 from t2l_cli.engine import edit as edits
 from t2l_cli.engine import optimize
 from t2l_cli.engine.clip import Clip
@@ -74,7 +74,7 @@ def picture_edit(clip: Clip) -> Edit:
 
 def layer_edit(clip: Clip) -> Edit:
     truth = make_truth((120, 80), 5)
-    config = dataclasses.replace(layer_config(("red object",)), roi="object", size=129, optim=OPTIM)
+    config = dataclasses.replace(video_config(("red object",)), roi="object", size=129, optim=OPTIM)
     # the relevancy map of an atlas is gathered on the CPU before the first step
     config = dataclasses.replace(config, views=VIEWS, augment=AUGMENT, weights=LossWeights(bootstrap=0.0))
     return LayerEdit(truth.tensor(), truth.atlas(), "foreground", clip, config, RUNTIME)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from t2l_cli.config import LossWeights, OptimConfig, SegmentConfig, ViewConfig, layer_config
+from t2l_cli.config import LossWeights, OptimConfig, SegmentConfig, ViewConfig, video_config
 from t2l_cli.engine import augment
 from t2l_cli.engine import edit as edits
 from t2l_cli.engine.atlas.mapping import Mapper, sample
@@ -24,7 +24,7 @@ from t2l_cli.errors import RequestError
 from tests.truth import TruthClip, make_truth
 
 CONFIG = dataclasses.replace(
-    layer_config(("red object",)),
+    video_config(("red object",)),
     roi="object",
     clip="tiny",
     size=129,

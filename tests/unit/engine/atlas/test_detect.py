@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_small
 
-from t2l_cli.config import fit_preset
 from t2l_cli.engine.atlas.fit import AtlasFit
 from t2l_cli.engine.atlas.flow import estimate
 from t2l_cli.engine.atlas.vision import class_mask, detect, raft_flow
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.errors import RequestError
+from t2l_cli.settings import FIT
 from tests.truth import TruthClip, make_truth
 from tests.unit.engine.atlas.test_flow import finish
 
@@ -119,7 +119,7 @@ def flow_of_two(truth: TruthClip) -> object:
 def test_the_fit_begins_with_the_detectors_masks_which_are_not_sure(truth: TruthClip) -> None:
     own = truth.alpha > 0.5
     order = iter(range(6))
-    config = dataclasses.replace(fit_preset("draft"), visits=1, mask_class="blob")
+    config = dataclasses.replace(FIT.configure({}, "draft"), visits=1, mask_class="blob")
 
     def fitted(function: object) -> AtlasFit:
         return AtlasFit(truth.tensor(), config, truth.identity, function, runtime=resolve("cpu"))  # type: ignore[arg-type]

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.config import FitConfig, fit_preset
+from t2l_cli.config import FitConfig
 from t2l_cli.engine.atlas.fit import AtlasFit, working_size
 from t2l_cli.engine.atlas.masks import FrameMask
 from t2l_cli.engine.atlas.model import ClipIdentity
 from t2l_cli.engine.optimize import Step
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.errors import RequestError
+from t2l_cli.settings import FIT
 from tests.truth import TruthClip, make_truth
 
-SMALL = dataclasses.replace(fit_preset("draft"), visits=1)  # the least steps
+SMALL = dataclasses.replace(FIT.configure({}, "draft"), visits=1)  # the least steps
 
 
 def identity(frames: Tensor) -> ClipIdentity:
@@ -35,7 +36,7 @@ def truth() -> TruthClip:
 
 @pytest.fixture(scope="module")
 def fitted(truth: TruthClip) -> tuple[AtlasFit, list[Step]]:
-    fit = prepare(truth.tensor(), fit_preset("draft"))
+    fit = prepare(truth.tensor(), FIT.configure({}, "draft"))
     return fit, list(fit)
 
 

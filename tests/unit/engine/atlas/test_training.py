@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.config import FitConfig, fit_preset
+from t2l_cli.config import FitConfig
 from t2l_cli.engine.atlas import training as module
 from t2l_cli.engine.atlas.fit import AtlasFit
 from t2l_cli.engine.atlas.training import Training
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.errors import RequestError
+from t2l_cli.settings import FIT
 from tests.truth import make_truth
 
 STEPS = 18
-CONFIG = dataclasses.replace(fit_preset("draft"), visits=1, levels=2)
+CONFIG = dataclasses.replace(FIT.configure({}, "draft"), visits=1, levels=2)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,200 @@
+"""The one table of settings: each field of a configuration that users can set, with its name and help.
+
+From it come the options of every command, their environment variables and the keywords of the Python functions.
+Values and checks live in :mod:`t2l_cli.config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from t2l_cli.config import (
+    DEFAULT_PRESET,
+    FIT_PRESETS,
+    PRESETS,
+    VIDEO_PRESETS,
+    EditConfig,
+    FitConfig,
+    Overlay,
+    value_of,
+    video_config,
+    with_preset,
+)
+from t2l_cli.config import overlaid as _overlaid
+
+RUN, CLIP, EDIT = "Time and quality", "CLIP", "What to edit"
+ATLAS = "The atlas"
+ADVANCED = "Advanced: loss weights and rates (the paper's defaults)"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a configuration that users set.
+
+    name: the keyword in Python; the option is --name with hyphens, unless ``spelling`` says otherwise. field: where the
+    value lives in the configuration. default: in words, where the value does not speak for itself.
+    """
+
+    name: str
+    field: str
+    help: str
+    metavar: str | None = "X"
+    panel: str = ADVANCED
+    spelling: str = ""
+    default: str = ""
+
+    @property
+    def option(self) -> str:
+        """The option's spelling."""
+        return self.spelling or "--" + self.name.replace("_", "-")
+
+
+_Config = TypeVar("_Config")
+
+
+@dataclass(frozen=True)
+class Table(Generic[_Config]):
+    """The settings of one kind of work: a photo's edit, the edit of a layer of a video, or the fit of an atlas."""
+
+    base: _Config  # the defaults
+    presets: Mapping[str, Overlay]
+    settings: tuple[Setting, ...]
+
+    def kind(self, setting: Setting) -> type:
+        """The type of the setting's value; None is allowed beside it where the default is None."""
+        owner: Any = type(self.base)
+        for part in setting.field.split("."):
+            owner = typing.get_type_hints(owner)[part]
+        kinds = [kind for kind in typing.get_args(owner) if isinstance(kind, type) and kind is not type(None)]
+        if typing.get_origin(owner) is typing.Literal:
+            return str
+        return kinds[0] if kinds else typing.cast("type", owner)
+
+    def default(self, setting: Setting) -> str:
+        """The setting's default in words, for a help text."""
+        if setting.default:
+            return setting.default
+        value = value_of(self.base, setting.field)
+        if not any(setting.field in overlay for overlay in self.presets.values()):
+            return _in_words(value)
+        each = (f"{name} {_in_words(overlay.get(setting.field, value))}" for name, overlay in self.presets.items())
+        return f"the preset's ({', '.join(each)})"
+
+    def configure(self, given: Mapping[str, Any], preset: str | None = None, start: _Config | None = None) -> _Config:
+        """The configuration in which ``given`` wins over ``preset``, and that over ``start``.
+
+        given: settings by name; None stands for one that is not given. start: an earlier run's; then only a preset that
+        is named changes anything. Raises RequestError for whatever is out of range and TypeError for a setting that
+        does not exist.
+        """
+        self.check_names(given)
+        config = self.base if start is None else start
+        if preset is not None or start is None:
+            config = with_preset(config, preset or DEFAULT_PRESET, self.presets, self.base)
+        fields = {setting.name: setting.field for setting in self.settings}
+        return _overlaid(config, {fields[name]: value for name, value in given.items() if value is not None})
+
+    def check_names(self, given: Mapping[str, Any]) -> None:
+        """Raise TypeError, with the names that are close, where a name of ``given`` is not a setting."""
+        names = [setting.name for setting in self.settings]
+        for name in given:
+            if name not in names:
+                close = difflib.get_close_matches(name, names)
+                raise TypeError(
+                    f"there is no setting {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+                )
+
+    def only(self, *names: str) -> Table[_Config]:
+        """The table with these settings alone."""
+        return dataclasses.replace(self, settings=tuple(s for s in self.settings if s.name in names))
+
+
+def _in_words(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+_EDIT = (
+    Setting("roi", "roi", 'What is there now ("swan").', "TEXT", EDIT, default="chosen by CLIP from the prompt"),
+    Setting("layer_text", "layer_text", 'The edit alone ("fog" for "foggy park").', "TEXT", EDIT, default="the prompt"),
+    Setting("steps", "optim.steps", "Optimisation steps, for a video per layer.", "N", RUN),
+    Setting("size", "size", "Short side in training, px; the result has full size.", "PX", RUN),
+    Setting("views", "views.n_views", "Augmented views of a picture that CLIP sees per step.", "N", RUN),
+    Setting("tries", "tries", "Short starts from different seeds; CLIP's favourite is continued.", "N", RUN),
+    Setting("seed", "seed", "The same seed and inputs give the same result; always reported.", "N", RUN),
+    Setting("device", "device", "Where to train.", "auto|cpu|cuda[:N]|mps", RUN),
+    Setting("precision", "precision", "CLIP's arithmetic; auto is fp32.", "auto|fp32|fp16|bf16", RUN),
+    Setting(
+        "clip",
+        "clip",
+        "CLIP model: any open_clip ViT, name or name:tag; mini is the small one inside the package.",
+        "NAME",
+        CLIP,
+    ),
+    Setting("screen_weight", "weights.screen", "lambda_g, of L_screen."),
+    Setting("structure_weight", "weights.structure", "lambda_s, of L_structure."),
+    Setting("sparsity_weight", "weights.sparsity", "lambda_r, of L_reg."),
+    Setting("l1_weight", "weights.l1", "gamma, the L1 part of L_reg."),
+    Setting("bootstrap_weight", "weights.bootstrap", "Relevancy bootstrap; for photos annealed to 0."),
+    Setting("distance", "weights.distance", "D(x, y) of the text terms.", "spherical|cosine"),
+    Setting("lr", "optim.lr", "MADGRAD's learning rate."),
+    Setting("lr_decay", "optim.lr_decay", "Factor on the learning rate per step."),
+    Setting("lr_min", "optim.lr_min", "Floor of the learning rate."),
+    Setting("weight_decay", "optim.weight_decay", "MADGRAD's weight decay."),
+    Setting("momentum", "optim.momentum", "MADGRAD's momentum."),
+    Setting("source_every", "optim.source_every", "Steps between visits of the un-augmented picture.", "N"),
+    Setting("try_steps", "try_steps", "Length of one of the --tries.", "N"),
+    Setting(
+        "shared_draws",
+        "views.shared_draws",
+        "Show CLIP the source through the composite's random views instead of (the paper) views of its own.",
+        None,
+        spelling="--shared-draws/--own-draws",
+    ),
+)
+_VIDEO = (
+    *_EDIT,
+    Setting(
+        "texels",
+        "segment.texels",
+        "Texels of the atlas per pixel of the frames in training; fewer in little memory.",
+    ),
+)
+_FIT = (
+    Setting("size", "size", "Short side that the fit works at, px.", "PX", RUN),
+    Setting("visits", "visits", "How often each frame is looked at.", "N", RUN),
+    Setting("seed", "seed", "The same seed and video give the same atlas.", "N", RUN),
+    Setting("device", "device", "Where to compute.", "auto|cpu|cuda[:N]|mps", RUN),
+    Setting("flow", "flow", "Optical flow of the fit: OpenCV's, or RAFT, a download.", "dis|raft", ATLAS),
+    Setting(
+        "mask_class",
+        "mask_class",
+        "For the fit: Mask R-CNN, a download, finds the objects of this COCO class, such as dog.",
+        "NAME",
+        ATLAS,
+        default="what moves",
+    ),
+)
+
+_ANY_PROMPT = ("-",)
+PHOTO: Table[EditConfig] = Table(EditConfig(_ANY_PROMPT), PRESETS, _EDIT)
+VIDEO: Table[EditConfig] = Table(video_config(_ANY_PROMPT), VIDEO_PRESETS, _VIDEO)
+FIT: Table[FitConfig] = Table(FitConfig(), FIT_PRESETS, _FIT)
+
+
+def edit_config(
+    table: Table[EditConfig],
+    prompts: tuple[str, ...],
+    preset: str | None,
+    given: Mapping[str, Any],
+    earlier: EditConfig | None = None,
+) -> EditConfig:
+    """``table.configure`` with the ``prompts`` in place; without any, those of the ``earlier`` run."""
+    config = table.configure(given, preset, earlier)
+    if prompts or earlier is None:
+        config = dataclasses.replace(config, prompts=prompts)
+    return config

@@ -1,0 +1,148 @@
+"""The table of settings: every setting in every command that should have it, and what wins over what."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import pytest
+import typer
+from click.testing import CliRunner
+
+from t2l_cli.cli.app import app
+from t2l_cli.cli.options import with_settings
+from t2l_cli.config import STILL, AugmentConfig, EditConfig, value_of, video_config
+from t2l_cli.errors import RequestError
+from t2l_cli.settings import FIT, PHOTO, VIDEO, Setting, Table, edit_config
+
+TABLES = {"edit-image": PHOTO, "edit-video": VIDEO, "fit-atlas": FIT}
+
+
+def options_of(command: str) -> dict[str, Any]:
+    commands: Any = typer.main.get_command(app)
+    return {parameter.name: parameter for parameter in commands.commands[command].params}
+
+
+def test_without_a_word_the_papers_settings() -> None:
+    assert edit_config(PHOTO, ("swan",), None, {}) == EditConfig(("swan",))
+    assert edit_config(VIDEO, ("swan",), None, {}) == video_config(("swan",))
+
+
+@pytest.mark.parametrize("name", PHOTO.presets)
+def test_only_a_draft_does_without_the_internal_dataset(name: str) -> None:
+    assert PHOTO.configure({}, name).augment == (STILL if name == "draft" else AugmentConfig())
+
+
+def test_of_a_video_the_papers_settings_have_no_bootstrap() -> None:
+    config = VIDEO.configure({})
+    weights = config.weights
+    assert (weights.structure, weights.sparsity, weights.bootstrap) == (3.0, 5e-4, 0.0)
+    assert (config.optim.steps, config.optim.lr, config.optim.lr_decay) == (3000, 2.5e-3, 0.999)
+    assert (config.views.n_views, config.views.fill) == (6, 0.0)
+
+
+@pytest.mark.parametrize("command", TABLES)
+def test_every_setting_is_an_option_with_its_default_and_its_variable(command: str) -> None:
+    table: Table[Any] = TABLES[command]
+    options = options_of(command)
+    for setting in table.settings:
+        option = options[setting.name]
+        assert option.opts == [setting.option.partition("/")[0]]
+        assert option.envvar == "T2L_" + setting.option.partition("/")[0].lstrip("-").replace("-", "_").upper()
+        assert f"Default: {table.default(setting)}." in option.help
+        for name, overlay in table.presets.items():
+            if setting.field in overlay and not setting.default:
+                assert f"{name} {overlay[setting.field]}" in option.help
+    assert ("texels" in options) == (command == "edit-video")
+
+
+def test_a_new_setting_is_found_wherever_it_should_be() -> None:
+    """One row in the table is an option with help, type and variable, and a keyword, in each command of the table."""
+    extra = Setting("jitter", "augment.jitter", "Brightness, contrast, saturation and hue.")
+    table = dataclasses.replace(PHOTO, settings=(*PHOTO.settings, extra))
+    seen: list[Any] = []
+
+    @with_settings(table)
+    def command(name: str = "x", **settings: Any) -> None:
+        seen.append(table.configure(settings))
+
+    assert "jitter" in inspect.signature(command).parameters
+    made = typer.Typer()
+    made.command()(command)
+    runner = CliRunner()
+    program = typer.main.get_command(made)
+    assert runner.invoke(program, ["--jitter", "0.25"]).exit_code == 0
+    assert runner.invoke(program, [], env={"T2L_JITTER": "0.5"}).exit_code == 0
+    assert runner.invoke(program, ["--jitter", "much"]).exit_code == 2
+    assert [config.augment.jitter for config in seen] == [0.25, 0.5]
+    assert "Default: 0.1." in runner.invoke(program, ["--help"]).output
+
+
+def test_given_beats_preset_beats_earlier_run() -> None:
+    earlier = EditConfig(("swan",), seed=7, roi="bird", size=300)
+    config = edit_config(PHOTO, (), "draft", {"steps": 5, "roi": "duck"}, earlier)
+    draft = PHOTO.configure({}, "draft")
+    assert (config.prompts, config.seed, config.roi) == (("swan",), 7, "duck")
+    assert (config.size, config.views.n_views) == (draft.size, draft.views.n_views)
+    assert config.optim.steps == 5
+
+
+def test_a_preset_undoes_another_one() -> None:
+    for table in TABLES.values():
+        for first in table.presets:
+            started: Any = table.configure({}, first)
+            for second in table.presets:
+                assert table.configure({}, second, started) == table.configure({}, second)
+
+
+def test_an_earlier_run_keeps_its_settings_without_a_preset() -> None:
+    earlier = EditConfig(("swan",), size=300)
+    assert edit_config(PHOTO, (), None, {"seed": None}, earlier) == earlier
+
+
+@pytest.mark.parametrize("setting", VIDEO.settings, ids=lambda setting: setting.name)
+def test_every_setting_reaches_its_field(setting: Setting) -> None:
+    other: Any = {"distance": "cosine", "precision": "fp32", "device": "cpu", "clip": "mini", "seed": 3, "tries": 2}
+    other |= {"shared_draws": True, "bootstrap_weight": 4.0}
+    default = value_of(VIDEO.base, setting.field)
+    value = other.get(setting.name) or ("text" if default is None else type(default)(default * 0.99))
+    config = VIDEO.configure({setting.name: value})
+    assert value_of(config, setting.field) == value != default
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("size", -5),
+        ("size", 128),
+        ("views", 0),
+        ("seed", -1),
+        ("tries", 0),
+        ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("screen_weight", -1.0),
+        ("screen_weight", 1e300),
+        ("structure_weight", float("nan")),
+        ("distance", "euclid"),
+        ("precision", "fp8"),
+        ("device", "cuda:x"),
+        ("device", "tpu"),
+        ("roi", " "),
+        ("layer_text", "x" * 2000),
+    ],
+)
+def test_what_is_out_of_range_is_refused(name: str, value: object) -> None:
+    with pytest.raises(RequestError):
+        edit_config(PHOTO, ("swan",), None, {name: value})
+
+
+def test_a_setting_that_does_not_exist_names_close_ones() -> None:
+    with pytest.raises(TypeError, match=r"'step'; did you mean .*steps"):
+        PHOTO.configure({"step": 5})
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(RequestError, match="draft, standard, fine"):
+        PHOTO.configure({}, "quick")
