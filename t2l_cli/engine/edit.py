@@ -30,7 +30,7 @@ from t2l_cli.engine.views import ViewParams, make_views
 from t2l_cli.errors import DivergedError
 
 FEWER = 4  # after running out of memory, so many times fewer views are kept at once
-MAX_AREA = 4.0  # training pixels in squares of config.size: a long strip of a picture is made smaller than --size says
+MAX_AREA = 4  # training pixels in squares of config.size: a long strip of a picture is made smaller than --size says
 
 
 @dataclass(frozen=True)
@@ -204,10 +204,12 @@ class _Run:
 def training_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     """(h, w) to train at for a picture of ``size`` = (H, W): aspect ratio kept, short side at most ``short_side``.
 
-    Never above the picture, unless its short side is below the generator's minimum of 129 px. A picture longer than
-    4 : 1 is made smaller, so that its area stays within 4 * short_side^2; no side falls below the minimum.
+    Never above the picture, unless its short side is below the generator's minimum of 129 px. The area never exceeds
+    4 * short_side^2: a picture longer than 4 : 1 is made smaller, until its short side is at the minimum; a still
+    longer one (512 px: longer than 63 : 1) is squeezed along its long side.
     """
-    short, area = min(size), size[0] * size[1]
+    short, area, most = min(size), size[0] * size[1], MAX_AREA * short_side**2
     scale = max(min(1.0, short_side / short), MIN_SIDE / short)
-    scale = min(scale, math.sqrt(MAX_AREA * short_side**2 / area))
-    return max(MIN_SIDE, round(size[0] * scale)), max(MIN_SIDE, round(size[1] * scale))
+    scale = min(scale, math.sqrt(most / area))
+    height, width = (min(max(MIN_SIDE, round(side * scale)), most // MIN_SIDE) for side in size)
+    return height, width

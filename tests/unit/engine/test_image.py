@@ -8,6 +8,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from t2l_cli.config import STILL, AugmentConfig, EditConfig, OptimConfig, ViewConfig
@@ -179,11 +181,20 @@ def test_without_a_word_for_what_is_there_the_bootstrap_is_off(
         ((64, 96), 512, (129, 194)),  # but never below what the generator needs
         ((1, 1), 512, (129, 129)),
         ((500, 5000), 512, (324, 3238)),  # long strips by area
-        ((10, 5000), 192, (129, 8587)),
+        ((100, 6000), 512, (129, 7740)),
+        ((40_000, 100), 512, (8128, 129)),  # strips that are too long for that are squeezed
+        ((100, 40_000), 129, (129, 516)),
     ],
 )
 def test_training_size(size: tuple[int, int], short: int, expected: tuple[int, int]) -> None:
     assert training_size(size, short) == expected
+
+
+@given(st.tuples(st.integers(1, 3_000_000), st.integers(1, 3_000_000)), st.integers(129, 4096))
+def test_no_shape_trains_on_more_than_four_squares(size: tuple[int, int], short: int) -> None:
+    height, width = training_size(size, short)
+    assert min(height, width) >= 129
+    assert height * width <= 4 * short**2 + (height + width) / 2  # sides are rounded
 
 
 def test_a_picture_smaller_than_the_generator_needs(tiny_clip: Clip) -> None:
