@@ -8,6 +8,8 @@ the layer as well, where it followed the source; where it did not (A = 0), it is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,43 +18,97 @@ from t2l_cli.engine.layers import EditLayer
 
 RADIUS = 4  # low-resolution px around a pixel in which the linear model is fitted
 EPSILON = 1e-4  # variance of the source (values in [0, 1]) below which it counts as flat
-STRIP_PIXELS = 2**21  # full-resolution px in work at a time
+STRIP_PIXELS = 2**18  # full-resolution px in work at a time
 TRANSPARENT = 0.5 / 255  # alpha below this rounds to 0 in an 8-bit file: it is made exactly 0
 
 
+def floats(picture: Tensor) -> Tensor:
+    """``picture`` in float32 and [0, 1] where it is bytes; as it is where it is floats."""
+    return picture.float() / 255 if picture.dtype == torch.uint8 else picture
+
+
 def reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """``picture`` (B, C, H, W) at ``size`` = (height, width), bilinear and antialiased, in [0, 1]."""
+    """``picture`` (B, C, H, W) at ``size`` = (height, width), bilinear and antialiased, float in [0, 1].
+
+    A picture in bytes is never wholly in floats on the way.
+    """
     if tuple(picture.shape[-2:]) == size:
-        return picture
+        return floats(picture)
+    if picture.dtype == torch.uint8:
+        return torch.cat([_reduce_plane(picture[:, k : k + 1], size) for k in range(picture.shape[1])], dim=1)
     return F.interpolate(picture, size=size, mode="bilinear", antialias=True).clamp(0, 1)
 
 
-@torch.no_grad()
-def upsample(layer: EditLayer, source: Tensor) -> EditLayer:
-    """``layer`` at the size of ``source`` (1, 3, H, W), guided by it; on the source's device.
+def _reduce_plane(plane: Tensor, size: tuple[int, int]) -> Tensor:
+    """``plane`` (B, 1, H, W) in bytes: rows are reduced strip by strip, then all columns at once.
 
-    Alpha below half of an 8-bit step becomes exactly 0. Works in strips: beside the result's 4 x H x W floats the
-    memory does not grow with the picture.
+    F.interpolate works in this order, too: on a CPU the result is the same to the bit.
     """
-    height, width = source.shape[-2:]
-    small = torch.cat([layer.rgb, layer.alpha], dim=1).to(source)
-    if layer.size == (height, width):
-        return _clear(small)
-    if height <= layer.size[0] or width <= layer.size[1]:  # a small picture, scaled up for training
-        return _clear(reduce(small, (height, width)))
-    guide = reduce(source, layer.size)
-    slope, offset = guided_coefficients(guide, small)
-    # Colour keeps what it painted itself and gets the source's fine detail on top; alpha is the model's alone.
-    offset[:, :3] = small[:, :3] - torch.einsum("bijhw,bjhw->bihw", slope[:, :3], guide)
-    coefficients = torch.cat([slope.flatten(1, 2), offset], dim=1)  # (1, 12 + 4, h, w)
-    result = torch.empty(1, 4, height, width, dtype=source.dtype, device=source.device)
-    rows = max(1, STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        strip = slice(top, min(top + rows, height))
-        up = _bilinear_rows(coefficients, strip, (height, width))
-        linear = up[:, :12].reshape(1, 4, 3, *up.shape[-2:])
-        result[:, :, strip] = torch.einsum("bijhw,bjhw->bihw", linear, source[:, :, strip]) + up[:, 12:]
-    return _clear(result.clamp_(0, 1))
+    batch, _, height, width = plane.shape
+    lines = torch.empty(batch, 1, height, size[1], device=plane.device)
+    for rows in strips(height, width):
+        strip = floats(plane[:, :, rows])
+        lines[:, :, rows] = F.interpolate(strip, size=(strip.shape[-2], size[1]), mode="bilinear", antialias=True)
+    return F.interpolate(lines, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def strips(height: int, width: int) -> Iterator[slice]:
+    """The rows of a picture from top to bottom, some STRIP_PIXELS at a time."""
+    step = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
+
+
+class FullLayer:
+    """An edit layer at the ``size`` (h, w) of its source, guided by it; rows are made when they are asked for.
+
+    Alpha below half of an 8-bit step is exactly 0.
+    """
+
+    @torch.no_grad()
+    def __init__(self, layer: EditLayer, source: Tensor, mask: Tensor | None = None) -> None:
+        """Fit the model. ``source`` (1, 3, H, W) and ``mask`` (1, 1, H, W), which multiplies alpha: [0, 1], or bytes.
+
+        All is done on the source's device.
+        """
+        height, width = self.size = source.shape[-2], source.shape[-1]
+        self._source, self._mask = source, mask
+        small = torch.cat([layer.rgb, layer.alpha], dim=1).to(source.device)
+        self._guided = height > layer.size[0] and width > layer.size[1]
+        if self._guided:
+            guide = reduce(source, layer.size)
+            slope, offset = guided_coefficients(guide, small)
+            # Colour keeps what it painted itself and gets the source's fine detail on top; alpha is the model's alone.
+            offset[:, :3] = small[:, :3] - torch.einsum("bijhw,bjhw->bihw", slope[:, :3], guide)
+            self._coefficients = torch.cat([slope.flatten(1, 2), offset], dim=1)  # (1, 12 + 4, h, w)
+        else:  # a small picture, scaled up for training: the layer is scaled down
+            self._coefficients = reduce(small, (min(height, layer.size[0]), min(width, layer.size[1])))
+
+    @torch.no_grad()
+    def rows(self, strip: slice) -> EditLayer:
+        """The rows ``strip`` = slice(top, bottom): rgb (1, 3, h, W) and alpha (1, 1, h, W), float32 in [0, 1]."""
+        rgba = _bilinear_rows(self._coefficients, strip, self.size)
+        if self._guided:
+            linear = rgba[:, :12].reshape(1, 4, 3, *rgba.shape[-2:])
+            rgba = torch.einsum("bijhw,bjhw->bihw", linear, floats(self._source[:, :, strip])) + rgba[:, 12:]
+            rgba = rgba.clamp_(0, 1)
+        alpha = rgba[:, 3:]
+        layer = EditLayer(rgba[:, :3], torch.where(alpha < TRANSPARENT, torch.zeros_like(alpha), alpha))
+        return layer if self._mask is None else layer.within(floats(self._mask[:, :, strip]))
+
+    def whole(self) -> EditLayer:
+        """All rows: 16 bytes a pixel."""
+        height, width = self.size
+        result = torch.empty(1, 4, height, width, device=self._source.device)
+        for strip in strips(height, width):
+            rows = self.rows(strip)
+            result[:, :3, strip], result[:, 3:, strip] = rows.rgb, rows.alpha
+        return EditLayer.from_output(result)
+
+
+def upsample(layer: EditLayer, source: Tensor) -> EditLayer:
+    """``layer`` at the size of ``source`` (1, 3, H, W), guided by it, whole; on the source's device."""
+    return FullLayer(layer, source).whole()
 
 
 def guided_coefficients(guide: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,8 +149,3 @@ def _bilinear_rows(x: Tensor, strip: slice, size: tuple[int, int]) -> Tensor:
     part = (at - above)[:, None]
     lines = x[:, :, above] * (1 - part) + x[:, :, below] * part
     return F.interpolate(lines, size=(lines.shape[-2], size[1]), mode="bilinear", align_corners=False)
-
-
-def _clear(rgba: Tensor) -> EditLayer:
-    alpha = rgba[:, 3:]
-    return EditLayer(rgba[:, :3], torch.where(alpha < TRANSPARENT, torch.zeros_like(alpha), alpha))

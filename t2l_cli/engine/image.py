@@ -28,9 +28,9 @@ class ImageEdit(Edit):
         runtime: Runtime | None = None,
         mask: Tensor | None = None,
     ) -> None:
-        """Prepare the edit of ``picture`` (3, H, W), float32 RGB in [0, 1], at full resolution.
+        """Prepare the edit of ``picture`` (3, H, W), RGB at full resolution: float32 in [0, 1], or bytes (uint8).
 
-        runtime: where to train, by default CLIP's device. mask: (1, H, W) in [0, 1]; multiplies alpha.
+        runtime: where to train, by default CLIP's device. mask: (1, H, W), [0, 1] or bytes; multiplies alpha.
         """
         super().__init__(clip, config, runtime)
         self.picture = picture[None].cpu()
@@ -52,7 +52,11 @@ class ImageEdit(Edit):
 
     def result(self) -> EditLayer:
         """The layer at the picture's own size, on the CPU: rgb (1, 3, H, W) and alpha (1, 1, H, W), float32."""
-        return fullres.upsample(self._painted(self.source), self.picture).within(self.mask)
+        return self.full_layer().whole()
+
+    def full_layer(self) -> fullres.FullLayer:
+        """What ``result()`` gives, to be had a few rows at a time: the whole layer of 200 megapixels takes 3.2 GB."""
+        return fullres.FullLayer(self._painted(self.source), self.picture, self.mask)
 
     def shown(self) -> tuple[Tensor, Tensor]:
         """The source and the composite at training size."""
