@@ -30,9 +30,9 @@ from video import synthetic
 from t2l_cli.config import EditConfig, OptimConfig, video_config
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit
-from t2l_cli.engine.image import ImageEdit
+from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.engine.runtime import Runtime, resolve
-from t2l_cli.engine.video import LayerEdit
+from t2l_cli.engine.video import VideoEdit
 
 Make = Callable[[Clip, Runtime], Edit]
 
@@ -93,7 +93,7 @@ def _jobs(args: argparse.Namespace) -> Iterator[tuple[str, Make, int]]:
         config = EditConfig(("crochet swan",), roi="swan")
         picture = common.smooth_picture((height, width))
         short = _config(config, args, min(height, width))
-        yield "picture", lambda clip, runtime: ImageEdit(picture, clip, short, runtime), config.optim.steps
+        yield "picture", lambda clip, runtime: PhotoEdit(picture, clip, short, runtime), config.optim.steps
     if args.job != "picture":
         height, width = _size(args.size or "432x768")
         layer = video_config(("crochet swan",))
@@ -101,7 +101,7 @@ def _jobs(args: argparse.Namespace) -> Iterator[tuple[str, Make, int]]:
         brief = _config(dataclasses.replace(layer, roi="swan"), args, min(height, width))
         yield (
             "clip",
-            lambda clip, runtime: LayerEdit(frames, atlas, "background", clip, brief, runtime),
+            lambda clip, runtime: VideoEdit(frames, atlas, "background", clip, brief, runtime),
             layer.optim.steps,
         )
 

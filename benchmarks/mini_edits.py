@@ -30,7 +30,7 @@ from mini.scenes import draw
 from mini.shapes import SIDE, ShapeBank
 from mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
 from t2l_cli.engine.clip import Clip
-from t2l_cli.engine.image import ImageEdit
+from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.settings import PHOTO, edit_config
 from t2l_cli.weights import mini
 
@@ -130,7 +130,7 @@ def edit(case: Case, steps: int, tries: int) -> Tensor:
     torch.set_num_threads(1)
     config = edit_config(PHOTO, (case.prompt,), "draft", {"roi": case.noun, "clip": "mini", "seed": case.seed})
     config = dataclasses.replace(config, tries=tries, optim=dataclasses.replace(config.optim, steps=steps))
-    work = ImageEdit(case.picture, eyes(), config)
+    work = PhotoEdit(case.picture, eyes(), config)
     for _ in work:
         pass
     return work.result().over(work.picture)[0]

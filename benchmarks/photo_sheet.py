@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from skimage import data
 
 from t2l_cli.engine.clip import Clip
-from t2l_cli.engine.image import ImageEdit
+from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.settings import PHOTO, edit_config
 from t2l_cli.weights import mini
 
@@ -42,7 +42,7 @@ def main() -> None:
         photo = Image.open(Path(data.__file__).parent / name).convert("RGB")
         photo.thumbnail((640, 640))
         picture = torch.from_numpy(np.array(photo)).permute(2, 0, 1).float() / 255
-        edit = ImageEdit(picture, clip, edit_config(PHOTO, (prompt,), "draft", {"clip": "mini"}))
+        edit = PhotoEdit(picture, clip, edit_config(PHOTO, (prompt,), "draft", {"clip": "mini"}))
         for _ in edit:
             pass
         layer = edit.result()

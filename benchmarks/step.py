@@ -27,7 +27,7 @@ from torch import Tensor
 
 from t2l_cli.config import AugmentConfig, EditConfig, OptimConfig, ViewConfig
 from t2l_cli.engine.clip import STRUCTURE_LONG_SIDE
-from t2l_cli.engine.image import ImageEdit
+from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.engine.views import ViewParams, make_views
 
@@ -43,7 +43,7 @@ def main() -> None:
     torch.manual_seed(0)
     clip = common.clip_of(args.clip, args.random_weights, runtime)
     picture, config = common.smooth_picture(args.size), _config(args)
-    edit, straight = (ImageEdit(picture, clip, config, runtime) for _ in range(2))
+    edit, straight = (PhotoEdit(picture, clip, config, runtime) for _ in range(2))
     straight_steps = common.straight_steps(straight)
     steps = iter(edit)
     next(steps), next(straight_steps)  # the first has the un-augmented pair beside it
@@ -100,7 +100,7 @@ def _config(args: argparse.Namespace) -> EditConfig:
     )
 
 
-def _parts(edit: ImageEdit, n: int) -> dict[str, Callable[[], None]]:
+def _parts(edit: PhotoEdit, n: int) -> dict[str, Callable[[], None]]:
     """The views, which are no part of the floor, and then its parts."""
     clip, generator, source = edit.clip, edit.generator, edit.formatted(edit.source)
     device, size = edit.runtime.device, clip.view_size(edit.size)

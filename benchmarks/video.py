@@ -31,7 +31,7 @@ from t2l_cli.engine.atlas.mapping import Mapper, sample
 from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, ClipIdentity, used_texels
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.layers import EditLayer
-from t2l_cli.engine.video import LayerEdit
+from t2l_cli.engine.video import VideoEdit
 from t2l_cli.media.encode import ClipWriter
 from t2l_cli.media.videos import ClipInfo, Frame
 from t2l_cli.weights import mini
@@ -122,7 +122,7 @@ def composite_peak(size: tuple[int, int], frames: int, texels: int) -> tuple[flo
         return peak, (place / "atlas" / TENSORS).stat().st_size / 2**20
 
 
-def step_times(edit: LayerEdit, steps: int) -> tuple[Cost, Cost]:
+def step_times(edit: VideoEdit, steps: int) -> tuple[Cost, Cost]:
     """The cheapest of some steps, and its parts alone: the generator twice, then CLIP with and without gradient."""
     iterator = iter(edit)
     next(iterator)
@@ -197,7 +197,7 @@ def main() -> None:
     atlas, frames = synthetic(tuple(args.size), args.frames, 2 * min(args.size))
     config = dataclasses.replace(video_config(("red object",)), roi="object", clip="mini", size=min(args.size))
     config = dataclasses.replace(config, optim=OptimConfig(steps=args.steps + 1, source_every=10_000))
-    step, parts = step_times(LayerEdit(frames, atlas, "background", Clip(*mini.load()), config), args.steps)
+    step, parts = step_times(VideoEdit(frames, atlas, "background", Clip(*mini.load()), config), args.steps)
     print("| a step | its parts alone | ratio | peak memory |\n| --- | --- | --- | --- |")
     print(f"| {step} | {parts} | {step.cpu / parts.cpu:.2f} | {memory()} |\n", flush=True)
 

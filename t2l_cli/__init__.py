@@ -2,7 +2,7 @@
 
     picture = t2l_cli.load_picture("photo.jpg")
     loaded = t2l_cli.load_clip("ViT-B-32")
-    edit = t2l_cli.ImageEdit(pixels, t2l_cli.Clip(loaded.model, loaded.tokenizer), t2l_cli.EditConfig(("red cup",)))
+    edit = t2l_cli.PhotoEdit(pixels, t2l_cli.Clip(loaded.model, loaded.tokenizer), t2l_cli.EditConfig(("red cup",)))
     for step in edit: ...
     layer = edit.result()
 
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from t2l_cli.config import PRESETS, EditConfig
     from t2l_cli.engine.clip import Clip
-    from t2l_cli.engine.image import ImageEdit
     from t2l_cli.engine.layers import EditLayer
     from t2l_cli.engine.optimize import Step
+    from t2l_cli.engine.photo import PhotoEdit
     from t2l_cli.errors import T2LError
     from t2l_cli.media.images import Picture, load_picture, save_picture
     from t2l_cli.weights.loading import LoadedClip, load_clip
@@ -30,7 +30,7 @@ _HOMES = {
     "PRESETS": "config",
     "EditConfig": "config",
     "Clip": "engine.clip",
-    "ImageEdit": "engine.image",
+    "PhotoEdit": "engine.photo",
     "EditLayer": "engine.layers",
     "Step": "engine.optimize",
     "T2LError": "errors",
@@ -45,8 +45,8 @@ __all__ = [
     "Clip",
     "EditConfig",
     "EditLayer",
-    "ImageEdit",
     "LoadedClip",
+    "PhotoEdit",
     "Picture",
     "Step",
     "T2LError",

@@ -29,8 +29,8 @@ from t2l_cli.settings import PHOTO, edit_config
 if TYPE_CHECKING:
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.edit import Edit
-    from t2l_cli.engine.image import ImageEdit
     from t2l_cli.engine.optimize import Step
+    from t2l_cli.engine.photo import PhotoEdit
     from t2l_cli.engine.runtime import Runtime
 
 
@@ -100,7 +100,7 @@ def run(request: Request, terminal: Terminal) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
-def _prepare(request: Request, terminal: Terminal) -> tuple[Picture, ImageEdit, str | None]:
+def _prepare(request: Request, terminal: Terminal) -> tuple[Picture, PhotoEdit, str | None]:
     """Read the picture and CLIP, in this order: what is quickly found wrong is said before torch is imported."""
     picture = load_picture(request.source)
     for note in picture.notes:
@@ -110,9 +110,9 @@ def _prepare(request: Request, terminal: Terminal) -> tuple[Picture, ImageEdit, 
     config = request.config
     clip, runtime, sha256 = load_eyes(config, request.clip_weights, request.offline, terminal)
 
-    from t2l_cli.engine.image import ImageEdit
+    from t2l_cli.engine.photo import PhotoEdit
 
-    edit = ImageEdit(tensor_of(picture.rgb), clip, config, runtime, None if mask is None else tensor_of(mask))
+    edit = PhotoEdit(tensor_of(picture.rgb), clip, config, runtime, None if mask is None else tensor_of(mask))
     introduce(edit, terminal)
     return picture, edit, sha256
 
@@ -173,7 +173,7 @@ def _finish(
     request: Request,
     terminal: Terminal,
     picture: Picture,
-    edit: ImageEdit,
+    edit: PhotoEdit,
     record: dict[str, Any],
     run_dir: RunDir | None,
     timings: Timings,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.layers import EditLayer
     from t2l_cli.engine.runtime import Runtime
-    from t2l_cli.engine.video import LayerEdit
+    from t2l_cli.engine.video import VideoEdit
 
 _LAYERS = ("foreground", "background")
 FITTED = "atlases"  # folder in the cache
@@ -200,9 +200,9 @@ def _train(
 ) -> tuple[EditLayer, dict[str, Any], DivergedError | None]:
     """The edit layer of one atlas layer, what is to be said of it, and the divergence that ended it."""
     clip, runtime, sha256 = eyes
-    from t2l_cli.engine.video import LayerEdit
+    from t2l_cli.engine.video import VideoEdit
 
-    edit: LayerEdit = LayerEdit(frames, atlas, cast("LayerName", name), clip, config, runtime)
+    edit: VideoEdit = VideoEdit(frames, atlas, cast("LayerName", name), clip, config, runtime)
     terminal.note(f"the {name}:")
     introduce(edit, terminal)
     run_dir = None if request.run_dir is None else RunDir(request.run_dir / name)

@@ -1,7 +1,4 @@
-"""What every edit has in common, of a picture or of a clip's layer: texts, training runs, short tries, the judge.
-
-A subclass says what the losses of a step are and what there is to show.
-"""
+"""What every edit has in common, of a photo or of a video's layer: texts, training runs, short tries, the judge."""
 
 from __future__ import annotations
 
@@ -9,8 +6,9 @@ import dataclasses
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +19,7 @@ from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.generator import Generator
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
-from t2l_cli.engine.objective import Objective
+from t2l_cli.engine.objective import Example, Objective
 from t2l_cli.engine.optimize import LastGood, Step, optimise
 from t2l_cli.engine.relevancy import relevancy
 from t2l_cli.engine.runtime import Runtime, memory_guard, ran_out_of_memory, resolve, stop_compiling
@@ -33,6 +31,10 @@ FEWER = 4  # after running out of memory, so many times fewer views are kept at 
 MAX_AREA = 4  # training pixels in squares of config.size: a long strip of a picture is made smaller than --size says
 
 
+Paint = Callable[[Tensor], EditLayer]
+"""What the generator paints on a picture (1, 3, h, w), with gradient."""
+
+
 @dataclass(frozen=True)
 class Try:
     """A short start: its seed and how well CLIP found it to go in the texts' direction (-1 to 1; -inf: diverged)."""
@@ -41,8 +43,31 @@ class Try:
     score: float
 
 
+class Run:
+    """A generator in training. From its seed on, all that it draws comes from one random stream."""
+
+    def __init__(self, seed: int, runtime: Runtime) -> None:
+        self.seed = seed
+        self.rng = torch.Generator().manual_seed(seed)
+        self.generator = Generator(rng=self.rng)
+        self.generator.to(runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]  # stubs
+        self.last_good = LastGood(self.generator)
+        self.steps: Iterator[Step] = iter(())  # set by the edit that trains it
+        self._before = self.rng.get_state()
+
+    def begin_step(self) -> None:
+        """Remember the random stream as it is, for another attempt at the step."""
+        self._before = self.rng.get_state()
+
+    def repeat_step(self) -> None:
+        """Go back to where the step began: its next attempt draws the same."""
+        self.rng.set_state(self._before)
+
+
 class Edit(ABC):
     """Trains an edit layer. Iterate it for the steps; ``result()`` is valid at any time.
+
+    A subclass says what the examples of a step are; everything else is here.
 
     Attributes: ``texts`` in use; ``roi`` (T_ROI or None) and ``roi_chosen`` (by CLIP, not by the user); ``size`` (h, w)
     of the training; ``tries`` judged so far; ``n_steps`` in all, tries included; ``seed`` of the run that is shown.
@@ -51,6 +76,9 @@ class Edit(ABC):
     size: tuple[int, int]
     texts: TextSet
     roi: str | None
+    canvas: Tensor  # (1, 3, h, w), what the generator paints on, at training size
+    bounds: Tensor | None  # (1, 1, h, w) in [0, 1], where the edit may be; None: everywhere
+    anneals_bootstrap: bool  # whether the bootstrap falls to 0 or keeps its weight
 
     def __init__(self, clip: Clip, config: EditConfig, runtime: Runtime | None) -> None:
         """Prepare the runs; ``runtime`` says where to train, by default on CLIP's device."""
@@ -61,7 +89,7 @@ class Edit(ABC):
         self.tries: list[Try] = []
         self._try_steps = min(config.try_steps, config.optim.steps)
         self.n_steps = config.optim.steps + (config.tries - 1) * self._try_steps
-        self._run = _Run(self, config.seed)
+        self._run = self._new_run(config.seed)
         self._steps = self._iterate()
 
     @property
@@ -79,28 +107,34 @@ class Edit(ABC):
         return self._steps
 
     @abstractmethod
-    def losses(self, generator: Generator, random: torch.Generator, i: int) -> Losses:
-        """Eq. 2 at step ``i`` for ``generator``, on what ``random`` draws."""
+    def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
+        """The internal examples of one step, painted by ``paint``, on what ``rng`` draws."""
 
     @abstractmethod
-    def preview(self) -> EditLayer:
-        """The layer at training size, on the training device."""
+    def plain_example(self, paint: Paint, rng: torch.Generator) -> Example:
+        """The un-augmented pair (I_s, T), which joins every ``source_every`` steps."""
 
     @abstractmethod
     def result(self) -> EditLayer:
         """The layer at its picture's own size, on the CPU: rgb (1, 3, H, W) and alpha (1, 1, H, W), float32."""
 
     @abstractmethod
-    def shown(self) -> tuple[Tensor, Tensor]:
-        """Pictures without and with the edit, (K, 3, h, w) each, for CLIP to judge."""
+    def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
+        """Pictures without and with ``layer``, which is at training size: (K, 3, h, w) each, for CLIP to judge."""
 
-    def score(self) -> float:
-        """How far CLIP sees the edit go in the texts' direction, -1 to 1: cos between the changes of picture and text.
+    def preview(self) -> EditLayer:
+        """The layer at training size, on the training device."""
+        return self._painted(self._run).within(self.bounds)
 
-        On un-augmented views, embeddings normalised, mean over views; texts averaged over prompts and templates.
+    def score(self, run: Run | None = None) -> float:
+        """How far CLIP sees the edit of ``run`` go in the texts' direction: cos between changes of picture and text.
+
+        From -1 to 1. On un-augmented views, embeddings normalised, mean over views; texts averaged over prompts and
+        templates. run: by default the one that ``result()`` shows.
         """
+        layer = self._painted(run or self._run).within(self.bounds)
         with torch.no_grad(), memory_guard(self.runtime.device):
-            before, after = self.shown()
+            before, after = self.shown(layer)
             size = self.clip.view_size((before.shape[-2], before.shape[-1]))
             views = make_views(torch.cat([after, before]), ViewParams.plain(), size)
             embedded = F.normalize(self.clip.embed_images(views), dim=-1)
@@ -120,17 +154,17 @@ class Edit(ABC):
         found = relevancy(self.clip, picture, in_templates(self.roi))
         return F.interpolate(found, size=picture.shape[-2:], mode="bilinear", antialias=True)
 
-    def _painted(self, picture: Tensor) -> EditLayer:
-        """What the run in sight paints on ``picture`` (1, 3, h, w), without gradient."""
-        run = self._run
+    def _painted(self, run: Run | None = None) -> EditLayer:
+        """What ``run``, by default the one that is shown, paints on the canvas, without gradient."""
+        run = run or self._run
         with torch.no_grad(), memory_guard(self.runtime.device):
-            output = run.generator(self.formatted(picture))
+            output = run.generator(self._formatted(self.canvas))
             if not output.isfinite().all():  # an accelerator's losses are not looked at every step
                 run.last_good.restore()
-                output = run.generator(self.formatted(picture))
+                output = run.generator(self._formatted(self.canvas))
         return EditLayer.from_output(output)
 
-    def formatted(self, picture: Tensor) -> Tensor:
+    def _formatted(self, picture: Tensor) -> Tensor:
         """``picture`` in the memory format that the generator takes."""
         return picture.contiguous(memory_format=self.runtime.memory_format)
 
@@ -143,57 +177,56 @@ class Edit(ABC):
         """Give each seed its short start, judge it, and leave the best in ``_run``."""
         best = -math.inf
         for k in range(self.config.tries):
-            run = _Run(self, self.config.seed + k) if k else self._run
-            shown, score = self._run, -math.inf
+            run, score = self._new_run(self.config.seed + k) if k else self._run, -math.inf
             try:
                 for step in self._counted(run, first=k, stop=self._try_steps):
                     yield dataclasses.replace(step, stage=f"try {k + 1} of {self.config.tries}")
-                self._run = run
-                score = self.score()
+                score = self.score(run)
             except DivergedError:
                 if k == self.config.tries - 1 and best == -math.inf:
                     raise
-            if score < best or score == -math.inf:
-                self._run = shown
-            best = max(best, score)
+            if score > best or (score == best and score > -math.inf):
+                self._run, best = run, score
             self.tries.append(Try(run.seed, score))
 
-    def _counted(self, run: _Run, first: int, stop: int | None = None) -> Iterator[Step]:
+    def _counted(self, run: Run, first: int, stop: int | None = None) -> Iterator[Step]:
         """The next steps of ``run``, up to its own step ``stop``, numbered within the whole work."""
         self.runtime.compile(run.generator, *self.clip.towers)
         for step in itertools.islice(run.steps, stop):
             yield dataclasses.replace(step, i=first * self._try_steps + step.i, n=self.n_steps)
 
-
-class _Run:
-    """A generator in training: from its seed on, all that it draws comes from one random stream."""
-
-    def __init__(self, edit: Edit, seed: int) -> None:
-        self.seed, self._edit = seed, edit
-        self._random = torch.Generator().manual_seed(seed)
-        self.generator = Generator(generator=self._random)
-        self.generator.to(edit.runtime.device, memory_format=edit.runtime.memory_format)  # type: ignore[call-overload]  # stubs
-        self.last_good = LastGood(self.generator)
-        self.steps = optimise(
-            self.generator,
-            self._losses,
-            edit.config.optim,
-            check_every=edit.runtime.check_every,
-            last_good=self.last_good,
-            recover=self._recover,
+    def _new_run(self, seed: int) -> Run:
+        run = Run(seed, self.runtime)
+        run.steps = optimise(
+            run.generator,
+            partial(self._losses, run),
+            self.config.optim,
+            check_every=self.runtime.check_every,
+            last_good=run.last_good,
+            recover=partial(self._recover, run),
         )
+        return run
 
-    def _losses(self, i: int) -> Losses:
-        self._before = self._random.get_state()
-        return self._edit.losses(self.generator, self._random, i)
+    def _losses(self, run: Run, i: int) -> Losses:
+        """Eq. 2 at step ``i`` of ``run``."""
+        run.begin_step()
 
-    def _recover(self, error: Exception) -> str | None:
+        def paint(picture: Tensor) -> EditLayer:
+            return EditLayer.from_output(run.generator(self._formatted(picture)))
+
+        examples = self.examples(paint, run.rng)
+        if i % self.config.optim.source_every == 0:
+            examples.append(self.plain_example(paint, run.rng))
+        annealed = 1 - i / self.config.optim.steps if self.anneals_bootstrap else 1.0
+        return self.objective(examples, annealed)
+
+    def _recover(self, run: Run, error: Exception) -> str | None:
         """Make another attempt at a step possible, with the same draws: fewer views in memory, or nothing compiled."""
-        self._random.set_state(self._before)
-        clip, device = self._edit.clip, self._edit.runtime.device
+        run.repeat_step()
+        clip, device = self.clip, self.runtime.device
         if not ran_out_of_memory(error):
             return stop_compiling(error)
-        views = 2 * self._edit.config.views.n_views
+        views = 2 * self.config.views.n_views
         at_once = min(clip.at_once or views, views)
         if at_once == 1:
             return None

@@ -68,12 +68,12 @@ class Generator(nn.Module):
     """U-Net of ``levels`` encoder levels and a mirrored decoder, ``channels`` wide; 3.1 M parameters by default.
 
     (B, 3, H, W) in [0, 1] -> (B, 4, H, W) in (0, 1): colour C and opacity alpha, at exactly the input's size. Each side
-    must be at least 2^levels + 1 px. Weights come from ``generator`` (default: a fresh one of seed 0), never from
-    global random state.
+    must be at least 2^levels + 1 px. Weights are drawn from ``rng`` (default: a fresh one of seed 0), never from global
+    random state.
     """
 
     def __init__(
-        self, channels: int = 128, levels: int = 7, skip_channels: int = 4, *, generator: torch.Generator | None = None
+        self, channels: int = 128, levels: int = 7, skip_channels: int = 4, *, rng: torch.Generator | None = None
     ) -> None:
         super().__init__()
         self.min_side = 2**levels + 1
@@ -84,16 +84,16 @@ class Generator(nn.Module):
         self.head = nn.Conv2d(channels, 4, 1)
         self.colour: Tensor
         self.register_buffer("colour", decorrelated_colour(), persistent=False)
-        self._initialise(generator or torch.Generator().manual_seed(0))
+        self._initialise(rng or torch.Generator().manual_seed(0))
 
-    def _initialise(self, generator: torch.Generator) -> None:
-        """PyTorch's own initial distribution of convolutions, drawn from ``generator``; the head's bias is 0."""
+    def _initialise(self, rng: torch.Generator) -> None:
+        """PyTorch's own initial distribution of convolutions, drawn from ``rng``; the head's bias is 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=rng)
                 if module.bias is not None:
                     bound = module.weight[0].numel() ** -0.5
-                    nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+                    nn.init.uniform_(module.bias, -bound, bound, generator=rng)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]  # the head is built with a bias
 
     def forward(self, picture: Tensor) -> Tensor:

@@ -18,10 +18,8 @@ from t2l_cli.engine import augment, fullres
 from t2l_cli.engine.atlas.mapping import sample, splat
 from t2l_cli.engine.atlas.model import OPAQUE, Atlas, LayerName
 from t2l_cli.engine.clip import Clip
-from t2l_cli.engine.edit import Edit, training_size
-from t2l_cli.engine.generator import Generator
+from t2l_cli.engine.edit import Edit, Paint, training_size
 from t2l_cli.engine.layers import EditLayer
-from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime, memory_guard
 from t2l_cli.engine.texts import StepTexts
@@ -57,12 +55,14 @@ class Segment:
         return Segment(self.frames.flip(-1), self.uv.flip(-2), self.share.flip(-1), self.bounds)
 
 
-class LayerEdit(Edit):
+class VideoEdit(Edit):
     """Trains an edit layer for one layer of a clip; ``result()`` has the size of the layer's texture.
 
     Frames are cropped and reduced to the short side ``config.size``. ``size`` is the size (h, w) of the whole atlas in
     training and in ``preview``: about ``config.segment.texels`` texels per px of these crops.
     """
+
+    anneals_bootstrap = False  # where a video has a bootstrap at all; the supplement anneals for pictures
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class LayerEdit(Edit):
         self._owned, self._present = self._presence()
         self.size = self._atlas_size()
         with memory_guard(self.runtime.device):
-            self.texture = fullres.reduce(self.layer.texture[None].float(), self.size).to(self.runtime.device)
-            self._used = self._reach()
+            self.canvas = fullres.reduce(self.layer.texture[None].float(), self.size).to(self.runtime.device)
+            self.bounds = self._used = self._reach()
             # What a step looks at lies on the device; what decides where it looks stays on the CPU as well.
             self._frames, self._uv = (x.to(self.runtime.device) for x in (frames, self.layer.uv))
             self._share = atlas.share(name, torch.arange(len(frames))).to(self.runtime.device)
@@ -134,67 +134,54 @@ class LayerEdit(Edit):
         found = torch.cat(steps)
         return max(float(found.median()), 1e-3) if len(found) else 1.0
 
-    def preview(self) -> EditLayer:
-        """The atlas layer at training size, on the training device."""
-        return self._painted(self.texture).within(self._used)
-
     def result(self) -> EditLayer:
         """The atlas layer at its texture's size, on the CPU: rgb (1, 3, H_a, W_a) and alpha (1, 1, H_a, W_a)."""
-        layer = fullres.upsample(self._painted(self.texture), self.layer.texture[None].float().cpu())
+        layer = fullres.upsample(self._painted(), self.layer.texture[None].float().cpu())
         reach = F.interpolate(self._used.cpu(), size=self.layer.size, mode="nearest")
         return layer.within(reach)
 
-    def shown(self) -> tuple[Tensor, Tensor]:
-        """Up to three frames of the clip, without and with the edit."""
+    def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
+        """Up to three frames of the video, without and with ``layer``."""
         chosen = _spread(self._present, 3)
         seen = self._seen(chosen, self._region(chosen))
-        return seen.frames, self._on_frames(self._painted(self.texture), (0, 0), self.size, seen).over(seen.frames)
+        return seen.frames, self._on_frames(layer, (0, 0), self.size, seen).over(seen.frames)
 
-    def losses(self, generator: Generator, random: torch.Generator, i: int) -> Losses:
-        """Eq. 2 at step ``i``, mean over three frames edited through the atlas and one that G paints directly.
-
-        Every ``source_every`` steps the whole atlas joins, un-augmented and not mapped back.
-        """
-        config = self.config
-        seen = self._draw(random)
-        texts = self.texts.draw(random)
+    def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
+        """Three frames edited through the atlas, and one of them that the generator paints directly."""
+        seen = self._draw(rng)
+        texts = self.texts.draw(rng)
         origin, crop = self._window(seen)
-        scaled = augment.scaled(crop, config.segment.scale, random, self.runtime.multiple)
-        jitter = augment.draw_jitter(config.augment, random)
+        scaled = augment.scaled(crop, self.segment.scale, rng, self.runtime.multiple)
+        jitter = augment.draw_jitter(self.config.augment, rng)
         frames, scaled = augment.coloured(seen.frames, jitter), augment.coloured(scaled, jitter)
-        painted = EditLayer.from_output(generator(self.formatted(scaled)))
-        mapped = self._on_frames(painted, origin, (crop.shape[-2], crop.shape[-1]), seen)
-        k = int(torch.randint(len(frames), (1,), generator=random))
-        direct = EditLayer.from_output(generator(self.formatted(frames[k : k + 1]))).within(seen.share[k : k + 1])
+        mapped = self._on_frames(paint(scaled), origin, (crop.shape[-2], crop.shape[-1]), seen)
+        k = int(torch.randint(len(frames), (1,), generator=rng))
+        direct = paint(frames[k : k + 1]).within(seen.share[k : k + 1])
         relevancy = None if self._relevancy is None else sample(self._relevancy, seen.uv) * seen.share
         layers = [EditLayer(mapped.rgb[j : j + 1], mapped.alpha[j : j + 1]) for j in range(len(frames))]
-        examples = [
-            self._example(frames[j : j + 1], layer, texts, random, None if relevancy is None else relevancy[j : j + 1])
+        return [
+            self._example(frames[j : j + 1], layer, texts, rng, None if relevancy is None else relevancy[j : j + 1])
             for j, layer in [*enumerate(layers), (k, direct)]
         ]
-        if i % config.optim.source_every == 0:
-            examples.append(self._whole(generator, random))
-        return self.objective(examples, bootstrap=1.0)  # where a clip has one at all, it stays: pictures anneal theirs
+
+    def plain_example(self, paint: Paint, rng: torch.Generator) -> Example:
+        """The whole atlas, not mapped back; a background's, as it is stored, is large and is reduced for it."""
+        by = self.segment.background_reduction if self.name == "background" else 1
+        size = training_size(self.size, max(MIN_SIDE, min(self.layer.size) // by))
+        source, used = fullres.reduce(self.canvas, size), fullres.reduce(self._used, size)
+        return self._example(source, paint(source).within(used), self.texts.plain(), rng, self._relevancy)
 
     def _example(
-        self, source: Tensor, layer: EditLayer, texts: StepTexts, random: torch.Generator, relevancy: Tensor | None
+        self, source: Tensor, layer: EditLayer, texts: StepTexts, rng: torch.Generator, relevancy: Tensor | None
     ) -> Example:
         # Behind the layer lies the frame itself, not the published code's black: CLIP sees the video as it will look.
         # A background's layer is transparent where the object is, so there its green-screen picture is green.
-        views, source_views = draw_views(self.config.views, (source.shape[-2], source.shape[-1]), random)
-        return Example(source, layer, texts, views, source_views, relevancy)
+        views = draw_views(self.config.views, (source.shape[-2], source.shape[-1]), rng)
+        return Example(source, layer, texts, *views, relevancy)
 
-    def _whole(self, generator: Generator, random: torch.Generator) -> Example:
-        """The un-augmented pair (I_A, T); a background's atlas, as it is stored, is large and is reduced for it."""
-        by = self.segment.background_reduction if self.name == "background" else 1
-        size = training_size(self.size, max(MIN_SIDE, min(self.layer.size) // by))
-        source, used = fullres.reduce(self.texture, size), fullres.reduce(self._used, size)
-        layer = EditLayer.from_output(generator(self.formatted(source))).within(used)
-        return self._example(source, layer, self.texts.plain(), random, self._relevancy)
-
-    def _draw(self, random: torch.Generator) -> Segment:
+    def _draw(self, rng: torch.Generator) -> Segment:
         """A random segment: three frames, one crop of where the layer is, maybe mirrored."""
-        at, flip, side_y, side_x, y, x = torch.rand(6, generator=random).tolist()
+        at, flip, side_y, side_x, y, x = torch.rand(6, generator=rng).tolist()
         t = self._present[int(at * len(self._present))]
         chosen = _three(t, self.segment.stride, len(self.frames))
         top, left, height, width = self._region(chosen)
@@ -254,7 +241,7 @@ class LayerEdit(Edit):
         left, top, right, bottom = seen.bounds
         multiple = self.runtime.multiple
         rows, columns = _span(top, bottom, self.size[0], multiple), _span(left, right, self.size[1], multiple)
-        return (columns.start, rows.start), self.texture[:, :, rows, columns]
+        return (columns.start, rows.start), self.canvas[:, :, rows, columns]
 
     def _on_frames(
         self, painted: EditLayer, origin: tuple[int, int], size: tuple[int, int], seen: Segment

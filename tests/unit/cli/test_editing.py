@@ -31,7 +31,7 @@ HEIGHT, WIDTH = 20, 30
 
 
 class Cardboard:
-    """An ImageEdit of ``n`` steps that diverges after ``until`` of them. Its layer is half a red."""
+    """An PhotoEdit of ``n`` steps that diverges after ``until`` of them. Its layer is half a red."""
 
     def __init__(self, n: int = 10, until: int | None = None) -> None:
         self.n, self.until = n, until

@@ -14,7 +14,7 @@ from t2l_cli.engine import augment
 from t2l_cli.engine import edit as edits
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.generator import Generator
-from t2l_cli.engine.image import ImageEdit
+from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.engine.runtime import BUCKET, Compiler, Runtime
 
 CONFIG = EditConfig(("red ball",), roi="ball", size=192, optim=OptimConfig(steps=4), views=ViewConfig(n_views=2))
@@ -36,7 +36,7 @@ def train(clip: Clip, compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> tu
     monkeypatch.setattr(Runtime, "multiple", BUCKET)  # the same pictures for both ways
     picture = torch.rand(3, 192, 256, generator=torch.Generator().manual_seed(0))
     runtime = Runtime(torch.device("cpu"), torch.float32, torch.contiguous_format, 1, compiler)
-    steps = list(ImageEdit(picture, clip, CONFIG, runtime))
+    steps = list(PhotoEdit(picture, clip, CONFIG, runtime))
     return [step.terms for step in steps], [step.note for step in steps]
 
 

@@ -115,7 +115,7 @@ def test_block_is_convolution_norm_leaky_relu() -> None:
 
 def test_weights_come_from_the_seed_only() -> None:
     def weights(seed: int) -> torch.Tensor:
-        generator = Generator(channels=8, generator=torch.Generator().manual_seed(seed))
+        generator = Generator(channels=8, rng=torch.Generator().manual_seed(seed))
         return torch.cat([p.flatten() for p in generator.parameters()])
 
     torch.manual_seed(1)

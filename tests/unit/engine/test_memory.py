@@ -13,8 +13,8 @@ from t2l_cli.config import EditConfig, LossWeights, OptimConfig, ViewConfig
 from t2l_cli.engine import edit as edits
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.generator import Generator
-from t2l_cli.engine.image import ImageEdit
 from t2l_cli.engine.objective import Objective
+from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.errors import DeviceMemoryError
 from tests.unit.engine.test_objective import example
 
@@ -70,10 +70,10 @@ def crowded(clip: Clip, monkeypatch: pytest.MonkeyPatch, room: int) -> list[int]
 def test_a_step_is_repeated_with_fewer_views(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = torch.rand(3, 140, 150, generator=torch.Generator().manual_seed(0))
     crowded(clip, monkeypatch, room=100)
-    expected = next(iter(ImageEdit(picture, clip, CONFIG)))
+    expected = next(iter(PhotoEdit(picture, clip, CONFIG)))
     assert expected.note == ""
     tried = crowded(clip, monkeypatch, room=1)
-    edit = ImageEdit(picture, clip, CONFIG)
+    edit = PhotoEdit(picture, clip, CONFIG)
     tried.clear()
     steps = list(edit)
     assert tried[0] == 2 * N_VIEWS
@@ -86,7 +86,7 @@ def test_a_step_is_repeated_with_fewer_views(clip: Clip, monkeypatch: pytest.Mon
 
 
 def test_what_does_not_fit_in_the_smallest_pieces_is_an_error(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    edit = ImageEdit(torch.rand(3, 140, 150), clip, CONFIG)
+    edit = PhotoEdit(torch.rand(3, 140, 150), clip, CONFIG)
     tried = crowded(clip, monkeypatch, room=0)
     with pytest.raises(DeviceMemoryError, match="--size"):
         next(iter(edit))

@@ -19,9 +19,9 @@ from t2l_cli.engine import optimize
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit
 from t2l_cli.engine.generator import Generator
-from t2l_cli.engine.image import ImageEdit
+from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.engine.runtime import Runtime
-from t2l_cli.engine.video import LayerEdit
+from t2l_cli.engine.video import VideoEdit
 from tests.truth import make_truth
 from tests.unit.engine.conftest import tiny_model
 
@@ -69,7 +69,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def picture_edit(clip: Clip) -> Edit:
     config = EditConfig(("red ball",), roi="ball", size=129, optim=OPTIM, views=VIEWS, augment=AUGMENT)
-    return ImageEdit(torch.rand(3, 140, 160), clip, config, RUNTIME, mask=torch.ones(1, 140, 160))
+    return PhotoEdit(torch.rand(3, 140, 160), clip, config, RUNTIME, mask=torch.ones(1, 140, 160))
 
 
 def layer_edit(clip: Clip) -> Edit:
@@ -77,7 +77,7 @@ def layer_edit(clip: Clip) -> Edit:
     config = dataclasses.replace(video_config(("red object",)), roi="object", size=129, optim=OPTIM)
     # the relevancy map of an atlas is gathered on the CPU before the first step
     config = dataclasses.replace(config, views=VIEWS, augment=AUGMENT, weights=LossWeights(bootstrap=0.0))
-    return LayerEdit(truth.tensor(), truth.atlas(), "foreground", clip, config, RUNTIME)
+    return VideoEdit(truth.tensor(), truth.atlas(), "foreground", clip, config, RUNTIME)
 
 
 @pytest.mark.parametrize("make", [picture_edit, layer_edit])

@@ -19,7 +19,7 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime
-from t2l_cli.engine.video import LayerEdit, _span, _spread, _three
+from t2l_cli.engine.video import VideoEdit, _span, _spread, _three
 from t2l_cli.errors import RequestError
 from tests.truth import TruthClip, make_truth
 
@@ -44,9 +44,9 @@ def truth() -> TruthClip:
     return make_truth((120, 80), 7)
 
 
-def edit(truth: TruthClip, clip: Clip, name: str = "foreground", **changes: object) -> LayerEdit:
+def edit(truth: TruthClip, clip: Clip, name: str = "foreground", **changes: object) -> VideoEdit:
     config = dataclasses.replace(CONFIG, **changes)
-    return LayerEdit(truth.tensor(), truth.atlas(), name, clip, config)  # type: ignore[arg-type]
+    return VideoEdit(truth.tensor(), truth.atlas(), name, clip, config)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["foreground", "background"])
@@ -112,7 +112,7 @@ def test_a_layer_that_is_never_seen_is_refused(tiny_clip: Clip) -> None:
 
 def test_a_clip_of_another_length_is_refused(truth: TruthClip, tiny_clip: Clip) -> None:
     with pytest.raises(RequestError, match="frames"):
-        LayerEdit(truth.tensor()[:-1], truth.atlas(), "foreground", tiny_clip, CONFIG)
+        VideoEdit(truth.tensor()[:-1], truth.atlas(), "foreground", tiny_clip, CONFIG)
 
 
 def test_short_clips_have_shorter_segments(tiny_clip: Clip) -> None:
@@ -201,15 +201,15 @@ def test_the_whole_background_is_shown_at_a_third_of_what_is_stored(tiny_clip: C
     large = make_truth((480, 400), 3, density=2.0)
     work = edit(large, tiny_clip, "background", size=400, segment=SegmentConfig(texels=2.0))
     stored = work.layer.size
-    shown = work._whole(work.generator, torch.Generator()).source.shape
+    shown = work.plain_example(lambda x: EditLayer(x, x[:, :1]), torch.Generator()).source.shape
     assert shown[-2] == pytest.approx(stored[0] / 3, abs=1)
 
 
 def test_what_is_opaque_nowhere_is_found_where_it_is_half_there(truth: TruthClip, tiny_clip: Clip) -> None:
     atlas = truth.atlas()
-    sure = LayerEdit(truth.tensor(), atlas, "foreground", tiny_clip, CONFIG)
+    sure = VideoEdit(truth.tensor(), atlas, "foreground", tiny_clip, CONFIG)
     veil = dataclasses.replace(atlas, alpha=0.7 * atlas.alpha)
-    soft = LayerEdit(truth.tensor(), veil, "foreground", tiny_clip, CONFIG)
+    soft = VideoEdit(truth.tensor(), veil, "foreground", tiny_clip, CONFIG)
     region = soft._region([3])
     assert region[2] >= sure._region([3])[2]
     list(soft)

@@ -17,9 +17,9 @@ from t2l_cli.engine import edit as edits
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import training_size
 from t2l_cli.engine.generator import Generator
-from t2l_cli.engine.image import ImageEdit
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.objective import Example, Objective
+from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.errors import DivergedError
 
 CONFIG = EditConfig(
@@ -42,7 +42,7 @@ def picture() -> Tensor:
 
 
 def trained(picture: Tensor, clip: Clip, config: EditConfig = CONFIG, **kwargs: Tensor) -> EditLayer:
-    edit = ImageEdit(picture, clip, config, **kwargs)
+    edit = PhotoEdit(picture, clip, config, **kwargs)
     for _ in edit:
         pass
     return edit.result()
@@ -77,13 +77,13 @@ def test_the_structure_of_a_source_that_stays_as_it_is_is_computed_once(
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_a_picture_of_one_colour_is_edited_like_any_other(level: float, tiny_clip: Clip) -> None:
-    work = ImageEdit(torch.full((3, 140, 150), level), tiny_clip, CONFIG)
+    work = PhotoEdit(torch.full((3, 140, 150), level), tiny_clip, CONFIG)
     assert all(math.isfinite(step.total) for step in work)
     assert work.result().rgb.isfinite().all()
 
 
 def test_result_is_valid_at_any_time_and_has_the_pictures_size(picture: Tensor, tiny_clip: Clip) -> None:
-    edit = ImageEdit(picture, tiny_clip, CONFIG)
+    edit = PhotoEdit(picture, tiny_clip, CONFIG)
     seen = [edit.result()]
     for i, step in enumerate(edit):
         assert (step.i, step.n, step.stage) == (i, 3, "")
@@ -98,7 +98,7 @@ def test_result_is_valid_at_any_time_and_has_the_pictures_size(picture: Tensor, 
 
 
 def test_iterating_again_goes_on(picture: Tensor, tiny_clip: Clip) -> None:
-    edit = ImageEdit(picture, tiny_clip, CONFIG)
+    edit = PhotoEdit(picture, tiny_clip, CONFIG)
     assert next(iter(edit)).i == 0
     assert [step.i for step in edit] == [1, 2]
 
@@ -114,7 +114,7 @@ def test_the_mask_bounds_the_edit(picture: Tensor, tiny_clip: Clip) -> None:
 
 def test_tries_continue_the_best(picture: Tensor, tiny_clip: Clip) -> None:
     config = dataclasses.replace(CONFIG, tries=3, try_steps=1, seed=4)
-    edit = ImageEdit(picture, tiny_clip, config)
+    edit = PhotoEdit(picture, tiny_clip, config)
     steps = list(edit)
     assert [step.i for step in steps] == list(range(edit.n_steps)) == list(range(3 + 2))
     assert [step.stage for step in steps] == ["try 1 of 3", "try 2 of 3", "try 3 of 3", "", ""]
@@ -128,16 +128,16 @@ def test_tries_continue_the_best(picture: Tensor, tiny_clip: Clip) -> None:
 
 def test_a_try_that_diverges_is_passed_over(picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = {0: 0.5, 1: 0.1}
-    plain = ImageEdit.losses
-    monkeypatch.setattr(ImageEdit, "score", lambda self: scores[self.seed])
+    plain = PhotoEdit.examples
+    monkeypatch.setattr(PhotoEdit, "score", lambda self, run: scores[run.seed])
 
-    def losses(self, generator, random, i):  # type: ignore[no-untyped-def]
-        if random.initial_seed() == 0:
+    def examples(self, paint, rng):  # type: ignore[no-untyped-def]
+        if rng.initial_seed() == 0:
             raise DivergedError("no")
-        return plain(self, generator, random, i)
+        return plain(self, paint, rng)
 
-    monkeypatch.setattr(ImageEdit, "losses", losses)
-    edit = ImageEdit(picture, tiny_clip, dataclasses.replace(CONFIG, tries=2, try_steps=1))
+    monkeypatch.setattr(PhotoEdit, "examples", examples)
+    edit = PhotoEdit(picture, tiny_clip, dataclasses.replace(CONFIG, tries=2, try_steps=1))
     list(edit)
     assert [t.score for t in edit.tries] == [float("-inf"), 0.1]
     assert edit.seed == 1
@@ -155,11 +155,11 @@ def test_the_unaugmented_pair_joins_in_its_period(
 
     monkeypatch.setattr(Objective, "__call__", spy)
     config = dataclasses.replace(CONFIG, optim=OptimConfig(steps=4, source_every=2))
-    edit = ImageEdit(picture, tiny_clip, config)
+    edit = PhotoEdit(picture, tiny_clip, config)
     list(edit)
     assert [len(examples) for examples, _ in seen] == [2, 1, 2, 1]
     assert [bootstrap for _, bootstrap in seen] == [1, 0.75, 0.5, 0.25]
-    assert torch.equal(seen[2][0][1].source, edit.source)
+    assert torch.equal(seen[2][0][1].source, edit.canvas)
     assert torch.equal(seen[2][0][1].texts.target, edit.texts.plain().target)
     assert all(e.relevancy is not None and e.relevancy.shape[-2:] == e.layer.size for e in seen[0][0])
 
@@ -168,7 +168,7 @@ def test_without_a_word_for_what_is_there_the_bootstrap_is_off(
     picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edits, "choose_roi", lambda *args: None)
-    edit = ImageEdit(picture, tiny_clip, dataclasses.replace(CONFIG, roi=None))
+    edit = PhotoEdit(picture, tiny_clip, dataclasses.replace(CONFIG, roi=None))
     assert (edit.roi, edit.roi_chosen) == (None, True)
     assert "bootstrap" not in next(iter(edit)).terms
 
