@@ -22,7 +22,7 @@ from torch import Tensor
 from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, ClipIdentity
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import default_mode
-from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.frames import atomic_folder
 from t2l_cli.media.output import check_place, save_layer
 from t2l_cli.media.paths import reason, shown
@@ -86,7 +86,7 @@ def _fill(atlas: Atlas, folder: Path) -> None:
         tensors[f"{name}.uv"] = layer.uv.contiguous()
         tensors[f"{name}.texture"] = (layer.texture.clamp(0, 1) * _LEVELS).round().to(torch.uint16).contiguous()
         tensors[f"{name}.used"] = layer.used.contiguous()
-        save_layer(folder / f"{name}.png", *texture_bytes(layer))
+        save_layer(folder / f"{name}.png", rgba(*texture_bytes(layer)))
     save_file(tensors, folder / TENSORS)
     (folder / TENSORS).chmod(default_mode())  # safetensors would let nobody else read it
     record = {

@@ -97,8 +97,8 @@ def _photo(source: str, layer: str, output: str, overwrite: bool, terminal: Term
         images.check_output(output, overwrite, given)
     picture = images.load_picture(source)
     images.check_output(output, overwrite, source, picture.size)
-    rgb = compositing.composite(picture.rgb, *images.load_layer(layer))
-    notes = images.save_picture(output, rgb, picture.alpha, picture.icc, picture.exif, overwrite)
+    compositing.composite(picture.rgb, *images.load_layer(layer), out=picture.rgb)
+    notes = images.save_picture(output, picture.rgb, picture.alpha, picture.icc, picture.exif, overwrite)
     for note in (*picture.notes, *notes):
         terminal.note(f"note: {note}")
     if output != "-":

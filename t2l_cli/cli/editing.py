@@ -15,14 +15,14 @@ import typer
 
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.naming import default_output
-from t2l_cli.cli.pixels import bytes_of, tensor_of
+from t2l_cli.cli.pixels import planes_of, rows_of
 from t2l_cli.cli.progress import download, duration, track
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe
 from t2l_cli.cli.settings import Earlier, read_run
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import DivergedError, RequestError
-from t2l_cli.media.compositing import composite
+from t2l_cli.media.compositing import over
 from t2l_cli.media.images import Picture, check_output, load_mask, load_picture, save_picture
 from t2l_cli.settings import PHOTO, edit_config
 
@@ -112,7 +112,7 @@ def _prepare(request: Request, terminal: Terminal) -> tuple[Picture, PhotoEdit, 
 
     from t2l_cli.engine.photo import PhotoEdit
 
-    edit = PhotoEdit(tensor_of(picture.rgb), clip, config, runtime, None if mask is None else tensor_of(mask))
+    edit = PhotoEdit(planes_of(picture.rgb), clip, config, runtime, None if mask is None else planes_of(mask))
     introduce(edit, terminal)
     return picture, edit, sha256
 
@@ -179,8 +179,8 @@ def _finish(
     timings: Timings,
 ) -> None:
     """Write the composite and, with --run-dir, all the rest; then say where."""
-    layer = bytes_of(edit.result())
-    rgb = composite(picture.rgb, *layer)
+    layer = rows_of(edit.full_layer())
+    rgb = over(layer, picture.rgb)
     notes = save_picture(request.output, rgb, picture.alpha, picture.icc, picture.exif, request.overwrite)
     timings.lap("finish")
     record |= {
@@ -192,7 +192,7 @@ def _finish(
         "seconds": timings.seconds,
     }
     if run_dir is not None:
-        run_dir.finish(record, picture, layer, rgb, request.output.suffix)
+        run_dir.finish(record, picture, layer, request.output)
     for note in notes:
         terminal.note(f"note: {note}")
     terminal.note(f"{record['steps_done']} steps in {duration(timings.seconds['optimise'])}, seed {edit.seed}")

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from t2l_cli.media.compositing import Bytes, quantise_layer
+from t2l_cli.media.compositing import Bytes, Rows, quantise_layer, rgba
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from t2l_cli.engine.fullres import FullLayer
     from t2l_cli.engine.layers import EditLayer
+
+
+def planes_of(pixels: Bytes) -> Tensor:
+    """(H, W) or (H, W, C) uint8 as a tensor (C, H, W) of the same memory."""
+    import torch
+
+    planes = torch.from_numpy(pixels)
+    return planes[None] if planes.ndim == 2 else planes.permute(2, 0, 1)
 
 
 def tensor_of(pixels: Bytes) -> Tensor:
     """(H, W) or (H, W, C) uint8 as a float32 tensor (C, H, W) in [0, 1]."""
-    import torch
-
-    planes = torch.from_numpy(pixels)
-    planes = planes[None] if planes.ndim == 2 else planes.permute(2, 0, 1)
-    return planes.float() / 255
+    return planes_of(pixels).float() / 255
 
 
 def picture_bytes(picture: Tensor) -> Bytes:
@@ -34,3 +39,8 @@ def bytes_of(layer: EditLayer) -> tuple[Bytes, Bytes]:
     """The layer of one picture, (1, 3, H, W) and (1, 1, H, W), as rgb (H, W, 3) and alpha (H, W), uint8."""
     rgb = layer.rgb[0].permute(1, 2, 0).float().cpu().numpy()
     return quantise_layer(rgb, layer.alpha[0, 0].float().cpu().numpy())
+
+
+def rows_of(layer: FullLayer) -> Rows:
+    """What ``bytes_of`` gives for the whole ``layer``, as one (H, W, 4) that is made by the row."""
+    return Rows((*layer.size, 4), lambda rows: rgba(*bytes_of(layer.rows(rows))).whole())

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import platform
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import t2l_cli
 from t2l_cli.cli.pixels import bytes_of
 from t2l_cli.errors import OutputError, RequestError
-from t2l_cli.media.atomic import write_atomically
-from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.atomic import atomic_path, write_atomically
+from t2l_cli.media.compositing import Bytes, Rows, over, rgba
 from t2l_cli.media.images import Picture, save_layer, save_picture
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.paths import STDIO, reason, shown
 
 if TYPE_CHECKING:
     from t2l_cli.engine.edit import Edit
@@ -107,7 +108,7 @@ class RunDir:
             self._write()
         if (step.i + 1) * SNAPSHOTS // step.n > step.i * SNAPSHOTS // step.n:
             name = f"step-{step.i + 1:05d}.png"
-            save_layer(self.path / "snapshots" / name, *bytes_of(edit.preview()), overwrite=True)
+            save_layer(self.path / "snapshots" / name, rgba(*bytes_of(edit.preview())), overwrite=True)
 
     def _write(self) -> None:
         for step in self._unwritten:
@@ -118,21 +119,23 @@ class RunDir:
             self._rows.writerow([step.i + 1, step.stage, step.lr, step.total, *terms.values()])
         self._unwritten.clear()
 
-    def finish(
-        self, record: dict[str, Any], picture: Picture, layer: tuple[Bytes, Bytes], composite: Bytes, suffix: str
-    ) -> None:
-        """Write layer.png, alpha.png, the ``composite`` with the output's ``suffix``, and run.json."""
-        self.keep_layer(*layer)
-        output = self.path / f"composite{suffix or '.png'}"
-        save_picture(output, composite, picture.alpha, picture.icc, picture.exif, overwrite=True)
+    def finish(self, record: dict[str, Any], picture: Picture, layer: Rows, output: Path) -> None:
+        """Write what ``output`` holds as composite, the ``layer`` (H, W, 4) of ``picture``, and run.json."""
+        place = self.path / f"composite{output.suffix or '.png'}"
+        if str(output) == STDIO:
+            save_picture(place, over(layer, picture.rgb), picture.alpha, picture.icc, picture.exif, overwrite=True)
+        else:
+            with atomic_path(place, overwrite=True) as copy:
+                shutil.copyfile(output, copy)
+        self.keep_layer(layer.whole())
         write_record(self.path, record)
 
-    def keep_layer(self, rgb: Bytes, alpha: Bytes) -> None:
-        """Write layer.png and alpha.png; the losses are complete."""
+    def keep_layer(self, layer: Bytes) -> None:
+        """Write the ``layer`` (H, W, 4) as layer.png and alpha.png; the losses are complete."""
         self._write()
         self._csv.close()
-        save_layer(self.path / "layer.png", rgb, alpha, overwrite=True)
-        save_picture(self.path / "alpha.png", alpha[..., None].repeat(3, axis=2), overwrite=True)
+        save_layer(self.path / "layer.png", layer, overwrite=True)
+        save_picture(self.path / "alpha.png", layer[..., 3], overwrite=True)
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from t2l_cli.cli.settings import Earlier, read_run
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import DivergedError, RequestError
+from t2l_cli.media.compositing import rgba
 from t2l_cli.media.encode import ClipWriter, Codec, check_clip_output
 from t2l_cli.media.output import check_output, save_layer
 from t2l_cli.media.paths import shown
@@ -212,7 +213,7 @@ def _train(
         raise failure or KeyboardInterrupt
     layer = edit.result()
     if run_dir is not None:
-        run_dir.keep_layer(*bytes_of(layer))
+        run_dir.keep_layer(rgba(*bytes_of(layer)).whole())
     return layer, describe(edit, sha256, last, "edit-video"), failure
 
 
@@ -225,7 +226,7 @@ def _write(
     for name, layer in layers.items():
         pixels = bytes_of(layer)
         quantised[name] = layer_of(*pixels)
-        save_layer(request.layer_file(name), *pixels, request.overwrite)
+        save_layer(request.layer_file(name), rgba(*pixels), request.overwrite)
         written.append(request.layer_file(name))
     try:
         map_back(excerpt, atlas, quantised, request.output, request.codec, request.overwrite, terminal)

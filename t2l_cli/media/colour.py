@@ -3,42 +3,56 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.compositing import Bytes, strips
 
 _NAMES = {"1": "black and white", "L": "greyscale", "P": "palette", "F": "greyscale", "I": "greyscale"}
 
 Notes = tuple[str, ...]
+Flatten = Callable[[Image.Image], Image.Image]  # to RGB
 
 
 def to_rgb(image: Image.Image, bits: int) -> tuple[Bytes, Bytes | None, bytes | None, Notes]:
     """``image`` as (rgb (H, W, 3), alpha (H, W) or None, RGB profile or None for sRGB, notes).
 
     ``bits`` is the file's depth, which Pillow's 8-bit modes hide. Profiles of RGB pictures are handed on; through
-    those of CMYK and greyscale pictures the pixels are converted to sRGB (perceptual intent).
+    those of CMYK and greyscale pictures the pixels are converted to sRGB (perceptual intent). Beside ``image`` and the
+    result a few rows are in memory.
     """
     profile: bytes | None = image.info.get("icc_profile") or None
-    alpha: Bytes | None = None
     if image.mode in ("La", "RGBa"):  # premultiplied
         image = image.convert(image.mode.upper())
     if image.mode.startswith("I") or image.mode == "F":
         return _deep_grey(image)
-    if image.has_transparency_data:
-        full = image.convert("RGBA")
-        alpha = np.array(full.getchannel("A"))
-        colour = image.convert("L") if image.mode == "LA" else full.convert("RGB")
-    else:
-        colour = image
+    transparent = image.has_transparency_data
+    mode = image.mode if not transparent else "L" if image.mode == "LA" else "RGB"
+    flatten, profile, notes = _flattening(mode, profile)
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    alpha = np.empty(rgb.shape[:2], np.uint8) if transparent else None
+    for rows, strip in _strips(image):
+        colour = strip
+        if alpha is not None:
+            full = strip.convert("RGBA")
+            alpha[rows] = np.asarray(full.getchannel("A"))
+            colour = strip.convert("L") if mode == "L" else full.convert("RGB")
+        rgb[rows] = np.asarray(flatten(colour))
     name = _described(image, bits)
-    converted, profile, notes = _flat(colour, profile)
     if name:
         keeping = ", transparency kept" if alpha is not None else ""
         notes = (f"{name} converted to 8-bit RGB{keeping}", *notes)
-    return np.array(converted), alpha, profile, notes
+    return rgb, alpha, profile, notes
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """``image`` from top to bottom: rows, and the picture of them."""
+    for rows in strips((image.height, image.width)):
+        yield rows, image.crop((0, rows.start, image.width, rows.stop))
 
 
 def _described(image: Image.Image, bits: int) -> str:
@@ -50,47 +64,66 @@ def _described(image: Image.Image, bits: int) -> str:
     return "" if base == "RGB" else name
 
 
-def _flat(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None, Notes]:
-    """An ``image`` without transparency in RGB, and the profile that fits it afterwards."""
+def _flattening(mode: str, profile: bytes | None) -> tuple[Flatten, bytes | None, Notes]:
+    """What brings a picture of ``mode``, without transparency, to RGB, and the profile that fits it afterwards."""
     space = profile[16:20] if profile is not None and len(profile) > 128 else b""  # data colour space, ICC.1 7.2.6
-    if image.mode in ("RGB", "RGBX", "P", "YCbCr", "HSV"):
+    if mode in ("RGB", "RGBX", "P", "YCbCr", "HSV"):
         kept = profile if space == b"RGB " else None
         odd = profile is not None and kept is None
-        return image.convert("RGB"), kept, (("its colour profile is not one for RGB and was left out",) if odd else ())
-    if image.mode == "LAB":
-        return _through(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), None, ()
-    if profile is not None and space == {"CMYK": b"CMYK", "L": b"GRAY"}.get(image.mode):
+        return _plainly, kept, (("its colour profile is not one for RGB and was left out",) if odd else ())
+    if mode == "LAB":
+        return _through(mode, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), None, ()
+    if profile is not None and space == {"CMYK": b"CMYK", "L": b"GRAY"}.get(mode):
         try:
             opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return _through(image, opened), None, ("colours converted from its own profile to sRGB",)
+            return _through(mode, opened), None, ("colours converted from its own profile to sRGB",)
         except (ImageCms.PyCMSError, OSError, ValueError):
-            return image.convert("RGB"), None, ("its colour profile could not be used and was left out",)
-    return image.convert("RGB"), None, (("its colour profile does not fit and was left out",) if profile else ())
+            return _plainly, None, ("its colour profile could not be used and was left out",)
+    return _plainly, None, (("its colour profile does not fit and was left out",) if profile else ())
 
 
-def _through(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    target = ImageCms.createProfile("sRGB")
-    transform = ImageCms.buildTransform(profile, target, image.mode, "RGB")
-    converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # None is for in-place work
-    return converted
+def _plainly(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _through(mode: str, profile: ImageCms.ImageCmsProfile) -> Flatten:
+    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+
+    def flatten(image: Image.Image) -> Image.Image:
+        converted = ImageCms.applyTransform(image, transform)
+        assert converted is not None  # None is for in-place work
+        return converted
+
+    return flatten
 
 
 def _deep_grey(image: Image.Image) -> tuple[Bytes, None, None, Notes]:
     """Modes I;16, I and F: scaled to 8 bits, never clipped."""
-    values = np.array(image)
     if image.mode.startswith("I;16"):
-        grey, how = _scaled(values, 0, 65_535), "16-bit greyscale"
-    elif image.mode == "I" and values.min() >= 0 and values.max() <= 65_535:
-        grey, how = _scaled(values, 0, 65_535), "16-bit greyscale"  # a deep PGM, which Pillow widens
-    elif image.mode == "F" and np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
-        grey, how = _scaled(values, 0, 1), "floating-point greyscale"
+        low, high, how = 0.0, 65_535.0, "16-bit greyscale"
     else:
+        low, high = _extremes(image)
+        if image.mode == "I" and low >= 0 and high <= 65_535:
+            low, high, how = 0.0, 65_535.0, "16-bit greyscale"  # a deep PGM, which Pillow widens
+        elif image.mode == "F" and low >= 0 and high <= 1:
+            low, high, how = 0.0, 1.0, "floating-point greyscale"
+        else:
+            how = f"greyscale from {low:g} to {high:g}"
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    for rows, strip in _strips(image):
+        rgb[rows] = _scaled(np.asarray(strip), low, high)[..., None]
+    return rgb, None, None, (f"{how} converted to 8-bit RGB",)
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    """The least and the greatest finite value; 0 and 1 where there is none."""
+    low, high = math.inf, -math.inf
+    for _, strip in _strips(image):
+        values = np.asarray(strip)
         finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        grey, how = _scaled(values, low, high), f"greyscale from {low:g} to {high:g}"
-    note = f"{how} converted to 8-bit RGB"
-    return np.repeat(grey[..., None], 3, axis=2), None, None, (note,)
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 1.0)
 
 
 def _scaled(values: npt.NDArray[np.generic], low: float, high: float) -> Bytes:

@@ -6,7 +6,8 @@ the photo in any editor shows the composite (up to an editor's own rounding, 1/2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,46 @@ Floats = npt.NDArray[np.floating]
 _STRIP_PIXELS = 1 << 20  # pixels worked on at a time; bounds the temporary arrays to some tens of MB
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Pixels in 8 bits that are made when rows of them are asked for, ``pixels[top:bottom]`` as of an array.
+
+    shape: (H, W, C). make: from slice(top, bottom), both within the picture, to its rows, (bottom - top, W, C).
+    """
+
+    shape: tuple[int, ...]
+    make: Callable[[slice], Bytes]
+
+    def __getitem__(self, rows: slice) -> Bytes:
+        top, bottom, _ = rows.indices(self.shape[0])
+        return self.make(slice(top, bottom))
+
+    def whole(self) -> Bytes:
+        """All of them, as an array."""
+        pixels = np.empty(self.shape, np.uint8)
+        for rows in strips(self.shape):
+            pixels[rows] = self[rows]
+        return pixels
+
+
+Pixels = Bytes | Rows
+
+
+def rgba(rgb: Pixels, alpha: Bytes) -> Rows:
+    """``rgb`` (H, W, 3) and ``alpha`` (H, W) as one (H, W, 4)."""
+    return Rows((*rgb.shape[:2], 4), lambda rows: np.dstack([rgb[rows], alpha[rows]]))
+
+
+def over(layer: Rows, rgb: Pixels) -> Rows:
+    """What :func:`composite` gives for a ``layer`` (H, W, 4) and a picture ``rgb`` (H, W, 3) of its size."""
+
+    def make(rows: slice) -> Bytes:
+        strip = layer[rows]
+        return composite(rgb[rows], strip[..., :3], strip[..., 3])
+
+    return Rows(rgb.shape, make)
+
+
 def quantise_layer(rgb: Floats, alpha: Floats) -> tuple[Bytes, Bytes]:
     """The layer in 8 bits: ``rgb`` (H, W, 3) and ``alpha`` (H, W), floats in [0, 1], to uint8 of the same shapes.
 
@@ -29,24 +70,24 @@ def quantise_layer(rgb: Floats, alpha: Floats) -> tuple[Bytes, Bytes]:
         raise ValueError(f"rgb {rgb.shape} and alpha {alpha.shape} do not belong together")
     colour = np.empty(rgb.shape, np.uint8)
     cover = np.empty(alpha.shape, np.uint8)
-    for rows in _strips(alpha.shape):
+    for rows in strips(alpha.shape):
         cover[rows] = _levels(alpha[rows])
         colour[rows] = _levels(rgb[rows]) * (cover[rows] > 0)[..., None]
     return colour, cover
 
 
-def composite(rgb: Bytes, layer_rgb: Bytes, layer_alpha: Bytes) -> Bytes:
+def composite(rgb: Bytes, layer_rgb: Bytes, layer_alpha: Bytes, out: Bytes | None = None) -> Bytes:
     """The layer over the photo: round((a * C + (255 - a) * I) / 255) per channel (Text2LIVE, Eq. 1, in 8 bits).
 
     ``rgb`` and ``layer_rgb`` are (H, W, 3) uint8, ``layer_alpha`` (H, W) uint8, straight alpha; the result is a new
-    (H, W, 3) uint8. Exact: alpha 0 gives the photo's own bytes and alpha 255 the layer's. RequestError where the
-    sizes differ.
+    (H, W, 3) uint8, or ``out``, which may be ``rgb`` itself. Exact: alpha 0 gives the photo's own bytes and alpha 255
+    the layer's. RequestError where the sizes differ.
     """
     if rgb.shape != layer_rgb.shape or rgb.shape[:2] != layer_alpha.shape:
         height, width = layer_alpha.shape[:2]
         raise RequestError(f"the layer is {width} x {height} pixels and the picture {rgb.shape[1]} x {rgb.shape[0]}.")
-    out = np.empty_like(rgb)
-    for rows in _strips(layer_alpha.shape):
+    out = np.empty_like(rgb) if out is None else out
+    for rows in strips(layer_alpha.shape):
         cover = layer_alpha[rows].astype(np.uint16)[..., None]
         total = cover * layer_rgb[rows]  # at most 255 * 255: the sum fits 16 bits
         total += (255 - cover) * rgb[rows]
@@ -59,8 +100,9 @@ def _levels(values: Floats) -> Bytes:
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """The rows of pixels of ``shape`` (H, W, ...), from top to bottom, about a million pixels at a time."""
     height, width = shape[:2]
     step = max(1, _STRIP_PIXELS // max(1, width))
     for top in range(0, height, step):
-        yield slice(top, top + step)
+        yield slice(top, min(top + step, height))

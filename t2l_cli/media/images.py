@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.colour import to_rgb
-from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.compositing import Bytes, strips
 from t2l_cli.media.exif import portable_exif
 from t2l_cli.media.output import check_output, save_layer, save_picture
 from t2l_cli.media.paths import STDIO, reason, shown
@@ -84,12 +84,16 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
             f"the mask {shown(path)} is {width} x {height} pixels and the picture {size[0]} x {size[1]}: "
             "the two must have the same shape."
         )
-    grey = Image.fromarray(picture.rgb).convert("L")
-    if picture.alpha is not None:
-        grey = Image.composite(grey, Image.new("L", grey.size), Image.fromarray(picture.alpha))
-    if grey.size != size:
-        grey = grey.resize(size, Image.Resampling.BILINEAR)
-    return np.array(grey)
+    mask = np.empty((height, width), np.uint8)
+    for rows in strips(mask.shape):
+        grey = Image.fromarray(picture.rgb[rows]).convert("L")
+        if picture.alpha is not None:
+            grey = Image.composite(grey, Image.new("L", grey.size), Image.fromarray(picture.alpha[rows]))
+        mask[rows] = np.asarray(grey)
+    if picture.size == size:
+        return mask
+    del picture
+    return np.array(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
 
 
 @contextlib.contextmanager

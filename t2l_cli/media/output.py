@@ -14,7 +14,7 @@ from PIL import Image
 
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import write_atomically
-from t2l_cli.media.compositing import Bytes, composite
+from t2l_cli.media.compositing import Bytes, Pixels, Rows, composite, rgba, strips
 from t2l_cli.media.paths import STDIO, reason, shown
 
 
@@ -118,13 +118,13 @@ def format_of(path: str | Path) -> Format:
 
 def save_picture(
     path: str | Path,
-    rgb: Bytes,
+    rgb: Pixels,
     alpha: Bytes | None = None,
     icc: bytes | None = None,
     exif: bytes | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
-    """Write ``rgb`` (H, W, 3) and ``alpha`` (H, W), uint8, in the format of the suffix; '-' is a PNG to stdout.
+    """Write ``rgb`` (H, W, 3), or grey (H, W), and ``alpha`` (H, W), uint8, in the suffix's format; '-': PNG to stdout.
 
     Returns notes for the user: what the format could not hold. JPEG is written at quality 95, 4:4:4.
     Raises RequestError for an unknown suffix and OutputError where nothing could be written.
@@ -139,19 +139,19 @@ def save_picture(
     if not form.tags and (icc or exif):
         notes.append(f"{form.name} holds no colour profile and no EXIF: {shown(path)} is without them")
         icc = exif = None
-    pixels = rgb if alpha is None else np.dstack([rgb, alpha])
+    pixels = rgb if alpha is None else rgba(rgb, alpha)
     _write(path, _encode(path, pixels, form, icc, exif), overwrite)
     return tuple(notes)
 
 
-def save_layer(path: str | Path, rgb: Bytes, alpha: Bytes, overwrite: bool = False) -> None:
-    """Write the edit layer, ``rgb`` (H, W, 3) and ``alpha`` (H, W) in uint8, as an RGBA PNG of straight alpha."""
+def save_layer(path: str | Path, layer: Pixels, overwrite: bool = False) -> None:
+    """Write the edit ``layer``, (H, W, 4) uint8 with straight alpha (see ``compositing.rgba``), as a PNG."""
     if format_of(path) is not _PNG:
         raise RequestError(f"an edit layer is written as PNG; {shown(path)} has another suffix.")
-    _write(path, _encode(path, np.dstack([rgb, alpha]), _PNG, None, None), overwrite)
+    _write(path, _encode(path, layer, _PNG, None, None), overwrite)
 
 
-def _encode(path: str | Path, pixels: Bytes, form: Format, icc: bytes | None, exif: bytes | None) -> bytes:
+def _encode(path: str | Path, pixels: Pixels, form: Format, icc: bytes | None, exif: bytes | None) -> bytes:
     # Encoded in memory: Pillow hides the cause (full disk) when its encoders write to a file themselves.
     buffer = io.BytesIO()
     options = dict(form.options)
@@ -160,10 +160,21 @@ def _encode(path: str | Path, pixels: Bytes, form: Format, icc: bytes | None, ex
     if form.tags and exif:
         options["exif"] = exif
     try:
-        Image.fromarray(pixels).save(buffer, form.name, **options)
+        _image(pixels).save(buffer, form.name, **options)
     except (OSError, ValueError) as error:
         raise OutputError(f"could not encode {shown(path)} as {form.name}: {error}.") from error
     return buffer.getvalue()
+
+
+def _image(pixels: Pixels) -> Image.Image:
+    """``pixels`` as Pillow takes them; those made by the row never lie in an array besides."""
+    if not isinstance(pixels, Rows):
+        return Image.fromarray(pixels)
+    height, width, channels = pixels.shape
+    image = Image.new("RGBA" if channels == 4 else "RGB", (width, height))
+    for rows in strips(pixels.shape):
+        image.paste(Image.fromarray(pixels[rows]), (0, rows.start))
+    return image
 
 
 def _write(path: str | Path, data: bytes, overwrite: bool) -> None:
@@ -177,5 +188,9 @@ def _write(path: str | Path, data: bytes, overwrite: bool) -> None:
         raise OutputError(f"could not write the picture to the standard output: {reason(error)}.") from error
 
 
-def _over_white(rgb: Bytes, alpha: Bytes) -> Bytes:
-    return composite(np.full_like(rgb, 255), rgb, alpha)
+def _over_white(rgb: Pixels, alpha: Bytes) -> Rows:
+    def make(rows: slice) -> Bytes:
+        strip = rgb[rows]
+        return composite(np.full_like(strip, 255), strip, alpha[rows])
+
+    return Rows(rgb.shape, make)

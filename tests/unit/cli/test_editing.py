@@ -21,6 +21,7 @@ from t2l_cli.cli.editing import Request, run
 from t2l_cli.cli.run_record import RunDir, check_run_dir
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import EditConfig
+from t2l_cli.engine.fullres import FullLayer
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.optimize import Step
@@ -50,7 +51,8 @@ class Cardboard:
         red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
         return EditLayer(red, torch.full((1, 1, HEIGHT, WIDTH), 0.5))
 
-    result = preview
+    def full_layer(self) -> FullLayer:
+        return FullLayer(self.preview(), torch.zeros(1, 3, HEIGHT, WIDTH))
 
 
 def _run(edit: Cardboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: Terminal, **more: Any) -> Path:

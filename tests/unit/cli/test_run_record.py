@@ -34,7 +34,7 @@ def test_an_accelerators_losses_are_read_some_steps_at_a_time(tmp_path: Path) ->
     for i in range(6):
         run_dir.add(FakeStep(i, read), edit)  # type: ignore[arg-type]
         assert read == ([] if i < 3 else [0, 1, 2, 3])
-    run_dir.keep_layer(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8))
+    run_dir.keep_layer(np.zeros((2, 2, 4), np.uint8))
     lines = (tmp_path / "losses.csv").read_text().splitlines()
     assert lines[0] == "step,stage,lr,total,cosine,screen"
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4", "5", "6"]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from t2l_cli.errors import OutputError, RequestError
-from t2l_cli.media.compositing import composite
+from t2l_cli.media.compositing import composite, rgba
 from t2l_cli.media.images import load_layer, load_picture
 from t2l_cli.media.output import FORMATS, check_output, save_layer, save_picture
 
@@ -70,11 +70,11 @@ def test_jpeg_flattens_transparency_and_says_so(tmp_path: Path) -> None:
 
 def test_layer_over_photo_from_disk_is_the_composite(tmp_path: Path) -> None:
     layer = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    save_layer(tmp_path / "layer.png", layer, ALPHA)
+    save_layer(tmp_path / "layer.png", rgba(layer, ALPHA))
     rgb, alpha = load_layer(tmp_path / "layer.png")
     assert np.array_equal(composite(RGB, rgb, alpha), composite(RGB, layer, ALPHA))
     with pytest.raises(RequestError, match="written as PNG"):
-        save_layer(tmp_path / "layer.jpg", layer, ALPHA)
+        save_layer(tmp_path / "layer.jpg", rgba(layer, ALPHA))
 
 
 def test_stdout(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
