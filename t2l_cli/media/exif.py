@@ -2,51 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+from typing import Any
+
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 # Tags of IFD 0 that describe how the old file stores its pixels (TIFF keeps them in the same place as the EXIF), or
 # that a new file holds elsewhere: orientation, profile, XMP, IPTC, and the offsets of the two sub-folders.
 _PIXELS = (*range(254, 264), 266, 273, 274, *range(277, 282), 284, 317, *range(320, 326), 338, 339, 340, 341, 347)
 _ELSEWHERE = (330, 513, 514, *range(529, 533), 700, 33723, 34377, 34675, 34665, 34853)
 _STRUCTURE = frozenset((*_PIXELS, *_ELSEWHERE))
+_SUB_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _MAKER_NOTE = 0x927C
-_PIXEL_SIZE = (0xA002, 0xA003)  # PixelXDimension, PixelYDimension: wrong after a rotation
-_LIMIT = 65_000  # bytes; one JPEG segment
+_RESOLUTION = (282, 283, 296)  # XResolution, YResolution, ResolutionUnit: 0 says nothing, and TIFF forbids it
+_NOT_CARRIED = (0xA002, 0xA003, 0xA005)  # width and height, which a rotation exchanges, and the offset of a sub-folder
+
+Tags = dict[int, Any]  # tag -> value as Pillow gives it; a dict for a sub-folder
 
 
 def portable_exif(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
     """The EXIF of an opened ``image`` for another file, and notes: without orientation, thumbnail and structure tags.
 
-    None where there is nothing to carry. EXIF that cannot be read is left out with a note, and so is a maker's note
-    (or, in the end, all of it) that would not fit into a JPEG's 64 kB.
+    None where there is nothing to carry. A tag that cannot be read, or not be written again, is left out with a note.
     """
+    new = Image.Exif()
     try:
         old = image.getexif()
-        if not old:
-            return None, ()
-        return _portable(old)
+        kept, whole = _usable(old, None, _STRUCTURE)
+        new.update(kept)
+        for folder in _SUB_FOLDERS:
+            kept, all_of_it = _usable(old.get_ifd(folder), folder, _NOT_CARRIED)
+            whole = whole and all_of_it
+            if kept:
+                new[folder] = kept
     except Exception:  # broken EXIF raises whatever its bytes provoke (struct.error, KeyError, SyntaxError, ...)
-        return None, ("its EXIF data is damaged and was left out",)
-
-
-def _portable(old: Image.Exif) -> tuple[bytes | None, tuple[str, ...]]:
-    new = Image.Exif()
-    for tag, value in old.items():
-        if tag not in _STRUCTURE:
-            new[tag] = value
-    shot = {tag: value for tag, value in old.get_ifd(ExifTags.IFD.Exif).items() if tag not in _PIXEL_SIZE}
-    place = dict(old.get_ifd(ExifTags.IFD.GPSInfo))
-    if shot:
-        new[ExifTags.IFD.Exif] = shot
-    if place:
-        new[ExifTags.IFD.GPSInfo] = place
+        whole = False
     if not len(new):
-        return None, ()
-    data = new.tobytes()
-    if len(data) <= _LIMIT:
-        return data, ()
-    if shot.pop(_MAKER_NOTE, None) is not None:
-        data = new.tobytes()
-        if len(data) <= _LIMIT:
-            return data, ("the camera maker's note in its EXIF is too long and was left out",)
-    return None, ("its EXIF data is too long and was left out",)
+        return None, () if whole else ("its EXIF data is damaged and was left out",)
+    return new.tobytes(), () if whole else ("a part of its EXIF data is damaged and was left out",)
+
+
+def tags_of(exif: bytes) -> Tags:
+    """The tags of what :func:`portable_exif` made, ready for a TIFF directory of Pillow's."""
+    data = Image.Exif()
+    data.load(exif)
+    tags = {tag: _exact(data[tag]) for tag in data if tag not in _SUB_FOLDERS}
+    for folder in _SUB_FOLDERS:
+        if folder in data:
+            tags[folder] = {tag: _exact(value) for tag, value in data.get_ifd(folder).items()}
+    return tags
+
+
+def lighter(exif: bytes) -> bytes | None:
+    """``exif`` without the camera maker's note, by far its longest part; None where it has none, or nothing else."""
+    try:
+        tags = tags_of(exif)
+        if tags.get(ExifTags.IFD.Exif, {}).pop(_MAKER_NOTE, None) is None:
+            return None
+        data = Image.Exif()
+        data.update({tag: value for tag, value in tags.items() if value != {}})
+        return data.tobytes() if len(data) else None
+    except Exception:  # as above
+        return None
+
+
+def _usable(tags: Mapping[int, Any], folder: int | None, unwanted: Container[int]) -> tuple[Tags, bool]:
+    """Those of the ``tags`` of a ``folder`` that can be written again, without the ``unwanted``; False: some cannot."""
+    usable: Tags = {}
+    whole = True
+    for tag in tags:
+        if tag in unwanted:
+            continue
+        try:
+            value = _exact(tags[tag])
+            trial = ImageFileDirectory_v2(group=folder)
+            trial[tag] = value
+            trial.tobytes()
+            if tag not in _RESOLUTION or value > 0:
+                usable[tag] = value
+        except Exception:  # as above
+            whole = False
+    return usable, whole
+
+
+class _Text(str):
+    """Text that is written with the bytes it was read from. Of other text Pillow writes the ASCII letters alone."""
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return super().encode("latin-1")  # as Pillow reads it
+
+
+def _exact(value: Any) -> Any:
+    return _Text(value) if isinstance(value, str) else value

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +17,51 @@ from PIL import Image
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import write_atomically
 from t2l_cli.media.compositing import Bytes, Pixels, Rows, composite, rgba, strips
+from t2l_cli.media.exif import lighter
 from t2l_cli.media.paths import STDIO, reason, shown
+from t2l_cli.media.tiff import encode_tiff
+
+Encoder = Callable[[Pixels, bytes | None, bytes | None], bytes]  # pixels (H, W, C), ICC profile, EXIF -> the file
 
 
 @dataclass(frozen=True)
 class Format:
-    """What Pillow needs to write a suffix, and what the format can hold."""
+    """How a suffix is written, and what the format can hold."""
 
     name: str  # Pillow's name
-    options: dict[str, Any]
+    encode: Encoder
     alpha: bool = True
     tags: bool = True  # carries an ICC profile and EXIF
     max_side: int = 2**31 - 1  # px
 
 
-_JPEG = Format("JPEG", {"quality": 95, "subsampling": 0}, alpha=False, max_side=65_500)
-_TIFF = Format("TIFF", {"compression": "tiff_adobe_deflate"})
-_PNG = Format("PNG", {"compress_level": 4})  # level 6 takes up to twice the time for some 3 %
+def _by_pillow(name: str, **options: Any) -> Encoder:
+    return partial(_encode_by_pillow, name, options)
+
+
+def _encode_by_pillow(
+    name: str, options: dict[str, Any], pixels: Pixels, icc: bytes | None, exif: bytes | None
+) -> bytes:
+    # Into memory: Pillow hides the cause (full disk) when its encoders write to a file themselves.
+    buffer = io.BytesIO()
+    tags = {key: value for key, value in (("icc_profile", icc), ("exif", exif)) if value}
+    _image(pixels).save(buffer, name, **options, **tags)
+    return buffer.getvalue()
+
+
+_JPEG = Format("JPEG", _by_pillow("JPEG", quality=95, subsampling=0), alpha=False, max_side=65_500)
+_TIFF = Format("TIFF", encode_tiff)
+_PNG = Format("PNG", _by_pillow("PNG", compress_level=4))  # level 6 takes up to twice the time for some 3 %
 
 FORMATS: dict[str, Format] = {
     ".png": _PNG,
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": Format("WEBP", {"quality": 95, "method": 4}, max_side=16_383),
+    ".webp": Format("WEBP", _by_pillow("WEBP", quality=95, method=4), max_side=16_383),
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    ".avif": Format("AVIF", {"quality": 90}, max_side=65_535),
-    ".bmp": Format("BMP", {}, alpha=False, tags=False),
+    ".avif": Format("AVIF", _by_pillow("AVIF", quality=90), max_side=65_535),
+    ".bmp": Format("BMP", _by_pillow("BMP"), alpha=False, tags=False),
 }
 """Picture formats that can be written, by suffix."""
 
@@ -136,34 +156,53 @@ def save_picture(
             rgb = _over_white(rgb, alpha)
             notes.append(f"{form.name} holds no transparency: {shown(path)} was flattened onto white")
         alpha = None
-    if not form.tags and (icc or exif):
-        notes.append(f"{form.name} holds no colour profile and no EXIF: {shown(path)} is without them")
-        icc = exif = None
     pixels = rgb if alpha is None else rgba(rgb, alpha)
-    _write(path, _encode(path, pixels, form, icc, exif), overwrite)
-    return tuple(notes)
+    data, left_out = _encode(path, pixels, form, icc, exif)
+    _write(path, data, overwrite)
+    return (*notes, *left_out)
 
 
 def save_layer(path: str | Path, layer: Pixels, overwrite: bool = False) -> None:
     """Write the edit ``layer``, (H, W, 4) uint8 with straight alpha (see ``compositing.rgba``), as a PNG."""
     if format_of(path) is not _PNG:
         raise RequestError(f"an edit layer is written as PNG; {shown(path)} has another suffix.")
-    _write(path, _encode(path, layer, _PNG, None, None), overwrite)
+    _write(path, _encode(path, layer, _PNG, None, None)[0], overwrite)
 
 
-def _encode(path: str | Path, pixels: Pixels, form: Format, icc: bytes | None, exif: bytes | None) -> bytes:
-    # Encoded in memory: Pillow hides the cause (full disk) when its encoders write to a file themselves.
-    buffer = io.BytesIO()
-    options = dict(form.options)
-    if form.tags and icc:
-        options["icc_profile"] = icc
-    if form.tags and exif:
-        options["exif"] = exif
-    try:
-        _image(pixels).save(buffer, form.name, **options)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"could not encode {shown(path)} as {form.name}: {error}.") from error
-    return buffer.getvalue()
+def _encode(
+    path: str | Path, pixels: Pixels, form: Format, icc: bytes | None, exif: bytes | None
+) -> tuple[bytes, tuple[str, ...]]:
+    """The file's bytes with as much of the metadata as they can hold, and a note of the rest.
+
+    Whatever an encoder may have against profile or EXIF, the picture is written. OutputError where it takes not even
+    the bare pixels.
+    """
+    failure: Exception | None = None
+    for profile, story in _less_and_less(form, icc, exif):
+        try:
+            data = form.encode(pixels, profile, story)
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow raises almost anything: ValueError, OSError, RuntimeError, struct.error
+            failure = error
+            continue
+        lost = ["the colour profile"] if icc and not profile else []
+        if exif and not story:
+            lost.append("the EXIF data")
+        elif exif != story:
+            lost.append("the camera maker's note in the EXIF data")
+        what = " and ".join(lost)
+        return data, ((f"{form.name} cannot hold {what}: {shown(path)} is without it",) if lost else ())
+    raise OutputError(f"could not encode {shown(path)} as {form.name}: {failure}.") from failure
+
+
+def _less_and_less(form: Format, icc: bytes | None, exif: bytes | None) -> Iterator[tuple[bytes | None, bytes | None]]:
+    """Profile and EXIF, then ever less of them: colours depend on the profile, so the EXIF goes first."""
+    stories = [exif, lighter(exif) if exif else None, None]
+    for profile in dict.fromkeys([icc, None]):
+        for story in dict.fromkeys(stories):
+            if form.tags or not (profile or story):
+                yield profile, story
 
 
 def _image(pixels: Pixels) -> Image.Image:
