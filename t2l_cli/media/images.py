@@ -6,6 +6,8 @@ Writing is in :mod:`t2l_cli.media.output`; its functions are offered here too.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import io
 import re
 import stat
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.colour import to_rgb
@@ -155,6 +157,8 @@ def _decoding(path: str | Path) -> Iterator[None]:
 
 def _decode(file: BinaryIO, path: str | Path) -> Picture:
     notes: list[str] = []
+    _silence_libtiff()
+    _verify_png(file)
     with Image.open(file) as image:
         if image.format == "EPS":  # Pillow would run Ghostscript on it
             raise RequestError(f"{shown(path)} is a PostScript drawing, not a photo; export it as PNG.")
@@ -163,12 +167,33 @@ def _decode(file: BinaryIO, path: str | Path) -> Picture:
             kind = "an animation" if getattr(image, "is_animated", False) and image.format != "TIFF" else "a file"
             notes.append(f"{kind} of {frames} pictures: the first one is used")
         depth = _bits(image)
+        image.load()  # before the EXIF, to read which Pillow loads a PNG, too: its damage is not the EXIF's
         exif, exif_note = portable_exif(image)
-        image.load()
         with contextlib.suppress(Exception):  # an orientation that cannot be read is none
             ImageOps.exif_transpose(image, in_place=True)
         rgb, alpha, icc, colour_notes = to_rgb(image, depth)
     return Picture(rgb, alpha, icc, exif, (*notes, *colour_notes, *exif_note))
+
+
+def _verify_png(file: BinaryIO) -> None:
+    """Raise what Pillow raises where ``file`` is a PNG with a wrong check sum, which its decoder does not look at."""
+    with contextlib.suppress(UnidentifiedImageError), Image.open(file, formats=["PNG"]) as image:
+        image.verify()
+    file.seek(0)
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to stderr about every odd tag; what it cannot read Pillow raises all the same.
+
+    Pillow does not pass its handlers on, so they are looked up in the library that it has loaded. Where libtiff is
+    built into Pillow (on Windows) there is nothing to look up, and it goes on talking.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for handler in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            handler.restype = ctypes.c_void_p
+            handler(None)
 
 
 def _bits(image: Image.Image) -> int:
