@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +21,15 @@ def atomic_path(final: str | Path, overwrite: bool = False) -> Iterator[Path]:
     in one step; after any exception, KeyboardInterrupt included, it is removed and ``final`` is as it was.
 
     Without ``overwrite`` a ``final`` that meanwhile exists is never replaced: of two runs that write the same output
-    the second one fails. Raises OutputError for that, and for every OSError of the block (a full disk).
+    the second one fails. Nothing but a file is ever replaced: no device, no pipe. Raises OutputError for that, and for
+    every OSError of the block (a full disk).
     """
     # Replacing a link would cut it; its target is what the user wants written.
     target = Path(os.path.realpath(final)) if overwrite else Path(final)
     temporary: Path | None = None
     try:
+        if overwrite:
+            _check_replaceable(target)
         handle, name = tempfile.mkstemp(prefix=f".{target.stem[:60]}.", suffix=target.suffix, dir=target.parent)
         temporary = Path(name)
         os.close(handle)
@@ -33,6 +37,7 @@ def atomic_path(final: str | Path, overwrite: bool = False) -> Iterator[Path]:
         _flush(temporary)
         temporary.chmod(_mode(target))
         if overwrite:
+            _check_replaceable(target)
             os.replace(temporary, target)
         else:
             _claim(temporary, target)
@@ -54,6 +59,12 @@ def write_atomically(final: str | Path, data: bytes, overwrite: bool = False) ->
     """Write ``data`` to ``final`` by way of :func:`atomic_path`; OutputError when it cannot be."""
     with atomic_path(final, overwrite) as temporary:
         temporary.write_bytes(data)
+
+
+def _check_replaceable(target: Path) -> None:
+    """OutputError where ``target`` exists and is no file: a rename would put one in the place of /dev/null."""
+    if os.path.lexists(target) and not stat.S_ISREG(os.lstat(target).st_mode):
+        raise OutputError(f"could not write {shown(target)}: it is not a file.")
 
 
 def _claim(temporary: Path, target: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,46 @@ def test_permissions_are_the_users_default_or_those_of_the_replaced_file(tmp_pat
     (tmp_path / "new").chmod(0o604)
     write_atomically(tmp_path / "new", b"", overwrite=True)
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o604
+
+
+@pytest.mark.parametrize("link", [True, False])
+@pytest.mark.parametrize("kind", ["fifo", "device", "socket", "folder"])
+def test_only_files_are_ever_replaced(tmp_path: Path, kind: str, link: bool) -> None:
+    there = tmp_path / "there"
+    if kind == "fifo":
+        os.mkfifo(there)
+    elif kind == "folder":
+        there.mkdir()
+    elif kind == "socket":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(there))
+        listener.close()
+    elif os.geteuid() == 0:
+        os.mknod(there, 0o600 | stat.S_IFCHR, os.makedev(1, 3))  # as /dev/null
+    else:
+        there = Path("/dev/null")
+    before = there.lstat()
+    final = tmp_path / "link" if link else there
+    if link:
+        final.symlink_to(there)
+    with pytest.raises(OutputError, match="it is not a file"):
+        write_atomically(final, b"new", overwrite=True)
+    assert (there.lstat().st_ino, there.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert not [name for name in os.listdir(tmp_path) if name not in ("there", "link")]
+
+
+def test_what_turns_into_a_pipe_during_the_work_is_not_replaced(tmp_path: Path) -> None:
+    final = tmp_path / "out.png"
+
+    def works() -> None:
+        with atomic_path(final, overwrite=True) as temporary:
+            temporary.write_bytes(b"new")
+            os.mkfifo(final)
+
+    with pytest.raises(OutputError, match="it is not a file"):
+        works()
+    assert stat.S_ISFIFO(final.stat().st_mode)
+    assert os.listdir(tmp_path) == ["out.png"]
 
 
 def test_overwriting_a_link_writes_its_target(tmp_path: Path) -> None:
