@@ -8,6 +8,7 @@ atlas.json                       format, version, the clip's identity, how the c
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -24,8 +25,9 @@ from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import default_mode
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.frames import atomic_folder
-from t2l_cli.media.output import check_place, save_layer
+from t2l_cli.media.output import save_layer
 from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.places import check_place, foreign_in
 
 FORMAT, VERSION = "t2l-atlas", 1
 TENSORS, RECORD = "atlas.safetensors", "atlas.json"
@@ -39,27 +41,47 @@ def is_atlas_folder(path: str | Path) -> bool:
     return (Path(path) / RECORD).is_file()
 
 
-def check_atlas_output(path: str | Path, overwrite: bool) -> None:
-    """Raise RequestError, before any work, where :func:`save_atlas` could not or should not write ``path``."""
+def check_atlas_output(path: str | Path, overwrite: bool, *inputs: str | Path | None) -> None:
+    """Raise RequestError, before any work, where :func:`save_atlas` could not or should not write ``path``.
+
+    What :func:`~t2l_cli.media.places.check_place` refuses, a folder of something else, and one whose pictures were
+    painted over: with that, they are somebody's work.
+    """
     path = Path(path)
-    check_place(path, overwrite, None, folder=True)
-    try:
-        names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    except OSError as error:
-        raise RequestError(f"cannot read the folder {shown(path)}: {reason(error)}.") from error
-    if not names:
+    check_place(path, overwrite, *inputs, folder=True)
+    if not path.is_dir() or foreign_in(path, lambda name: False) is None:
         return
     try:
-        _record(path)
+        record = _record(path)
     except RequestError as error:
         raise RequestError(
             f"the folder {shown(path)} holds something else than an atlas and is left as it is."
         ) from error
-    if beside := sorted(name for name in names - _OWN if not name.startswith(".")):
+    if beside := foreign_in(path, _OWN.__contains__):
         raise RequestError(
-            f"the folder {shown(path)} holds {shown(beside[0])} beside the atlas, which --overwrite would delete; "
+            f"the folder {shown(path)} holds {shown(beside)} beside the atlas, which would be deleted; "
             "move it away or choose another --output."
         )
+    if painted := _painted(path, record.get("pictures")):
+        raise RequestError(
+            f"{shown(path / painted)} is no longer as it was written: somebody may have painted over it; "
+            "move it away or choose another --output."
+        )
+
+
+def _painted(folder: Path, written: object) -> str | None:
+    """The first picture in ``folder`` whose bytes are not those ``written``, name -> SHA-256, by its record."""
+    known = written if isinstance(written, dict) else {}
+    try:
+        return next((name for name, digest in _digests(folder).items() if digest != known.get(name)), None)
+    except OSError as error:
+        raise RequestError(f"cannot read the atlas {shown(folder)}: {reason(error)}.") from error
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256, in hexadecimal, of the pictures that a person paints over, as far as they are there."""
+    files = [file for name in LAYERS if (file := folder / f"{name}.png").exists()]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def save_atlas(
@@ -95,6 +117,7 @@ def _fill(atlas: Atlas, folder: Path) -> None:
         "clip": dataclasses.asdict(atlas.clip),
         "coordinates": CONVENTION,
         "sizes": {name: {"width": atlas.layer(name).size[1], "height": atlas.layer(name).size[0]} for name in LAYERS},
+        "pictures": _digests(folder),
         "origin": atlas.origin,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

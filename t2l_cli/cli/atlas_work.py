@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from t2l_cli.cli.pixels import picture_bytes, tensor_of
 from t2l_cli.cli.progress import counted
 from t2l_cli.cli.run_record import check_run_dir, write_record
 from t2l_cli.cli.terminal import INTERRUPTED, Terminal
-from t2l_cli.errors import OutputError
+from t2l_cli.errors import OutputError, T2LError
 from t2l_cli.media.encode import ClipWriter
 from t2l_cli.media.images import save_picture
 from t2l_cli.media.paths import reason, shown
@@ -46,7 +47,7 @@ def render(
     """Write the atlas folder ``output`` with its previews, and say how well it holds the clip."""
     from t2l_cli.atlases.store import check_atlas_output, is_atlas_folder, save_atlas
 
-    check_atlas_output(output, overwrite)
+    check_atlas_output(output, overwrite, path, clip)
     excerpt = None if clip is None else open_clip(clip, frames, terminal)
     with claimed(output):
         atlas = open_atlas(path, excerpt, terminal, resolution, device)
@@ -102,9 +103,10 @@ def fit(request: FitRequest, terminal: Terminal) -> None:
     from t2l_cli.atlases.store import check_atlas_output, save_atlas
 
     config, again = request.config(), request.overwrite or request.resume
-    check_atlas_output(request.output, again)
+    inputs = (request.clip, request.mask)
+    check_atlas_output(request.output, again, *inputs)
     if request.run_dir is not None:
-        check_run_dir(request.run_dir, again)
+        check_run_dir(request.run_dir, again, inputs, [request.output, state_file(request.output)])
     with claimed(request.output), Interruption(terminal.quiet) as interruption:
         excerpt = open_clip(request.clip, request.frames, terminal)
         state = FitState(state_file(request.output), request.key(excerpt))
@@ -113,7 +115,13 @@ def fit(request: FitRequest, terminal: Terminal) -> None:
         before = state.load() if request.resume else None
         work = fitting(excerpt, request, terminal, interruption, state, before)
         atlas, quality = work.result(), work.quality()
-        save_atlas(atlas, request.output, again, beside=partial(previews, atlas, terminal))
+        try:
+            save_atlas(atlas, request.output, again, beside=partial(previews, atlas, terminal))
+        except T2LError:  # the folder was painted in meanwhile, or the disk is full
+            with contextlib.suppress(OutputError):
+                state.keep(work)
+                terminal.warn(f"the fit is kept in {shown(state.path)}: --resume writes its atlas")
+            raise
         record = {
             "command": "fit-atlas",
             "source": str(request.clip.absolute()),

@@ -37,7 +37,8 @@ class ClipRequest:
 def run(request: ClipRequest, terminal: Terminal) -> None:
     """Write the clip with the paint on it; RequestError where layers, atlas and clip do not fit."""
     codec = codec_of(request.codec)
-    check_clip_output(request.output, request.overwrite, request.source, codec)
+    inputs = (request.source, request.atlas, *request.painted.values(), request.paint)
+    check_clip_output(request.output, request.overwrite, *inputs, codec=codec)
     layers = {name: layer_of(*load_layer(path)) for name, path in request.painted.items() if path is not None}
     excerpt = open_clip(request.source, request.frames, terminal)
     atlas = open_atlas(request.atlas, excerpt, terminal)

@@ -93,10 +93,9 @@ def _photo(source: str, layer: str, output: str, overwrite: bool, terminal: Term
         raise RequestError("the photo and the layer cannot both come from the standard input.")
     if output == "-" and terminal.as_json:
         raise RequestError("-o - and --json both write to the standard output; choose one.")
-    for given in (source, layer):
-        images.check_output(output, overwrite, given)
+    images.check_output(output, overwrite, source, layer)
     picture = images.load_picture(source)
-    images.check_output(output, overwrite, source, picture.size)
+    images.check_output(output, overwrite, size=picture.size)
     compositing.composite(picture.rgb, *images.load_layer(layer), out=picture.rgb)
     notes = images.save_picture(output, picture.rgb, picture.alpha, picture.icc, picture.exif, overwrite)
     for note in (*picture.notes, *notes):

@@ -24,6 +24,7 @@ from t2l_cli.config import EditConfig
 from t2l_cli.errors import DivergedError, RequestError
 from t2l_cli.media.compositing import over
 from t2l_cli.media.images import Picture, check_output, load_mask, load_picture, save_picture
+from t2l_cli.media.paths import shown
 from t2l_cli.settings import PHOTO, edit_config
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> Request:
     output = flags["output"] or default_output(source, config.prompts[0])
     if str(output) == "-" and flags["as_json"]:
         raise RequestError("-o - and --json both write to the standard output; choose one.")
-    check_output(output, flags["overwrite"], source)
-    if flags["run_dir"] is not None:
-        check_run_dir(flags["run_dir"], flags["overwrite"])
     weights = flags["clip_weights"] or earlier.clip_weights
     if weights is not None and not Path(weights).is_file():
-        raise RequestError(f"there is no file {weights} for --clip-weights.")
+        raise RequestError(f"there is no file {shown(weights)} for --clip-weights.")
+    inputs = (source, mask, flags["config"], weights)
+    check_output(output, flags["overwrite"], *inputs)
+    if flags["run_dir"] is not None:
+        check_run_dir(flags["run_dir"], flags["overwrite"], inputs, [Path(output)])
     return Request(
         source=source,
         output=Path(output),
@@ -105,7 +107,7 @@ def _prepare(request: Request, terminal: Terminal) -> tuple[Picture, PhotoEdit, 
     picture = load_picture(request.source)
     for note in picture.notes:
         terminal.note(f"note: {note}")
-    check_output(request.output, request.overwrite, request.source, picture.size)
+    check_output(request.output, request.overwrite, size=picture.size)
     mask = None if request.mask is None else load_mask(request.mask, picture.size)
     config = request.config
     clip, runtime, sha256 = load_eyes(config, request.clip_weights, request.offline, terminal)

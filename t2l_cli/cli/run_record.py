@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import platform
+import re
 import shutil
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,12 +21,17 @@ from t2l_cli.media.atomic import atomic_path, write_atomically
 from t2l_cli.media.compositing import Bytes, Rows, over, rgba
 from t2l_cli.media.images import Picture, save_layer, save_picture
 from t2l_cli.media.paths import STDIO, reason, shown
+from t2l_cli.media.places import clash_with, foreign_in
 
 if TYPE_CHECKING:
     from t2l_cli.engine.edit import Edit
     from t2l_cli.engine.optimize import Step
 
 SNAPSHOTS = 8  # pictures of the layer on its way
+_OWN = re.compile(  # what commands write into a run directory; folders end in "/"
+    r"((foreground|background)/)?(layer\.png|alpha\.png|composite\.\w+|losses\.csv|run\.json|snapshots/(step-\d+\.png)?)?"
+    r"|(mask|alpha|rebuilt|flow)-\d+\.png"
+)
 
 
 class Timings:
@@ -70,17 +78,47 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in ("torch", "open_clip_torch", "kornia", "numpy", "pillow")}
 
 
-def check_run_dir(path: Path, overwrite: bool) -> None:
-    """RequestError where :class:`RunDir` could not or should not use ``path``."""
+def check_run_dir(
+    path: Path, overwrite: bool, inputs: Iterable[str | Path | None] = (), outputs: Collection[Path] = ()
+) -> None:
+    """RequestError where :class:`RunDir` could not or should not use ``path``.
+
+    An existing folder is used where it is empty, or with ``overwrite`` where it holds nothing but the files of an
+    earlier run and the ``outputs`` of this one. It never holds one of the ``inputs``.
+    """
     try:
         if not path.parent.is_dir():
             raise RequestError(f"the folder {shown(path.parent)} for --run-dir does not exist.")
         if path.exists() and not path.is_dir():
             raise RequestError(f"--run-dir {shown(path)} is a file; name a folder.")
-        if path.is_dir() and any(path.iterdir()) and not overwrite:
+        for output in outputs:
+            _check_apart(path, output)
+        if not path.is_dir():
+            return
+        if any(path.iterdir()) and not overwrite:
             raise RequestError(f"--run-dir {shown(path)} is not empty; choose another or add --overwrite.")
-    except OSError as error:
-        raise RequestError(f"cannot use --run-dir {shown(path)}: {reason(error)}.") from error
+        if clash := clash_with(path, *inputs):
+            raise RequestError(f"--run-dir {shown(path)} {clash}; choose another.")
+        if foreign := foreign_in(path, _is_own, *outputs):
+            raise RequestError(f"--run-dir {shown(path)} holds {shown(foreign)}, no file of a run; choose another.")
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
+        raise RequestError(f"cannot use --run-dir {shown(path)}: {why}.") from error
+
+
+def _is_own(name: str) -> bool:
+    return _OWN.fullmatch(name) is not None
+
+
+def _check_apart(run_dir: Path, output: Path) -> None:
+    """RequestError where ``output`` and the files of ``run_dir`` would be written over one another."""
+    own, place = Path(os.path.realpath(run_dir)), Path(os.path.realpath(output))
+    if own == place or place in own.parents:
+        raise RequestError(f"--run-dir {shown(run_dir)} lies in the output {shown(output)}; choose another.")
+    if own in place.parents:
+        name = place.relative_to(own).as_posix()
+        if (_is_own(name) or _is_own(f"{name}/")) and not name.startswith("composite."):
+            raise RequestError(f"the output {shown(output)} has the name of a file of --run-dir; choose another.")
 
 
 class RunDir:

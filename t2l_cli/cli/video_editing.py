@@ -76,10 +76,9 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> VideoReque
     first = next(iter(prompts.values()))[0]
     suffix = ".mov" if codec == "prores" else ".mp4"
     output = Path(flags["output"] or default_output(source, first, suffix))
-    check_clip_output(output, flags["overwrite"], source, codec)
     atlas = flags["atlas"] or (None if earlier.atlas is None else Path(earlier.atlas))
     if atlas is not None and not Path(atlas).exists():
-        raise RequestError(f"there is no atlas {atlas}.")
+        raise RequestError(f"there is no atlas {shown(atlas)}.")
     for option in ("mask", "mask_class"):
         if atlas is not None and flags[option] is not None:
             name = "--atlas" if flags["atlas"] is not None else f"the atlas of --config, {shown(atlas)}"
@@ -88,11 +87,9 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> VideoReque
             )
     weights = flags["clip_weights"] or earlier.clip_weights
     if weights is not None and not Path(weights).is_file():
-        raise RequestError(f"there is no file {weights} for --clip-weights.")
+        raise RequestError(f"there is no file {shown(weights)} for --clip-weights.")
     if flags["mask"] is not None and not Path(flags["mask"]).exists():
-        raise RequestError(f"there is no mask {flags['mask']}.")
-    if flags["run_dir"] is not None:
-        check_run_dir(flags["run_dir"], flags["overwrite"])
+        raise RequestError(f"there is no mask {shown(flags['mask'])}.")
     request = VideoRequest(
         source=str(source),
         output=output,
@@ -107,9 +104,18 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> VideoReque
         clip_weights=None if weights is None else Path(weights),
         offline=flags["offline"],
     )
-    for name in configs:
-        check_output(request.layer_file(name), flags["overwrite"])
+    _check_outputs(request, (source, atlas, weights, flags["mask"], flags["config"]))
     return request
+
+
+def _check_outputs(request: VideoRequest, inputs: tuple[str | Path | None, ...]) -> None:
+    """RequestError where one of the request's outputs cannot or should not be written."""
+    files = [request.layer_file(name) for name in request.configs]
+    check_clip_output(request.output, request.overwrite, *inputs, codec=request.codec)
+    for file in files:
+        check_output(file, request.overwrite, *inputs)
+    if request.run_dir is not None:
+        check_run_dir(request.run_dir, request.overwrite, inputs, [request.output, *files])
 
 
 def _fit_request(flags: Mapping[str, Any], source: str, device: str) -> FitRequest:

@@ -13,23 +13,21 @@ from av.error import FFmpegError
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import atomic_path
 from t2l_cli.media.compositing import Bytes
-from t2l_cli.media.frames import atomic_folder, holds_only_frames, png_names
+from t2l_cli.media.frames import atomic_folder, is_png_frame, png_names
 from t2l_cli.media.muxing import FORMATS, Codec, VideoFile
-from t2l_cli.media.output import check_place, save_picture
+from t2l_cli.media.output import save_picture
 from t2l_cli.media.paths import STDIO, shown
+from t2l_cli.media.places import check_place, foreign_in
 from t2l_cli.media.videos import ClipInfo, Frame
 
 __all__ = ["ClipWriter", "Codec", "check_clip_output"]
 
 
-def check_clip_output(
-    path: str | Path, overwrite: bool, source: str | Path | None = None, codec: Codec = "h264"
-) -> None:
+def check_clip_output(path: str | Path, overwrite: bool, *inputs: str | Path | None, codec: Codec = "h264") -> None:
     """Raise RequestError, before any work, where :class:`ClipWriter` could not or should not write ``path``.
 
-    A suffix that is none of .mp4 .mkv .mov (none at all: a folder of PNG frames), a codec that does not fit it,
-    a missing or unwritable folder, an existing output without ``overwrite``, and the ``source`` itself. A folder is
-    replaced only where it holds nothing but frames.
+    A suffix that is none of .mp4 .mkv .mov (none at all: a folder of PNG frames), a codec that does not fit it, and
+    what :func:`~t2l_cli.media.places.check_place` refuses. A folder is replaced only where it holds nothing but frames.
     """
     if str(path) == STDIO:
         raise RequestError("a clip cannot go to the standard output; name a file or a folder with -o.")
@@ -43,10 +41,11 @@ def check_clip_output(
         )
     if codec == "prores" and suffix not in ("", ".mov"):
         raise RequestError(f"ProRes is written to .mov; {shown(path)} has another suffix.")
-    check_place(path, overwrite, source, folder=not suffix)
-    if not suffix and path.is_dir() and not holds_only_frames(path):
+    check_place(path, overwrite, *inputs, folder=not suffix)
+    if not suffix and path.is_dir() and (foreign := foreign_in(path, is_png_frame)):
         raise RequestError(
-            f"the folder {shown(path)} holds more than PNG frames and is not replaced; choose another --output."
+            f"the folder {shown(path)} holds more than PNG frames and is not replaced: {shown(foreign)}; "
+            "choose another --output."
         )
 
 
@@ -77,7 +76,7 @@ class ClipWriter:
         span: tuple[int, int] | None = None,
         overwrite: bool = False,
     ) -> None:
-        check_clip_output(path, overwrite, info.path, codec)
+        check_clip_output(path, overwrite, info.path, codec=codec)
         self._path = Path(path)
         self._info = info
         self._codec = codec

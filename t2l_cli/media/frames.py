@@ -73,15 +73,9 @@ def png_names(sources: tuple[str, ...], count: int) -> Iterator[str]:
     return (f"{stem}.png" for stem in stems)
 
 
-def holds_only_frames(folder: Path) -> bool:
-    """Whether replacing ``folder`` destroys nothing but PNG frames (and the hidden files of file managers)."""
-    try:
-        return all(
-            entry.is_file() and (entry.name.startswith(".") or entry.name.lower().endswith(".png"))
-            for entry in os.scandir(folder)
-        )
-    except OSError as error:
-        raise RequestError(f"cannot read the folder {shown(folder)}: {reason(error)}.") from error
+def is_png_frame(name: str) -> bool:
+    """Whether a file of this name is a PNG frame as this program writes them."""
+    return name.lower().endswith(".png") and not name.startswith(".")
 
 
 @contextlib.contextmanager
@@ -97,7 +91,7 @@ def atomic_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
         try:
             temporary.mkdir()
             yield temporary
-            if overwrite and target.exists():
+            if overwrite and target.is_dir():
                 _exchange(temporary, target)
             elif os.path.lexists(target):
                 raise OutputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from t2l_cli.media.atomic import write_atomically
 from t2l_cli.media.compositing import Bytes, Pixels, Rows, composite, rgba, strips
 from t2l_cli.media.exif import lighter
 from t2l_cli.media.paths import STDIO, reason, shown
+from t2l_cli.media.places import check_place
 from t2l_cli.media.tiff import encode_tiff
 
 Encoder = Callable[[Pixels, bytes | None, bytes | None], bytes]  # pixels (H, W, C), ICC profile, EXIF -> the file
@@ -67,13 +67,12 @@ FORMATS: dict[str, Format] = {
 
 
 def check_output(
-    path: str | Path, overwrite: bool, source: str | Path | None = None, size: tuple[int, int] | None = None
+    path: str | Path, overwrite: bool, *inputs: str | Path | None, size: tuple[int, int] | None = None
 ) -> None:
     """Raise RequestError, before any work, where :func:`save_picture` could not or should not write ``path``.
 
-    Unknown suffix, missing or unwritable folder, an existing file without ``overwrite``, the ``source`` itself
-    (another name for the same file included), a ``size`` (width, height) that the format cannot hold, and picture
-    bytes into a terminal.
+    Unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (width, height) that the format
+    cannot hold, and picture bytes into a terminal.
     """
     if str(path) == STDIO:
         if sys.stdout.isatty():
@@ -83,45 +82,7 @@ def check_output(
     form = format_of(path)
     if size is not None and max(size) > form.max_side:
         raise RequestError(f"{form.name} holds at most {form.max_side} pixels a side; use .png for {shown(path)}.")
-    check_place(path, overwrite, source)
-
-
-def check_place(path: Path, overwrite: bool, source: str | Path | None, folder: bool = False) -> None:
-    """RequestError where ``path``, a file or a ``folder``, cannot or should not be written.
-
-    A missing or unwritable parent, something of the other kind in its place, an existing one without ``overwrite``, the
-    ``source`` itself.
-    """
-    try:
-        _check_place(path, overwrite, source, folder)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
-        raise RequestError(f"cannot write {shown(path)}: {why}.") from error
-
-
-def _check_place(path: Path, overwrite: bool, source: str | Path | None, folder: bool = False) -> None:
-    parent = path.parent
-    if not parent.is_dir():
-        raise RequestError(f"the folder {shown(parent)} for {shown(path)} does not exist.")
-    if path.is_dir() and not folder:
-        raise RequestError(f"{shown(path)} is a folder; name a file in it.")
-    if path.exists() and folder and not path.is_dir():
-        raise RequestError(f"{shown(path)} is a file; name a folder.")
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        pass
-    else:
-        if source is not None and str(source) != STDIO and _same_file(path, Path(source)):
-            raise RequestError(f"the output {shown(path)} is the input itself; choose another --output.")
-        if not overwrite:
-            raise RequestError(f"{shown(path)} exists; choose another --output or add --overwrite.")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise RequestError(f"the folder {shown(parent)} is not writable.")
-
-
-def _same_file(path: Path, other: Path) -> bool:
-    return path.exists() and other.exists() and path.samefile(other)
+    check_place(path, overwrite, *inputs)
 
 
 def format_of(path: str | Path) -> Format:

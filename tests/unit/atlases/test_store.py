@@ -125,6 +125,57 @@ def test_paint_beside_an_atlas_is_never_deleted(atlas: Atlas, folder: Path) -> N
     assert (folder / "my paint.png").exists()
 
 
+@pytest.mark.parametrize("name", [".env", ".git/config", ".git/", ".foreground.png", "run.json/", "link", "pipe"])
+def test_nothing_hidden_or_odd_beside_an_atlas_is_deleted(atlas: Atlas, folder: Path, name: str) -> None:
+    """Neither files nor folders, nor where they have a name of ours."""
+    place = folder / name
+    if name == "pipe":
+        os.mkfifo(place)
+    elif name == "link":
+        (folder / "alpha.png").symlink_to(folder.parent)
+    elif name.endswith("/"):
+        place.mkdir()
+    else:
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"secret")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(RequestError, match="beside the atlas, which would be deleted"):
+        save_atlas(atlas, folder, overwrite=True)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_atlas_that_was_painted_over_is_kept(atlas: Atlas, folder: Path, name: str) -> None:
+    picture = folder / f"{name}.png"
+    with Image.open(picture) as image:
+        painted = image.copy()
+    painted.putpixel((3, 3), (255, 0, 255, 255))
+    painted.save(picture)
+    before = picture.read_bytes()
+    with pytest.raises(RequestError, match=rf"{name}\.png is no longer as it was written: .* painted"):
+        save_atlas(atlas, folder, overwrite=True)
+    assert picture.read_bytes() == before
+    picture.unlink()
+    save_atlas(atlas, folder, overwrite=True)
+    assert picture.exists()
+
+
+def test_pictures_that_nobody_vouches_for_are_kept(folder: Path) -> None:
+    for pictures in (None, [], {"foreground.png": 7}):
+        record(folder, pictures=pictures)
+        with pytest.raises(RequestError, match="no longer as it was written"):
+            check_atlas_output(folder, overwrite=True)
+
+
+def test_an_input_is_no_output(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    for given in (folder, tmp_path / "link", folder / "foreground.png", tmp_path / "link" / "atlas.json"):
+        for output in (folder, tmp_path / "link"):
+            with pytest.raises(RequestError, match="the input"):
+                check_atlas_output(output, True, None, given)
+    check_atlas_output(folder, True, tmp_path, tmp_path / "none", "-")
+
+
 def test_the_programs_own_previews_may_go(atlas: Atlas, folder: Path) -> None:
     for name in ("alpha.png", "checkerboard.mp4", "run.json", ".DS_Store"):
         (folder / name).write_bytes(b"")

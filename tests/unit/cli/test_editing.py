@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,12 +112,51 @@ def test_a_run_dir_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(RequestError, match="not empty"):
         check_run_dir(tmp_path, overwrite=False)
-    check_run_dir(tmp_path, overwrite=True)
+    with pytest.raises(RequestError, match=r"holds mine\.txt, no file of a run"):
+        check_run_dir(tmp_path, overwrite=True)
     check_run_dir(tmp_path / "new", overwrite=False)
     with pytest.raises(RequestError, match="is a file"):
         check_run_dir(tmp_path / "mine.txt", overwrite=True)
     with pytest.raises(RequestError, match="does not exist"):
         check_run_dir(tmp_path / "no" / "run", overwrite=False)
+
+
+def test_a_run_dir_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = _run(Cardboard(), tmp_path, monkeypatch, Terminal())
+    run_dir = tmp_path / "run"
+    check_run_dir(run_dir, True, [tmp_path / "photo.png"], [output])
+    for folder in (run_dir / "foreground", run_dir / "background"):  # as edit-video leaves it
+        shutil.copytree(run_dir, folder, ignore=shutil.ignore_patterns("foreground"))
+    for name in ("mask-00000.png", "rebuilt-00012.png", ".DS_Store"):  # fit-atlas; a file manager
+        (run_dir / name).touch()
+    check_run_dir(run_dir, True)
+    (run_dir / "out.png").touch()
+    check_run_dir(run_dir, True, [], [run_dir / "out.png"])
+    for name in ("out.png", ".env", "foreground/photo.jpg", "snapshots/mine.png", "step-00001.png", "foreground/a/"):
+        (run_dir / name).mkdir() if name.endswith("/") else (run_dir / name).touch()
+        with pytest.raises(RequestError, match=f"holds {name.rstrip('/')}, no file of a run"):
+            check_run_dir(run_dir, True)
+        (run_dir / name).rmdir() if name.endswith("/") else (run_dir / name).unlink()
+    (run_dir / "losses.csv").unlink()
+    (run_dir / "losses.csv").symlink_to(tmp_path / "out.png")  # it would be written where it points to
+    with pytest.raises(RequestError, match=r"holds losses\.csv"):
+        check_run_dir(run_dir, True)
+
+
+def test_inputs_and_outputs_stay_out_of_a_run_dirs_own_files(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    for name in ("alpha.png", "run.json", "photo.png"):
+        (run_dir / name).touch()
+        with pytest.raises(RequestError, match=f"holds the input {run_dir / name}"):
+            check_run_dir(run_dir, True, ["-", None, run_dir / name], [run_dir / "photo.png"])
+    for output in (run_dir, tmp_path):
+        with pytest.raises(RequestError, match="lies in the output"):
+            check_run_dir(run_dir, True, [], [output])
+    for name in ("layer.png", "losses.csv", "foreground", "snapshots", "foreground/alpha.png"):
+        with pytest.raises(RequestError, match="has the name of a file of --run-dir"):
+            check_run_dir(run_dir, True, [], [run_dir / name])
+    check_run_dir(run_dir, True, [], [run_dir / "photo.png", run_dir / "composite.png", tmp_path / "layer.png"])
 
 
 def test_snapshots_of_the_run_before_go(tmp_path: Path) -> None:

@@ -251,9 +251,24 @@ def test_a_folder_keeps_alpha_and_is_replaced_on_request_only(tmp_path: Path, so
     assert np.array_equal(rgb, NOISE)
     assert np.array_equal(cover, alpha)
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(RequestError, match="holds more than PNG frames and is not replaced"):
+    with pytest.raises(RequestError, match=r"holds more than PNG frames and is not replaced: thesis\.txt"):
         check_clip_output(out, True)
     assert sorted(os.listdir(tmp_path)) == ["out", "source.mp4"]
+    (out / "thesis.txt").unlink()
+    for name in (".hidden.png", ".env", ".git/config", "more/1.png"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+        with pytest.raises(RequestError, match="holds more than PNG frames"):
+            ClipWriter(out, source, overwrite=True)
+        (out / name).unlink()
+        if (out / name).parent != out:
+            with pytest.raises(RequestError, match="holds more than PNG frames"):
+                check_clip_output(out, True)
+            (out / name).parent.rmdir()
+    for name in (".DS_Store", "._00000.png", "Thumbs.db", "desktop.ini"):
+        (out / name).write_text("a file manager's")
+    copy(source, out, (0, 1), overwrite=True)
+    assert os.listdir(out) == ["00000.png"]
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out"])
@@ -365,10 +380,10 @@ def test_bad_outputs_are_found_before_the_work(tmp_path: Path, source: ClipInfo)
     ]
     for path, overwrite, origin, codec, words in cases:
         with pytest.raises(RequestError, match=words) as caught:
-            check_clip_output(path, overwrite, origin, codec)
+            check_clip_output(path, overwrite, origin, codec=codec)
         assert str(caught.value).isprintable()
     for path, overwrite in [(tmp_path / "new.mkv", False), (tmp_path / "there.mkv", True), (folder, True)]:
         check_clip_output(path, overwrite, source.path)
-    check_clip_output(tmp_path / "new", False, source.path, "prores")
+    check_clip_output(tmp_path / "new", False, source.path, codec="prores")
     with pytest.raises(RequestError, match="is the input itself"):
         ClipWriter(source.path, source, overwrite=True)

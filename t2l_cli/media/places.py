@@ -1,0 +1,109 @@
+"""Where results may go: what is found wrong with a place before any work, so that nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from t2l_cli.errors import RequestError
+from t2l_cli.media.paths import STDIO, reason, shown
+
+_LITTER = {".ds_store", "thumbs.db", "desktop.ini", ".directory"}  # what file managers leave in folders
+
+
+def check_place(path: Path, overwrite: bool, *inputs: str | Path | None, folder: bool = False) -> None:
+    """RequestError where ``path``, a file or a ``folder``, cannot or should not be written.
+
+    A missing or unwritable parent, something of another kind in its place (a device, a pipe), an existing one without
+    ``overwrite``, and whatever holds or is one of the ``inputs`` (None and "-" are none).
+    """
+    try:
+        _check_place(path, overwrite, inputs, folder)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
+        raise RequestError(f"cannot write {shown(path)}: {why}.") from error
+
+
+def _check_place(path: Path, overwrite: bool, inputs: tuple[str | Path | None, ...], folder: bool) -> None:
+    # Not a link is replaced, but what it points to.
+    parent = Path(os.path.realpath(path)).parent if overwrite and path.is_symlink() else path.parent
+    if not parent.is_dir():
+        raise RequestError(f"the folder {shown(parent)} for {shown(path)} does not exist.")
+    if _is_there(path):
+        _check_kind(path, folder)
+        if clash := clash_with(path, *inputs):
+            raise RequestError(f"the output {shown(path)} {clash}; choose another --output.")
+        if not overwrite:
+            raise RequestError(f"{shown(path)} exists; choose another --output or add --overwrite.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RequestError(f"the folder {shown(parent)} is not writable.")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something, be it a link to nothing; OSError for a name that cannot be."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _check_kind(path: Path, folder: bool) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:  # a link to nothing
+        return
+    if stat.S_ISDIR(mode):
+        if not folder:
+            raise RequestError(f"{shown(path)} is a folder; name a file in it.")
+    elif not stat.S_ISREG(mode):
+        raise RequestError(f"{shown(path)} is a device or a pipe, which is never replaced; choose another --output.")
+    elif folder:
+        raise RequestError(f"{shown(path)} is a file; name a folder.")
+
+
+def clash_with(path: Path, *inputs: str | Path | None) -> str | None:
+    """How writing the file or folder ``path`` would replace one of the ``inputs`` or a part of it; None: not at all."""
+    place = Path(os.path.realpath(path))
+    for name in inputs:
+        if name is None or str(name) == STDIO or not os.path.exists(name):
+            continue
+        source = Path(os.path.realpath(name))
+        if place == source or (place.exists() and place.samefile(source)):
+            return "is the input itself"
+        if place in source.parents:
+            return f"holds the input {shown(name)}"
+        if place.is_file() and place.parent == source:
+            return f"is a part of the input {shown(name)}"
+    return None
+
+
+def foreign_in(folder: Path, is_own: Callable[[str], bool], *outputs: Path) -> str | None:
+    """The first thing in ``folder`` that is not the program's own: replacing it would destroy something. None: nothing.
+
+    ``is_own`` is asked with paths inside the folder: "a.png", "a/" for a folder and then "a/b.png". Links, devices and
+    pipes are never own. What file managers leave behind does not count, nor do the ``outputs``. RequestError where a
+    folder cannot be read.
+    """
+    known = {os.path.realpath(output) for output in outputs}
+    try:
+        return next(_foreign(folder, "", is_own, known), None)
+    except OSError as error:
+        raise RequestError(f"cannot read the folder {shown(folder)}: {reason(error)}.") from error
+
+
+def _foreign(folder: Path, prefix: str, is_own: Callable[[str], bool], known: set[str]) -> Iterator[str]:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name = prefix + entry.name
+        if os.path.realpath(entry) in known:
+            continue
+        if entry.is_dir(follow_symlinks=False) and is_own(f"{name}/"):
+            yield from _foreign(Path(entry), f"{name}/", is_own, known)
+        elif not (entry.is_file(follow_symlinks=False) and (is_own(name) or _is_litter(entry.name))):
+            yield name
+
+
+def _is_litter(name: str) -> bool:
+    return name.lower() in _LITTER or name.startswith("._")
