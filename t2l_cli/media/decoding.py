@@ -18,6 +18,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
+from PIL import Image
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.compositing import Bytes
@@ -36,7 +37,14 @@ FROM_RGB = 0x20 | _EXACT  # SWS_AREA
 # Colour matrices by number, as frames name them (ITU-T H.273, MatrixCoefficients) -> as swscale does (SWS_CS_*).
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BT709, _BT601 = 1, 5
-_NOT_CLIPS = ("image2", "ico", "tty")  # demuxers of stills and of text drawn as a terminal would
+
+# FFmpeg's demuxers that may read a file: each reads that file alone. Of the others some (hls, concat, dash, imf) follow
+# playlists, whatever the file's name: they would read more of the disk, or wait for ever for a broadcast to end.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,mxf,nut,rm,wtv,dv,ivf,gxf,nsv,"
+    "yuv4mpegpipe,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,vc1,dirac,mjpeg,mpjpeg,"
+    "wav,mp3,flac,aac"  # to say that they hold no video
+)
 
 
 class Decoded(NamedTuple):
@@ -68,19 +76,25 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container of a video file and its main video track; RequestError where it has none that can be read."""
     check_readable(path)
     try:
-        # Absolute, and files only: neither a name like http:x nor a playlist's text may fetch anything.
-        whitelist = {"protocol_whitelist": "file"}
-        container = av.open(os.path.abspath(path), "r", options=whitelist, metadata_errors="replace")
+        # Absolute, and files only: a name like http:x may fetch nothing.
+        limits = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+        container = av.open(os.path.abspath(path), "r", options=limits, metadata_errors="replace")
     except FFmpegError as error:
         if isinstance(error, OSError):
             raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
-        raise RequestError(f"{shown(path)} is not a video that t2l reads, or it is cut short.") from error
+        if _is_picture(path):
+            what = "is a still picture, not a clip; give a video file or a folder of frames"
+        else:
+            what = "is not a video that t2l reads, or it is cut short; playlists are not followed"
+        raise RequestError(f"{shown(path)} {what}.") from error
     with container:
-        name = container.format.name
-        if name.endswith("_pipe") or name in _NOT_CLIPS:
-            what = "is text" if name == "tty" else "is a still picture"
-            raise RequestError(f"{shown(path)} {what}, not a clip; give a video file or a folder of frames.")
         yield container, _main_track(path, container)
+
+
+def _is_picture(path: Path) -> bool:
+    with contextlib.suppress(Exception), Image.open(path):
+        return True
+    return False
 
 
 def check_readable(path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.compositing import Bytes
@@ -85,7 +86,7 @@ def _probe_file(path: Path) -> ClipInfo:
         width = height = count = damaged = 0
         for count, shot in enumerate(decoded(path, container, stream), 1):
             if count == 1:
-                notes = _notes(container, shot.picture)
+                notes = _notes(container, stream, shot.picture)
                 width, height = shot.picture.width, shot.picture.height
                 if turn_of(shot.picture).swap:
                     width, height = height, width
@@ -99,7 +100,7 @@ def _probe_file(path: Path) -> ClipInfo:
         return ClipInfo(path, width, height, count, track_rate(stream), time_base, audio, (), notes)
 
 
-def _notes(container: InputContainer, picture: VideoFrame) -> tuple[str, ...]:
+def _notes(container: InputContainer, stream: VideoStream, picture: VideoFrame) -> tuple[str, ...]:
     """What a user should know of a file, judged by its first picture."""
     notes = []
     turned = turn_of(picture).words
@@ -110,7 +111,9 @@ def _notes(container: InputContainer, picture: VideoFrame) -> tuple[str, ...]:
         notes.append(f"{depth}-bit, read as 8-bit")
     if picture.color_trc in _HDR_CURVES:
         notes.append("HDR, read without tone mapping: colours look pale")
-    if any(component.is_alpha for component in picture.format.components):
+    # FFmpeg's own decoders of VP8 and VP9 give no alpha; the file says that it has one.
+    hidden = any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
+    if hidden or any(component.is_alpha for component in picture.format.components):
         notes.append("transparency is left out")
     if picture.interlaced_frame:
         notes.append("interlaced, read as whole frames")

@@ -157,6 +157,23 @@ def test_frames_that_the_decoder_patched_are_told(tmp_path: Path) -> None:
     assert "of 20 frames are damaged" in note
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("a.webm", "libvpx-vp9", "yuva420p"),
+        ("a.webm", "libvpx", "yuva420p"),
+        ("a.mkv", "libvpx-vp9", "yuva420p"),
+        ("a.mov", "prores_ks", "yuva444p10le"),
+        ("a.mkv", "ffv1", "yuva420p"),
+        ("a.mov", "qtrle", "argb"),
+    ],
+)
+def test_transparency_that_is_left_out_is_said(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
+    options = {"auto-alt-ref": "0"} if codec == "libvpx" else {}
+    clip = make_clip(tmp_path / name, codec=codec, pixels=pixels, options=options)
+    assert "transparency is left out" in probe(clip).notes
+
+
 def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path) -> None:
     save_picture(tmp_path / "cover.png", picture(0))
     with av.open(str(tmp_path / "song.mkv"), "w") as out:
@@ -249,13 +266,67 @@ def test_a_file_cut_between_two_pictures_is_said_to_be_short(tmp_path: Path) -> 
     assert info.notes == ("8 frames could be read of the 12 in its index: the file may be cut short",)
 
 
-PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+REFUSED = "is not a video that t2l reads, or it is cut short; playlists are not followed"
+DASH = b"""<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"
+mediaPresentationDuration="PT1S"><Period><AdaptationSet mimeType="video/mp4"><Representation id="0" bandwidth="1"
+codecs="avc1" width="64" height="48"><BaseURL>other.ts</BaseURL></Representation></AdaptationSet></Period></MPD>"""
+PLAYLISTS = {
+    "ended.m3u8": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.ts\n#EXT-X-ENDLIST\n",
+    "endless.m3u8": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.ts\n",
+    "remote.m3u8": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
+    "concat.txt": b"ffconcat version 1.0\nfile other.ts\n",
+    "dash.mpd": DASH,
+    "session.sdp": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("suffix", [None, ".mp4", ".mkv"])
+def test_playlists_are_not_followed_under_any_name(tmp_path: Path, kind: str, suffix: str | None) -> None:
+    make_clip(tmp_path / "other.ts", codec="libx264", pixels="yuv420p", options={})
+    assert probe(tmp_path / "other.ts").frames == 8
+    path = tmp_path / kind if suffix is None else (tmp_path / kind).with_suffix(suffix)
+    path.write_bytes(PLAYLISTS[kind])
+    with pytest.raises(RequestError, match=REFUSED):
+        probe(path)
+
+
+def test_a_name_is_no_pattern_of_other_files(tmp_path: Path) -> None:
+    for index in range(3):
+        save_picture(tmp_path / f"{index}.png", picture(index))
+    (tmp_path / "%d.png").write_bytes((tmp_path / "0.png").read_bytes())
+    with pytest.raises(RequestError, match="is a still picture"):
+        probe(tmp_path / "%d.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        *((f"a.{suffix}", "libx264", "yuv420p") for suffix in ("mp4", "mov", "3gp", "mkv", "ts", "m2ts", "flv", "nut")),
+        *((f"a.{suffix}", "mpeg2video", "yuv420p") for suffix in ("mpg", "vob", "mxf", "m2v")),
+        ("a.avi", "mpeg4", "yuv420p"),
+        ("a.webm", "libvpx-vp9", "yuv420p"),
+        ("a.ivf", "libvpx-vp9", "yuv420p"),
+        ("a.wmv", "wmv2", "yuv420p"),
+        ("a.gif", "gif", "rgb8"),
+        ("a.apng", "apng", "rgb24"),
+        ("a.y4m", "wrapped_avframe", "yuv420p"),
+        ("a.h264", "libx264", "yuv420p"),
+        ("a.hevc", "libx265", "yuv420p"),
+        ("a.mjpeg", "mjpeg", "yuvj420p"),
+    ],
+)
+def test_the_kinds_of_files_that_people_have(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
+    info = probe(make_clip(tmp_path / name, codec=codec, pixels=pixels, options={}))
+    assert (info.width, info.height, info.frames) == (64, 48, 8)
+
+
 BAD: list[tuple[str, Callable[[Path], Path], str]] = [
     ("gone.mp4", lambda path: path, "there is no file or folder"),
     ("empty.mp4", lambda path: written(path, b""), "is empty"),
-    ("text.mp4", lambda path: written(path, b"not a video\n" * 99), "is not a video that t2l reads"),
-    ("text.txt", lambda path: written(path, b"not a video\n" * 99), "is text, not a clip"),
-    ("list.mp4", lambda path: written(path, PLAYLIST), "is not a video that t2l reads"),
+    ("text.mp4", lambda path: written(path, b"not a video\n" * 99), REFUSED),
+    ("text.txt", lambda path: written(path, b"not a video\n" * 99), REFUSED),
     ("sound.wav", make_sound, "holds no video"),
     ("photo.png", lambda path: (save_picture(path, picture(0)), path)[1], "is a still picture, not a clip"),
     ("cut.mp4", cut, "is not a video that t2l reads, or it is cut short"),
