@@ -98,7 +98,7 @@ def save_atlas(
             if beside:
                 beside(work)
     except SafetensorError as error:
-        raise OutputError(f"could not write {shown(folder)}: {error}.") from error
+        raise OutputError(f"could not write {shown(folder)}: {shown(str(error))}.") from error
 
 
 def _fill(atlas: Atlas, folder: Path) -> None:
@@ -144,7 +144,7 @@ def load_atlas(folder: str | Path) -> Atlas:
         foreground, background = (_layer(tensors, name) for name in LAYERS)
         alpha = tensors["alpha"].float()
     except (KeyError, TypeError) as error:
-        raise RequestError(f"the atlas {shown(folder)} is broken: {error} is missing or wrong.") from error
+        raise RequestError(f"the atlas {shown(folder)} is broken: {shown(str(error))} is missing or wrong.") from error
     low, high = _extremes(alpha)
     if not (low >= 0 and high <= 1):
         raise RequestError(f"the atlas {shown(folder)} is broken: its opacity is not all between 0 and 1.")

@@ -14,6 +14,7 @@ from t2l_cli.cli.progress import track
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import RequestError
 from t2l_cli.media.muxing import Codec
+from t2l_cli.media.paths import shown
 from t2l_cli.media.videos import ClipInfo, Frame, frame_digest, parse_span, probe, read_frames
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def open_atlas(
 
     if is_atlas_folder(path):
         if resolution is not None:
-            raise RequestError(f"{path} is an atlas of pictures already: --resolution is for checkpoints.")
+            raise RequestError(f"{shown(path)} is an atlas of pictures already: --resolution is for checkpoints.")
         atlas = load_atlas(path)
     else:
         from t2l_cli.engine.atlas.discretize import RESOLUTION, Discretization

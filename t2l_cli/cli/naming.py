@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from t2l_cli.errors import RequestError
+from t2l_cli.media.paths import reason, shown
 
 MAX_NAME = 120  # bytes for each of the two parts; file systems end at 255 for the whole
 
@@ -41,7 +42,7 @@ def _try_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise RequestError(f"cannot write in the folder {folder}: {error.strerror or error}.") from error
+        raise RequestError(f"cannot write in the folder {shown(folder)}: {reason(error)}.") from error
 
 
 def _cut(text: str) -> str:
@@ -71,7 +72,9 @@ def claimed(output: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise RequestError(f"another run of t2l is writing {output} right now; choose another --output.") from error
+        raise RequestError(
+            f"another run of t2l is writing {shown(output)} right now; choose another --output."
+        ) from error
     except OSError:
         pass
     try:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import RequestError
+from t2l_cli.media.paths import reason, shown
 
 _Config = TypeVar("_Config")
 
@@ -33,20 +34,20 @@ def read_run(path: Path) -> Earlier:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RequestError(f"cannot read --config {path}: {error.strerror or error}.") from error
+        raise RequestError(f"cannot read --config {shown(path)}: {reason(error)}.") from error
     except ValueError as error:  # not JSON, or not UTF-8
-        raise RequestError(f"--config {path} is not a run.json: {error}.") from error
+        raise RequestError(f"--config {shown(path)} is not a run.json: {error}.") from error
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise RequestError(f'--config {path} is not a run.json of t2l: it has no "config".')
+        raise RequestError(f'--config {shown(path)} is not a run.json of t2l: it has no "config".')
     config = _build(EditConfig, record["config"], "config")
     inputs = {name: record.get(name) for name in ("source", "mask", "clip_weights")}
     for name, value in inputs.items():
         if not isinstance(value, str) and (value is not None or name == "source"):
-            raise RequestError(f'--config {path}: "{name}" must be a path.')
+            raise RequestError(f'--config {shown(path)}: "{name}" must be a path.')
     atlas, layers = record.get("atlas"), record.get("layers")
     if layers is not None:
         if not isinstance(layers, dict) or not set(layers) <= {"foreground", "background"}:
-            raise RequestError(f'--config {path}: "layers" must name foreground or background.')
+            raise RequestError(f'--config {shown(path)}: "layers" must name foreground or background.')
         layers = {name: _value(tuple[str, ...], prompts, f"layers.{name}") for name, prompts in layers.items()}
     return Earlier(
         config, **typing.cast("dict[str, Any]", inputs), atlas=atlas if isinstance(atlas, str) else None, layers=layers
@@ -60,7 +61,7 @@ def _build(kind: type[_Config], data: object, where: str) -> _Config:
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(data) - set(hints))
     if unknown:
-        raise RequestError(f'run.json: "{where}.{unknown[0]}" is not a setting that this version of t2l knows.')
+        raise RequestError(f'run.json: "{where}.{shown(unknown[0])}" is not a setting that this version of t2l knows.')
     if "prompts" in hints and "prompts" not in data:
         raise RequestError(f'run.json: "{where}.prompts" is missing.')
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})

@@ -288,7 +288,7 @@ def _atlas(request: VideoRequest, excerpt: Excerpt, terminal: Terminal, interrup
     key = request.fit.key(excerpt)
     folder = cache_dir() / FITTED / key
     if is_atlas_folder(folder):
-        terminal.note(f"using the atlas that was fitted before: {folder}")
+        terminal.note(f"using the atlas that was fitted before: {shown(folder)}")
         return load_atlas(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     state = FitState(folder.with_suffix(".resume"), key)

@@ -92,7 +92,7 @@ def format_of(path: str | Path) -> Format:
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         known = " ".join(FORMATS)
-        what = f"the suffix {suffix} of {shown(path)} is not one" if suffix else f"{shown(path)} has no suffix"
+        what = f"the suffix {shown(suffix)} of {shown(path)} is not one" if suffix else f"{shown(path)} has no suffix"
         raise RequestError(f"{what} that t2l can write a picture for; use one of {known}.")
     return FORMATS[suffix]
 
@@ -154,7 +154,7 @@ def _encode(
             lost.append("the camera maker's note in the EXIF data")
         what = " and ".join(lost)
         return data, ((f"{form.name} cannot hold {what}: {shown(path)} is without it",) if lost else ())
-    raise OutputError(f"could not encode {shown(path)} as {form.name}: {failure}.") from failure
+    raise OutputError(f"could not encode {shown(path)} as {form.name}: {shown(str(failure))}.") from failure
 
 
 def _less_and_less(form: Format, icc: bytes | None, exif: bytes | None) -> Iterator[tuple[bytes | None, bytes | None]]:

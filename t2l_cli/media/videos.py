@@ -162,18 +162,17 @@ def parse_span(text: str | None, frames: int) -> tuple[int, int]:
     """
     if text is None:
         return 0, frames
-    match = re.fullmatch(r"\s*(-?[0-9]{1,9})?\s*:\s*(-?[0-9]{1,9})?\s*", text)
+    text = text.strip()
+    match = re.fullmatch(r"(-?[0-9]{1,9})?\s*:\s*(-?[0-9]{1,9})?", text)
     if match is None:
         raise RequestError(f"--frames {shown(text)} is not a range; write it as first:end, such as 0:70.")
     first = int(match[1] or 0)
     end = int(match[2]) if match[2] else frames
     first, end = (place + frames if place < 0 else place for place in (first, end))
     if not (0 <= first <= frames and 0 <= end <= frames):
-        raise RequestError(
-            f"--frames {text.strip()} is beyond the clip, which has {frames} frames: 0:{frames} at most."
-        )
+        raise RequestError(f"--frames {shown(text)} is beyond the clip, which has {frames} frames: 0:{frames} at most.")
     if first >= end:
-        raise RequestError(f"--frames {text.strip()} holds no frame; the end comes after the first, such as 0:70.")
+        raise RequestError(f"--frames {shown(text)} holds no frame; the end comes after the first, such as 0:70.")
     return first, end
 
 

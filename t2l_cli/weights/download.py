@@ -158,7 +158,7 @@ def _look_up(name: str, repo: str, files: Sequence[str]) -> tuple[str, HfFileMet
             return file, huggingface_hub.get_hf_file_metadata(url, timeout=_HEAD_TIMEOUT, endpoint=endpoint())
         except RemoteEntryNotFoundError:
             continue
-    raise WeightsError(f"{endpoint()}/{repo} has no weights of {name} that t2l can read ({' or '.join(files)}).")
+    raise WeightsError(f"{shown(endpoint())}/{repo} has no weights of {name} that t2l can read ({' or '.join(files)}).")
 
 
 def _checked(path: Path, etag: str, wanted: _Wanted) -> str:
@@ -174,7 +174,7 @@ def _checked(path: Path, etag: str, wanted: _Wanted) -> str:
         good = blob.hexdigest() == etag
     else:
         raise WeightsError(
-            f"{wanted.server} gives no checksum for the weights of {wanted.name}, so they cannot be trusted."
+            f"{shown(wanted.server)} gives no checksum for the weights of {wanted.name}, so they cannot be trusted."
         )
     if not good:
         raise _wrong(wanted)
@@ -183,8 +183,8 @@ def _checked(path: Path, etag: str, wanted: _Wanted) -> str:
 
 def _wrong(wanted: _Wanted) -> WeightsError:
     return WeightsError(
-        f"the weights of {wanted.name} came with a wrong checksum from {wanted.server} and were deleted; try again, "
-        "and if it stays so, the server or a proxy on the way changes them."
+        f"the weights of {wanted.name} came with a wrong checksum from {shown(wanted.server)} and were deleted; "
+        "try again, and if it stays so, the server or a proxy on the way changes them."
     )
 
 
@@ -230,7 +230,7 @@ def _explain(error: Exception, wanted: _Wanted, final: bool) -> None:
         what = "broke off while sending"
     else:
         return
-    raise WeightsError(f"{wanted.server} {what} the weights of {wanted.name}.\n{wanted.ways}") from error
+    raise WeightsError(f"{shown(wanted.server)} {what} the weights of {wanted.name}.\n{wanted.ways}") from error
 
 
 def _full(name: str, needed: int | None) -> WeightsError:

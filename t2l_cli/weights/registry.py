@@ -14,6 +14,7 @@ import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from t2l_cli.errors import RequestError
+from t2l_cli.media.paths import shown
 from t2l_cli.weights import cache, download, vision
 from t2l_cli.weights.download import Progress
 
@@ -114,7 +115,7 @@ def remove(name: str) -> int:
         exact, repo = (spec := resolve(name)).name, spec.repo
     freed = cache.discard(repo) if repo else 0
     if not freed:
-        raise RequestError(f"the weights of {exact} are not in the cache {cache.cache_dir()}.")
+        raise RequestError(f"the weights of {exact} are not in the cache {shown(cache.cache_dir())}.")
     return freed
 
 

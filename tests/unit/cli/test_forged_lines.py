@@ -1,0 +1,146 @@
+"""No name that a user, a file or the environment gives can put a line of its own among the program's messages."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from t2l_cli.atlases.store import save_atlas
+from t2l_cli.cli.app import main
+from tests.tiny_clips import make_clip
+from tests.truth import make_truth
+
+EVIL = "x\nError: forged\x1b[31m"
+QUICK = ("--clip", "mini", "--offline", "--steps", "1", "--views", "1", "--size", "129")
+PHOTO = ("edit-image", "photo.png", "red", *QUICK)
+CLIP = ("edit-video", "clip.mp4", "red", *QUICK)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in with one of everything."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (40, 24)).save("photo.png")
+    Image.new("RGBA", (9, 99)).save("layer.png")
+    make_clip(Path("clip.mp4"), range(3), size=(40, 24))
+    save_atlas(make_truth((40, 24), 3).atlas(), "atlas")
+    Path("text").write_text("no picture")
+    return tmp_path
+
+
+def copy(name: str, source: str) -> None:
+    Path(name).write_bytes(Path(source).read_bytes())
+
+
+def folder(name: str, *files: str) -> None:
+    for file in files:
+        Path(name, file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 24)).save(Path(name, file), "PNG")
+
+
+def record(**changes: object) -> None:
+    Path(f"{EVIL}.json").write_text(json.dumps({"config": {"prompts": ["red"]}, "source": "photo.png"} | changes))
+
+
+def atlas_record(**changes: object) -> None:
+    path = Path("atlas/atlas.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def nothing() -> None:
+    pass
+
+
+CASES: list[tuple[tuple[str, ...], Callable[[], object]]] = [
+    (("edit-image", EVIL, "red"), nothing),
+    (("edit-image", EVIL, "red"), lambda: copy(EVIL, "text")),
+    (("edit-image", EVIL, "red"), lambda: folder(EVIL, "1.png")),
+    ((*PHOTO, "-o", EVIL), nothing),
+    ((*PHOTO, "-o", f"out.{EVIL}"), nothing),
+    ((*PHOTO, "-o", f"{EVIL}/out.png"), nothing),
+    ((*PHOTO, "-o", f"{EVIL}.png"), lambda: copy(f"{EVIL}.png", "text")),
+    ((*PHOTO, "-o", f"{EVIL}.png", "--overwrite"), lambda: os.mkfifo(f"{EVIL}.png")),
+    ((*PHOTO, "--mask", EVIL), nothing),
+    ((*PHOTO, "--mask", f"{EVIL}.png"), lambda: copy(f"{EVIL}.png", "layer.png")),
+    ((*PHOTO, "--mask", f"{EVIL}.png", "-o", f"{EVIL}.png"), lambda: copy(f"{EVIL}.png", "layer.png")),
+    ((*PHOTO, "--clip-weights", EVIL), nothing),
+    ((*PHOTO, "--clip-weights", EVIL), lambda: copy(EVIL, "text")),
+    ((*PHOTO, "--run-dir", f"{EVIL}/a"), nothing),
+    ((*PHOTO, "--run-dir", EVIL), lambda: copy(EVIL, "text")),
+    ((*PHOTO, "--run-dir", EVIL, "--overwrite"), lambda: folder(EVIL, "1.png")),
+    ((*PHOTO, "--run-dir", "run", "--overwrite"), lambda: folder("run", EVIL)),
+    ((*PHOTO, "--config", EVIL), nothing),
+    ((*PHOTO, "--config", EVIL), lambda: copy(EVIL, "text")),
+    ((*PHOTO, "--config", f"{EVIL}.json"), lambda: record(config=1)),
+    ((*PHOTO, "--config", f"{EVIL}.json"), lambda: record(mask=1)),
+    ((*PHOTO, "--config", f"{EVIL}.json"), lambda: record(layers={EVIL: 1})),
+    ((*PHOTO, "--config", f"{EVIL}.json"), lambda: record(config={"prompts": ["red"], EVIL: 1})),
+    ((*PHOTO, "--config", f"{EVIL}.json"), lambda: record(config={"prompts": EVIL})),
+    ((*PHOTO, "--config", f"{EVIL}.json"), lambda: record(config={"prompts": ["red"], "seed": EVIL})),
+    *(((*PHOTO, option, EVIL), nothing) for option in ("--clip", "--preset", "--device", "--precision", "--distance")),
+    ((*PHOTO, "--clip", f"ViT-B-32:{EVIL}"), nothing),
+    *(((*PHOTO, option, EVIL), nothing) for option in ("--steps", "--lr", f"--{EVIL}")),
+    (("composite", "photo.png", EVIL, "-o", "out.png"), nothing),
+    (("composite", "photo.png", f"{EVIL}.png", "-o", "out.png"), lambda: copy(f"{EVIL}.png", "photo.png")),
+    (("composite", EVIL, "layer.png", "-o", "out.png"), lambda: copy(EVIL, "photo.png")),
+    (("composite", "clip.mp4", "--atlas", "atlas", "--paint", EVIL, "-o", "out.mp4"), nothing),
+    (("composite", "clip.mp4", "--atlas", "atlas", "--paint", "layer.png", "--layer", EVIL, "-o", "out.mp4"), nothing),
+    (("composite", "clip.mp4", "--atlas", EVIL, "--paint", "layer.png", "-o", "out.mp4"), nothing),
+    ((*CLIP, "--codec", EVIL), nothing),
+    ((*CLIP, "--layer", EVIL), nothing),
+    ((*CLIP, "--atlas", EVIL), nothing),
+    ((*CLIP, "--mask", EVIL), nothing),
+    ((*CLIP, "--frames", EVIL), nothing),
+    ((*CLIP, "--frames", "2:\n2"), nothing),
+    ((*CLIP, "--frames", "2:\n9"), nothing),
+    ((*CLIP, "--fit-preset", EVIL), nothing),
+    ((*CLIP, "--mask-class", EVIL), nothing),
+    ((*CLIP, "--flow", EVIL), nothing),
+    ((*CLIP, "-o", f"out.{EVIL}"), nothing),
+    ((*CLIP, "-o", "out", "--overwrite"), lambda: folder("out", f"{EVIL}.jpg")),
+    (("edit-video", EVIL, "red", *QUICK), nothing),
+    (("edit-video", EVIL, "red", *QUICK), lambda: copy(EVIL, "text")),
+    (("edit-video", EVIL, "red", *QUICK), lambda: Path(EVIL).mkdir()),
+    (("edit-video", "shot", "red", *QUICK), lambda: folder("shot", "0.png") or copy(f"shot/{EVIL}.png", "layer.png")),
+    (("render-atlas", EVIL, "-o", "out"), nothing),
+    (("render-atlas", EVIL, "-o", "out"), lambda: copy(EVIL, "text")),
+    (("render-atlas", EVIL, "-o", "out", "--resolution", "99"), lambda: os.rename("atlas", EVIL)),
+    (("render-atlas", "atlas", "-o", f"{EVIL}/out"), nothing),
+    (("render-atlas", "atlas", "-o", EVIL, "--overwrite"), lambda: folder(EVIL, "1.png")),
+    (("render-atlas", "atlas", "-o", "out"), lambda: atlas_record(clip={EVIL: 1})),
+    (("render-atlas", "photo.png", "-o", "atlas", "--overwrite"), lambda: copy(f"atlas/{EVIL}", "text")),
+    (("fit-atlas", EVIL, "-o", "out"), nothing),
+    (("fit-atlas", "clip.mp4", "-o", EVIL, "--resume"), nothing),
+    (("fit-atlas", "clip.mp4", "-o", "out", "--mask", EVIL), nothing),
+    (("fit-atlas", "clip.mp4", "-o", "out", "--preset", EVIL), nothing),
+    (("models", "pull", EVIL), nothing),
+    (("models", "remove", EVIL), nothing),
+    ((EVIL,), nothing),
+]
+
+
+@pytest.mark.parametrize(("arguments", "prepare"), CASES, ids=[repr(" ".join(case[0])[-70:]) for case in CASES])
+def test_a_name_forges_no_line(
+    arguments: tuple[str, ...],
+    prepare: Callable[[], object],
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prepare()
+    monkeypatch.setattr("sys.argv", ["t2l", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2, err
+    assert out == ""
+    assert [line for line in err.splitlines() if line.startswith("Error: ")] == err.splitlines()[-1:] or (
+        err.splitlines()[-1].startswith("Try 't2l") and err.count("\n") == 2
+    )
+    assert "\nError: forged" not in err
+    assert "\x1b" not in err
