@@ -135,6 +135,39 @@ def test_places_that_cannot_be_written(t2l: Callable[..., Run], shot: Shot) -> N
     refused(t2l("edit-video", shot.clip, "red object", "--atlas", shot.atlas, "-o", "/proc/out"), 2, "/proc")
 
 
+def test_nothing_of_the_users_is_overwritten(t2l: Callable[..., Run], shot: Shot) -> None:
+    """Whatever --overwrite is said to: an input, a part of one, hidden files, what was painted over."""
+    (shot.folder / "frames").mkdir()
+    for name in ("1.png", "2.png"):
+        Image.new("RGB", SIZE).save(shot.folder / "frames" / name)
+    render = ("render-atlas", shot.atlas, "--overwrite", "-o")
+    paint = ("composite", shot.clip, "--atlas", shot.atlas, "--overwrite", "--foreground")
+    edit = ("edit-video", shot.clip, "red object", "--clip", "mini", "--overwrite", "--mask")
+    refused(t2l(*render, shot.atlas), 2, "atlas is the input itself")
+    refused(t2l(*paint, shot.layer, "-o", shot.clip), 2, "clip.mp4 is the input itself")
+    refused(t2l(*paint, "frames/1.png", "-o", "frames"), 2, "frames holds the input frames/1.png")
+    Image.open(shot.layer).save(shot.folder / "out-foreground.png")
+    refused(t2l(*edit, "out-foreground.png", "-o", "out.mp4"), 2, "out-foreground.png is the input itself")
+    refused(t2l("fit-atlas", shot.clip, "--overwrite", "--mask", "atlas/alpha.png", "-o", "atlas"), 2, "alpha.png")
+    assert t2l("render-atlas", shot.atlas, "-o", "other").returncode == 0
+    (shot.folder / "other" / ".git").mkdir()
+    refused(t2l(*render, "other"), 2, ".git beside the atlas")
+    (shot.folder / "other" / ".git").rmdir()
+    shutil.copy(shot.layer, shot.folder / "other" / "foreground.png")
+    refused(t2l(*render, "other"), 2, "foreground.png is no longer as it was written")
+    assert (shot.folder / "other" / "foreground.png").read_bytes() == shot.layer.read_bytes()
+    shutil.copy(shot.atlas / "foreground.png", shot.folder / "other")
+    assert t2l(*render, "other").returncode == 0
+
+
+def test_a_playlist_is_no_clip(t2l: Callable[..., Run], shot: Shot) -> None:
+    (shot.folder / "list.mp4").write_text("ffconcat version 1.0\nfile clip.mp4\n")
+    (shot.folder / "live.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nclip.mp4\n")
+    for name in ("list.mp4", "live.m3u8"):
+        paint = ("--atlas", shot.atlas, "--foreground", shot.layer, "-o", "out.mp4")
+        refused(t2l("composite", name, *paint), 2, name, "playlists are not followed")
+
+
 @pytest.fixture
 def small_disk(shot: Shot) -> Iterator[Path]:
     """A file system of 32 kB."""

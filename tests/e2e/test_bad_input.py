@@ -38,7 +38,17 @@ def _tiny() -> bytes:
     return out.getvalue()
 
 
+def _wrong_sum() -> bytes:
+    """A whole PNG but for one bit of the check sum of its pixels."""
+    out = io.BytesIO()
+    Image.effect_noise((200, 200), 40).convert("RGB").save(out, "PNG")
+    data = bytearray(out.getvalue())
+    data[-13] ^= 1  # behind it: IEND, twelve bytes
+    return bytes(data)
+
+
 FILES: dict[str, tuple[str, bytes]] = {
+    "damaged": ("photo.png", _wrong_sum()),
     "empty": ("photo.jpg", b""),
     "truncated": ("photo.jpg", _jpeg()[:1500]),
     "text": ("photo.jpg", b"Dear diary, this is no picture.\n" * 20),
@@ -83,6 +93,27 @@ def test_outputs_that_cannot_be(t2l: Callable[..., Run], photo: Path, tmp_path: 
     refused(t2l("composite", photo, photo, "-o", "out.png"), "alpha")
     assert (tmp_path / "there.png").read_bytes() == b"mine"
     assert photo.read_bytes() == before
+
+
+def test_nothing_of_the_users_is_overwritten(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
+    """Whatever --overwrite is said to: inputs, devices behind links, and files that are not a run's own."""
+    for name in ("mask.png", "layer.png"):
+        Image.new("RGBA", (320, 240)).save(tmp_path / name)
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "alpha.png").write_bytes((tmp_path / "mask.png").read_bytes())
+    before = {path: path.lstat() for path in (*tmp_path.rglob("*"), Path("/dev/null"))}
+    edit = ("edit-image", photo, "swan", *SHORT, "--overwrite")
+    refused(t2l(*edit, "--mask", "mask.png", "-o", "mask.png"), "mask.png is the input itself")
+    refused(t2l(*edit, "--mask", "run/alpha.png", "--run-dir", "run"), "holds the input run/alpha.png")
+    refused(t2l(*edit, "--run-dir", "."), "--run-dir . holds the input")
+    refused(t2l(*edit, "-o", "null.png"), "device or a pipe")
+    refused(t2l("composite", photo, "layer.png", "-o", "layer.png", "--overwrite"), "layer.png is the input itself")
+    refused(t2l("composite", photo, "layer.png", "-o", "null.png", "--overwrite"), "device or a pipe")
+    after = {path: path.lstat() for path in (*tmp_path.rglob("*"), Path("/dev/null"))}
+    assert {path: (s.st_ino, s.st_size, s.st_mode) for path, s in before.items()} == {
+        path: (s.st_ino, s.st_size, s.st_mode) for path, s in after.items()
+    }
 
 
 def test_prompts_and_options(t2l: Callable[..., Run], photo: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
+from PIL.TiffImagePlugin import IFDRational
 from program import SHORT, Run, command, draw_scene, lines, pixels
 
 
@@ -147,6 +148,24 @@ def test_a_twelve_megapixel_photo_keeps_size_and_tags(t2l: Callable[..., Run], t
         assert image.size == (4000, 3000)
         assert image.info["icc_profile"] == profile
         assert image.getexif()[0x010F] == "Maker"
+
+
+def test_a_cameras_photo_becomes_a_tiff_with_all_its_exif(t2l: Callable[..., Run], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x011A], exif[0x0128] = "Maker", IFDRational(0, 0), 0
+    exif[ExifTags.IFD.Exif] = {0x829D: IFDRational(28, 10), 0x9003: "2024:05:06 07:08:09", 0x927C: b"its own" * 99}
+    exif[ExifTags.IFD.GPSInfo] = {1: "N", 2: (52.0, 30.0, 1.5)}
+    Image.fromarray(draw_scene("ball", tmp_path).rgb).save(tmp_path / "photo.jpg", exif=exif)
+    edited = done(t2l("edit-image", "photo.jpg", "red ball", *SHORT, "-o", "out.tif", "--run-dir", "run"))
+    done(t2l("composite", "photo.jpg", "run/layer.png", "-o", "again.tif"))
+    assert b"EXIF" not in edited.stderr
+    assert (tmp_path / "again.tif").read_bytes() == (tmp_path / "out.tif").read_bytes()
+    with Image.open(tmp_path / "out.tif") as image:
+        assert image.size == (320, 240)
+        back = image.getexif()
+        assert back[0x010F] == "Maker"
+        assert back.get_ifd(ExifTags.IFD.Exif) == exif[ExifTags.IFD.Exif]
+        assert back.get_ifd(ExifTags.IFD.GPSInfo) == exif[ExifTags.IFD.GPSInfo]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -230,6 +230,10 @@ def test_ctrl_c_keeps_the_atlas_and_resume_ends_as_if_nothing_had_been(
     assert (tmp_path / "atlas.resume").exists()
     refused(t2l(*fit, "-o", "atlas", "--resume", "--seed", "5"), "another clip, mask or setting")
     refused(t2l(*fit, "-o", "atlas"), "exists")
+    painted, before = tmp_path / "atlas" / "foreground.png", (tmp_path / "atlas" / "foreground.png").read_bytes()
+    Image.new("RGBA", Image.open(painted).size, (255, 0, 0, 255)).save(painted)
+    refused(t2l(*fit, "-o", "atlas", "--resume"), "foreground.png is no longer as it was written")
+    painted.write_bytes(before)
     second = t2l(*fit, "-o", "atlas", "--resume")
     assert second.returncode == 0, second.stderr
     assert b"optical flow" not in second.stderr
