@@ -1,16 +1,32 @@
-"""Files that appear whole or not at all: a temporary name in the same folder, then a rename."""
+"""Files that appear whole or not at all: a temporary name in the same folder, then a rename.
+
+A run that is killed leaves its temporary files and folders. Their name says which process of which machine they belong
+to (.t2l-<machine>-<process>-<random>), and the next run that writes in the folder removes those of processes that are
+gone: at once where the process was on this machine, after a day without a change where it may be running elsewhere.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
+import re
+import secrets
+import shutil
 import stat
-import tempfile
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from t2l_cli.errors import OutputError
+from t2l_cli.errors import OutputError, T2LError
 from t2l_cli.media.paths import reason, shown
+
+_NAME = re.compile(r"\.t2l-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]{1,9})-[0-9a-f]{8}(\..*)?")
+_OLD = "old"  # suffix of what a new folder replaces, for the moment in which it may be the only copy
+_DAY = 86_400  # s
+_swept: set[Path] = set()  # folders that this process has looked through
 
 
 @contextlib.contextmanager
@@ -30,9 +46,8 @@ def atomic_path(final: str | Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         if overwrite:
             _check_replaceable(target)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem[:60]}.", suffix=target.suffix, dir=target.parent)
-        temporary = Path(name)
-        os.close(handle)
+        temporary = temporary_beside(target)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield temporary
         _flush(temporary)
         temporary.chmod(_mode(target))
@@ -65,6 +80,100 @@ def _check_replaceable(target: Path) -> None:
     """OutputError where ``target`` exists and is no file: a rename would put one in the place of /dev/null."""
     if os.path.lexists(target) and not stat.S_ISREG(os.lstat(target).st_mode):
         raise OutputError(f"could not write {shown(target)}: it is not a file.")
+
+
+def temporary_beside(target: Path) -> Path:
+    """A name in the folder of ``target``, with its suffix, that nothing has; what killed runs left there is removed."""
+    _sweep(target.parent)
+    return target.with_name(f".t2l-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files and folders in ``folder`` whose process is gone."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            match = _NAME.fullmatch(entry.name)
+            if match and _is_stale(entry, match["machine"], int(match["process"])):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_stale(entry: os.DirEntry[str], machine: str, process: int) -> bool:
+    if Path(entry.name).suffix == f".{_OLD}":
+        return False
+    unchanged = time.time() - entry.stat(follow_symlinks=False).st_mtime
+    return unchanged > _DAY or (machine == _machine() and not _is_running(process))
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":  # where os.kill would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+@functools.cache
+def _machine() -> str:
+    """Names those whose process numbers mean the same as here: one start of one system, or of one container in it."""
+    import platform
+
+    marks = [platform.node()]
+    with contextlib.suppress(OSError):  # not on Linux
+        marks.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        marks.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(marks).encode()).hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def atomic_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty folder beside ``final`` to fill, and rename it on success; after any exception it is removed.
+
+    With ``overwrite`` an existing folder is replaced. Raises OutputError where it meanwhile exists otherwise, and for
+    every OSError of the block (a full disk). Errors that name a file in it name it in ``final``.
+    """
+    target = Path(os.path.realpath(final)) if overwrite else final
+    temporary = temporary_beside(target)
+    try:
+        try:
+            temporary.mkdir()
+            yield temporary
+            if overwrite and target.is_dir():
+                _exchange(temporary, target)
+            elif os.path.lexists(target):
+                raise OutputError(
+                    f"{shown(final)} was written by another run meanwhile and is left as it is; "
+                    "choose another --output or add --overwrite."
+                )
+            else:
+                temporary.rename(target)
+        except OSError as error:
+            raise OutputError(f"could not write {shown(final)}: {reason(error)}.") from error
+        except T2LError as error:
+            error.args = (str(error).replace(temporary.name, shown(final.name)),)
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(temporary: Path, target: Path) -> None:
+    """Exchange ``temporary`` and ``target``; where that fails, or is interrupted, ``target`` is what it was or new."""
+    old = temporary.with_name(f"{temporary.name}.{_OLD}")
+    try:
+        target.rename(old)
+        temporary.rename(target)
+    finally:
+        if os.path.lexists(old):
+            old.rename(temporary if os.path.lexists(target) else target)
 
 
 def _claim(temporary: Path, target: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Protocol, Self
 from av.error import FFmpegError
 
 from t2l_cli.errors import OutputError, RequestError
-from t2l_cli.media.atomic import atomic_path
+from t2l_cli.media.atomic import atomic_folder, atomic_path
 from t2l_cli.media.compositing import Bytes
-from t2l_cli.media.frames import atomic_folder, is_png_frame, png_names
+from t2l_cli.media.frames import is_png_frame, png_names
 from t2l_cli.media.muxing import FORMATS, Codec, VideoFile
 from t2l_cli.media.output import save_picture
 from t2l_cli.media.paths import STDIO, shown
@@ -118,7 +118,7 @@ class ClipWriter:
                 temporary = stack.enter_context(atomic_folder(self._path, self._overwrite))
                 first, end = self._span
                 names = png_names(self._info.names[first:end], end - first)
-                self._sink = _FrameFolder(temporary, self._path, names)
+                self._sink = _FrameFolder(temporary, names)
             self._stack = stack.pop_all()
         return self
 
@@ -132,24 +132,17 @@ class ClipWriter:
 
 
 class _FrameFolder:
-    """PNG frames into the folder ``place``, which is shown to the user as ``final``."""
+    """PNG frames into the folder ``place``."""
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, place: Path, final: Path, names: Iterator[str]) -> None:
+    def __init__(self, place: Path, names: Iterator[str]) -> None:
         self._place = place
-        self._final = final
         self._names = names
 
     def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None:
         """Add one picture; its name is its place in the clip."""
-        try:
-            save_picture(self._place / next(self._names), rgb, alpha)
-        except OutputError as error:
-            # save_picture would name the temporary folder; what it met is what matters.
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None
-            raise
+        save_picture(self._place / next(self._names), rgb, alpha)
 
 
 @contextlib.contextmanager

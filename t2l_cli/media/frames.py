@@ -1,18 +1,15 @@
-"""Folders of frames: which pictures of a folder are its frames, and a folder that appears whole or not at all."""
+"""Folders of frames: which pictures of a folder are its frames, and their names."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
-from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.errors import RequestError
 from t2l_cli.media.images import Picture, load_picture
 from t2l_cli.media.paths import reason, shown
 
@@ -76,43 +73,3 @@ def png_names(sources: tuple[str, ...], count: int) -> Iterator[str]:
 def is_png_frame(name: str) -> bool:
     """Whether a file of this name is a PNG frame as this program writes them."""
     return name.lower().endswith(".png") and not name.startswith(".")
-
-
-@contextlib.contextmanager
-def atomic_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty folder beside ``final`` to fill, and rename it on success; after any exception it is removed.
-
-    With ``overwrite`` an existing folder is replaced. Raises OutputError where it meanwhile exists otherwise, and for
-    every OSError of the block (a full disk).
-    """
-    target = Path(os.path.realpath(final)) if overwrite else final
-    temporary = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}")
-    try:
-        try:
-            temporary.mkdir()
-            yield temporary
-            if overwrite and target.is_dir():
-                _exchange(temporary, target)
-            elif os.path.lexists(target):
-                raise OutputError(
-                    f"{shown(final)} was written by another run meanwhile and is left as it is; "
-                    "choose another --output or add --overwrite."
-                )
-            else:
-                temporary.rename(target)
-        except OSError as error:
-            raise OutputError(f"could not write {shown(final)}: {reason(error)}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _exchange(temporary: Path, target: Path) -> None:
-    """Put ``temporary`` in the place of ``target`` and remove what was there; nothing is lost if that fails."""
-    old = temporary.with_name(f"{temporary.name}.old")
-    target.rename(old)
-    try:
-        temporary.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

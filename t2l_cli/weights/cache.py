@@ -23,6 +23,7 @@ import filelock
 import platformdirs
 
 from t2l_cli.errors import WeightsError
+from t2l_cli.media.atomic import temporary_beside
 from t2l_cli.media.paths import reason, shown
 
 _RECORD = "source.json"
@@ -152,6 +153,6 @@ def _read(folder: Path) -> _Record | None:
 def _write(folder: Path, name: str, sha256: str, repo: str, revision: str) -> None:
     state = (folder / name).stat()
     record = _Record(name, sha256, state.st_size, state.st_mtime_ns, repo, revision)
-    temporary = folder / f".{_RECORD}.{os.getpid()}"
+    temporary = temporary_beside(folder / _RECORD)
     temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
     os.replace(temporary, folder / _RECORD)
