@@ -22,9 +22,8 @@ from torch import Tensor
 
 from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, ClipIdentity
 from t2l_cli.errors import OutputError, RequestError
-from t2l_cli.media.atomic import default_mode
+from t2l_cli.media.atomic import atomic_folder, default_mode
 from t2l_cli.media.compositing import Bytes, rgba
-from t2l_cli.media.frames import atomic_folder
 from t2l_cli.media.output import save_layer
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.places import check_place, foreign_in
