@@ -25,11 +25,11 @@ from PIL import Image
 from torch import Tensor
 
 from t2l_cli.config import FIT_PRESETS, FitConfig
-from t2l_cli.engine.atlas.fit import AtlasFit
 from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
-from t2l_cli.engine.atlas.masks import FrameMask
 from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
 from t2l_cli.engine.atlas.quality import checkerboard
+from t2l_cli.engine.fit.fit import AtlasFit
+from t2l_cli.engine.motion.masks import FrameMask
 from t2l_cli.settings import FIT
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

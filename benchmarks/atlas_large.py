@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from t2l_cli.config import FIT_PRESETS
-from t2l_cli.engine.atlas.fit import AtlasFit
 from t2l_cli.engine.atlas.model import ClipIdentity
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
+from t2l_cli.engine.fit.fit import AtlasFit
 from t2l_cli.settings import FIT
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -28,8 +28,8 @@ from t2l_cli.media.videos import ClipInfo, Frame
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from t2l_cli.engine.atlas.fit import AtlasFit
     from t2l_cli.engine.atlas.model import Atlas
+    from t2l_cli.engine.fit.fit import AtlasFit
 
 SQUARE = 0.06  # of the frame's shorter side: a square of the checkerboard
 
@@ -151,8 +151,8 @@ def state_file(output: Path) -> Path:
 
 def _keep(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any]) -> None:
     """Write what a person can judge the fit by: the mask, the flow and the rebuilt clip, five frames of each."""
-    from t2l_cli.engine.atlas.flow import flow_picture
     from t2l_cli.engine.atlas.mapping import reconstruct
+    from t2l_cli.engine.motion.flow import flow_picture
 
     try:
         folder.mkdir(exist_ok=True)

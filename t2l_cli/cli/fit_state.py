@@ -12,7 +12,7 @@ from t2l_cli.media.atomic import atomic_path
 from t2l_cli.media.paths import shown
 
 if TYPE_CHECKING:
-    from t2l_cli.engine.atlas.fit import AtlasFit
+    from t2l_cli.engine.fit.fit import AtlasFit
 
 FORMAT, VERSION = "t2l-fit", 1
 EVERY = 120.0  # s between two writings, at least

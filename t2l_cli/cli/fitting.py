@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from t2l_cli.engine.atlas.fit import AtlasFit
-    from t2l_cli.engine.atlas.flow import FlowFunction
-    from t2l_cli.engine.atlas.masks import FrameMask
-    from t2l_cli.engine.atlas.vision import MaskFunction
+    from t2l_cli.engine.fit.fit import AtlasFit
+    from t2l_cli.engine.motion.detectors import MaskFunction
+    from t2l_cli.engine.motion.flow import FlowFunction
+    from t2l_cli.engine.motion.masks import FrameMask
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _begun(excerpt: Excerpt, request: FitRequest, terminal: Terminal, before: di
     """The fit before its first step."""
     import torch
 
-    from t2l_cli.engine.atlas.fit import AtlasFit
+    from t2l_cli.engine.fit.fit import AtlasFit
     from t2l_cli.engine.runtime import resolve
 
     if request.threads is not None:
@@ -152,7 +152,7 @@ def _flow_function(config: FitConfig, offline: bool, device: torch.device, termi
     """RAFT, where it is asked for; None: DIS."""
     if config.flow == "dis":
         return None
-    from t2l_cli.engine.atlas.vision import raft_flow
+    from t2l_cli.engine.motion.detectors import raft_flow
     from t2l_cli.weights.networks import load_raft
     from t2l_cli.weights.vision import RAFT
 
@@ -165,7 +165,7 @@ def _masks(
 ) -> Tensor | FrameMask | MaskFunction | None:
     """What the fit is given of masks: a detector, the user's, or nothing."""
     if config.mask_class is not None:
-        from t2l_cli.engine.atlas.vision import class_mask
+        from t2l_cli.engine.motion.detectors import class_mask
         from t2l_cli.weights.networks import load_mask_rcnn
         from t2l_cli.weights.vision import MASK_RCNN, class_number
 
@@ -178,7 +178,7 @@ def _given_masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask
     """The user's mask: one picture for ``frame``, or a clip or folder with one for every frame of the clip."""
     import torch
 
-    from t2l_cli.engine.atlas.masks import FrameMask
+    from t2l_cli.engine.motion.masks import FrameMask
 
     info, (first, end) = excerpt.info, excerpt.span
     if path.is_file() and path.suffix.lower() in {*FORMATS, ".gif"}:

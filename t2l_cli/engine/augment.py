@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from kornia import enhance
 from torch import Tensor
-from torch.nn import functional as F
 
 from t2l_cli.config import MIN_SIDE, AugmentConfig
+from t2l_cli.engine.resize import resized
 from t2l_cli.engine.runtime import bring
 
 
@@ -77,7 +77,7 @@ def scaled(picture: Tensor, scale: tuple[float, float], generator: torch.Generat
     by = _between(scale, float(torch.rand((), generator=generator)))
     by = max(by, MIN_SIDE / min(picture.shape[-2:]))
     size = whole(picture.shape[-2] * by, multiple), whole(picture.shape[-1] * by, multiple)
-    return F.interpolate(picture, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+    return resized(picture, size).clamp(0, 1)
 
 
 def apply(picture: Tensor, params: AugmentParams) -> Tensor:
@@ -111,7 +111,7 @@ def apply_map(values: Tensor, params: AugmentParams) -> Tensor:
 
 def _geometry(x: Tensor, params: AugmentParams) -> Tensor:
     x = x[..., params.top : params.top + params.height, params.left : params.left + params.width]
-    x = F.interpolate(x, size=params.size, mode="bilinear", antialias=True).clamp(0, 1)
+    x = resized(x, params.size).clamp(0, 1)
     return x.flip(-1) if params.flip else x
 
 

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from t2l_cli.engine.half import in_half
+from t2l_cli.engine.resize import resized
 from t2l_cli.errors import RequestError
 
 VIEW_LONG_SIDE = 320 / 224  # longest side of a picture in the text terms, in model input sizes
@@ -122,7 +123,7 @@ class Clip:
 
     def fit(self, pictures: Tensor, long_side: float = VIEW_LONG_SIDE) -> Tensor:
         """``pictures`` (B, C, H, W) resized to ``view_size``, antialiased, differentiable; the un-augmented view."""
-        return _resize(pictures, self.view_size((pictures.shape[-2], pictures.shape[-1]), long_side))
+        return resized(pictures, self.view_size((pictures.shape[-2], pictures.shape[-1]), long_side))
 
     def _whole_patches(self, side: float) -> int:
         return max(1, round(side / self.patch_size)) * self.patch_size
@@ -130,7 +131,7 @@ class Clip:
     def _pixels(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Normalised pixels, and their token grid."""
         height, width = (self._whole_patches(side) for side in pictures.shape[-2:])
-        pixels = (_resize(pictures, (height, width)) - self._mean) / self._std
+        pixels = (resized(pictures, (height, width)) - self._mean) / self._std
         return pixels, (height // self.patch_size, width // self.patch_size)
 
     def _run(self, tower: nn.Module, grid: tuple[int, int], pixels: Tensor) -> Any:
@@ -223,10 +224,3 @@ def _checked_tower(visual: object) -> VisionTransformer:
             "Choose a ViT such as ViT-B-32, ViT-B-16 or ViT-L-14."
         )
     return visual
-
-
-def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    """``pictures`` at ``size`` (h, w), bilinear with antialiasing; themselves when they have that size."""
-    if pictures.shape[-2:] == size:
-        return pictures
-    return F.interpolate(pictures, size=size, mode="bilinear", antialias=True, align_corners=False)

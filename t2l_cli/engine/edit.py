@@ -22,6 +22,7 @@ from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.objective import Example, Objective
 from t2l_cli.engine.optimize import LastGood, Step, optimise
 from t2l_cli.engine.relevancy import relevancy
+from t2l_cli.engine.resize import resized
 from t2l_cli.engine.runtime import Runtime, memory_guard, ran_out_of_memory, resolve, stop_compiling
 from t2l_cli.engine.texts import TextSet, choose_roi, in_templates
 from t2l_cli.engine.views import ViewParams, make_views
@@ -152,7 +153,7 @@ class Edit(ABC):
         if self.roi is None or not self.config.weights.bootstrap:
             return None
         found = relevancy(self.clip, picture, in_templates(self.roi))
-        return F.interpolate(found, size=picture.shape[-2:], mode="bilinear", antialias=True)
+        return resized(found, (picture.shape[-2], picture.shape[-1]))
 
     def _painted(self, run: Run | None = None) -> EditLayer:
         """What ``run``, by default the one that is shown, paints on the canvas, without gradient."""

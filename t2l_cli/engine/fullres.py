@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.resize import resized
 
 RADIUS = 4  # low-resolution px around a pixel in which the linear model is fitted
 EPSILON = 1e-4  # variance of the source (values in [0, 1]) below which it counts as flat
@@ -36,7 +37,7 @@ def reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
         return floats(picture)
     if picture.dtype == torch.uint8:
         return torch.cat([_reduce_plane(picture[:, k : k + 1], size) for k in range(picture.shape[1])], dim=1)
-    return F.interpolate(picture, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+    return resized(picture, size).clamp(0, 1)
 
 
 def _reduce_plane(plane: Tensor, size: tuple[int, int]) -> Tensor:
@@ -48,8 +49,8 @@ def _reduce_plane(plane: Tensor, size: tuple[int, int]) -> Tensor:
     lines = torch.empty(batch, 1, height, size[1], device=plane.device)
     for rows in strips(height, width):
         strip = floats(plane[:, :, rows])
-        lines[:, :, rows] = F.interpolate(strip, size=(strip.shape[-2], size[1]), mode="bilinear", antialias=True)
-    return F.interpolate(lines, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+        lines[:, :, rows] = resized(strip, (strip.shape[-2], size[1]))
+    return resized(lines, size).clamp(0, 1)
 
 
 def strips(height: int, width: int) -> Iterator[slice]:

@@ -7,7 +7,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from t2l_cli.engine.resize import resized
 
 GREEN = (0 / 255, 177 / 255, 64 / 255)  # chroma-key green, behind the layer in I_screen
 
@@ -53,7 +54,7 @@ class EditLayer:
         if size == self.size:
             return self
         both = torch.cat([self.rgb, self.alpha], dim=1)
-        return EditLayer.from_output(F.interpolate(both, size=size, mode="bilinear", antialias=True).clamp(0, 1))
+        return EditLayer.from_output(resized(both, size).clamp(0, 1))
 
 
 @cache

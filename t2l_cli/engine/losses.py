@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.config import Distance
+from t2l_cli.engine.resize import resized
 
 BOOTSTRAP_SIZE = (224, 224)  # px, where alpha and relevancy are compared
 L0_SLOPE = 5.0  # of the smooth L0 norm of alpha
@@ -108,10 +109,4 @@ def sparsity_loss(alpha: Tensor, l1: float = 2.0) -> Tensor:
 
 def bootstrap_loss(alpha: Tensor, relevancy: Tensor) -> Tensor:
     """Mean squared difference of alpha and the relevancy map R(I_s, T_ROI), both (B, 1, any, any), at 224 x 224."""
-    return F.mse_loss(_at_bootstrap_size(alpha), _at_bootstrap_size(relevancy))
-
-
-def _at_bootstrap_size(x: Tensor) -> Tensor:
-    if x.shape[-2:] == BOOTSTRAP_SIZE:
-        return x
-    return F.interpolate(x, size=BOOTSTRAP_SIZE, mode="bilinear", antialias=True)
+    return F.mse_loss(resized(alpha, BOOTSTRAP_SIZE), resized(relevancy, BOOTSTRAP_SIZE))

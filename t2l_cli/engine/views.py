@@ -18,11 +18,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from kornia.geometry.transform import get_perspective_transform, homography_warp
 from torch import Tensor
 
 from t2l_cli.config import ViewConfig
+from t2l_cli.engine.resize import resized
 from t2l_cli.engine.runtime import bring
 
 # The picture is first reduced, antialiased, to this many view sizes; the bilinear warp samples from there. Measured by
@@ -104,10 +104,10 @@ def make_views(pictures: Tensor, params: ViewParams, size: tuple[int, int]) -> T
 
 def _near(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     """``pictures`` reduced, antialiased, to OVERSAMPLING times ``size`` where they are larger."""
-    target = [min(have, math.ceil(OVERSAMPLING * want)) for have, want in zip(pictures.shape[-2:], size, strict=True)]
-    if list(pictures.shape[-2:]) == target:
-        return pictures
-    return F.interpolate(pictures, size=target, mode="bilinear", antialias=True, align_corners=False)
+    height, width = (
+        min(have, math.ceil(OVERSAMPLING * want)) for have, want in zip(pictures.shape[-2:], size, strict=True)
+    )
+    return resized(pictures, (height, width))
 
 
 class _Uniform:

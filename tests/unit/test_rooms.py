@@ -15,7 +15,7 @@ ROOMS = {  # room -> what of our own package it may import
     "weights": {"weights", "media", "config", "errors"},
     "atlases": {"atlases", "engine", "media", "config", "errors"},
 }
-PURE = ["engine/losses.py", "engine/layers.py", "engine/generator.py"]
+PURE = ["engine/resize.py", "engine/losses.py", "engine/layers.py", "engine/generator.py"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

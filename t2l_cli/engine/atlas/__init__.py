@@ -1,1 +1,1 @@
-"""Layered neural atlases (Kasten et al., TOG 2021): a clip as two pictures, coordinates into them and an opacity."""
+"""The discretised atlas of a video: its model, mapping back and forth, its quality, and published networks as one."""

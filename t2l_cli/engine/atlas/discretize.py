@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.mapping import reconstruct
+from t2l_cli.engine.atlas.mapping import reconstruct, usual_step
 from t2l_cli.engine.atlas.model import OPAQUE, Atlas, AtlasLayer, ClipIdentity, used_texels
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
+from t2l_cli.engine.atlas.quality import psnr
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.optimize import Step
 from t2l_cli.engine.runtime import memory_guard
@@ -152,14 +153,9 @@ def _extent(uv: Tensor, alpha: Tensor, least: float) -> tuple[Tensor, Tensor]:
 
 
 def _usual_step(uv: Tensor, share: Tensor) -> float:
-    """Texels between two neighbouring pixels that the layer owns: the 98th percentile of its fullest frame, or 0.
-
-    Beyond that lie folds of the mapping, which say nothing of its scale.
-    """
+    """Texels between two neighbouring pixels that the layer owns, in the frame that shows most of it; 0 for none."""
     t = int((share > 0.5).sum((1, 2)).argmax())
-    own = share[t] > 0.5
-    steps = torch.cat([uv[t].diff(dim=d).norm(dim=-1)[own.narrow(d, 1, own.shape[d] - 1)] for d in (0, 1)])
-    return float(steps.sort().values[int(0.98 * (len(steps) - 1))]) if len(steps) else 0.0
+    return usual_step(uv[t], share[t] > 0.5)
 
 
 def _in_use(uv: Tensor, share: Tensor, size: tuple[int, int]) -> Tensor:
@@ -175,12 +171,6 @@ def _grown(picture: Tensor, radius: int) -> Tensor:
     side = 2 * radius + 1
     across = F.max_pool2d(picture[None], (1, side), 1, (0, radius))
     return F.max_pool2d(across, (side, 1), 1, (radius, 0))[0]
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio of pictures in [0, 1], in dB; infinite where they are equal."""
-    error = (a.double() - b.double()).square().mean().item()
-    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def round_trip(atlas: Atlas, frame: Tensor, t: int) -> float:

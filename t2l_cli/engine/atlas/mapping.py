@@ -124,13 +124,18 @@ def splat(values: Tensor, weight: Tensor, uv: Tensor, size: tuple[int, int]) -> 
 
 def _refinement(uv: Tensor, weight: Tensor) -> int:
     """How many times finer the frame has to be for its pixels to lie less than a texel apart where they weigh."""
-    across = (uv[:, 1:] - uv[:, :-1]).norm(dim=-1)[(weight[:, 1:] > 0) & (weight[:, :-1] > 0)]
-    down = (uv[1:] - uv[:-1]).norm(dim=-1)[(weight[1:] > 0) & (weight[:-1] > 0)]
+    return max(1, min(MAX_REFINEMENT, math.ceil(usual_step(uv, weight > 0) / 0.7)))
+
+
+def usual_step(uv: Tensor, own: Tensor) -> float:
+    """Texels between two neighbouring pixels of ``uv`` (H, W, 2) that are both ``own`` (H, W); 0 where none are.
+
+    The 98th percentile: what lies beyond are tears and folds of the mapping, which say nothing of its scale.
+    """
+    across = (uv[:, 1:] - uv[:, :-1]).norm(dim=-1)[own[:, 1:] & own[:, :-1]]
+    down = (uv[1:] - uv[:-1]).norm(dim=-1)[own[1:] & own[:-1]]
     steps = torch.cat([across.flatten(), down.flatten()])
-    if not len(steps):
-        return 1
-    usual = torch.sort(steps).values[int(0.98 * (len(steps) - 1))].item()  # the last percent are tears, not stretches
-    return max(1, min(MAX_REFINEMENT, math.ceil(usual / 0.7)))
+    return float(steps.sort().values[int(0.98 * (len(steps) - 1))]) if len(steps) else 0.0
 
 
 def from_frame(atlas: Atlas, t: int, paint: EditLayer, name: LayerName) -> EditLayer:

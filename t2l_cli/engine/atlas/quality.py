@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.flow import Flow, warp
 from t2l_cli.engine.atlas.mapping import reconstruct, sample
 from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, LayerName
 from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.motion.flow import Flow, warp
 
 CHECKER = 12  # px of the flow's frames along a square of the checkerboard
 PSNR_FRAMES = 32  # that are reconstructed, at most, evenly over the clip
@@ -51,26 +51,28 @@ class Quality:
 def measure(atlas: Atlas, frames: Tensor, flow: Flow) -> Quality:
     """Judge ``atlas`` by its clip's ``frames`` (T, 3, H, W) uint8 and their ``flow``, of any size."""
     looked_at = sorted({round(t) for t in torch.linspace(0, len(frames) - 1, min(len(frames), PSNR_FRAMES)).tolist()})
-    psnr = sum(_psnr(reconstruct(atlas, t), frames[t].float() / 255) for t in looked_at) / len(looked_at)
+    figures = [psnr(reconstruct(atlas, t).clamp(0, 1), frames[t].float() / 255) for t in looked_at]
+    mean_psnr = sum(min(figure, FULL_PSNR) for figure in figures) / len(figures)
     area = atlas.alpha.mean().item()
     present = atlas.alpha[atlas.alpha > 0.05]
     sharpness = (2 * present - 1).abs().mean().item() if area > 1e-4 else None
     back, front = (_along_flow(atlas, name, flow) for name in ("background", "foreground"))
     return Quality(
-        psnr=psnr,
+        psnr=mean_psnr,
         sharpness=sharpness,
         background_residual=back[0],
         foreground_residual=front[0],
         background_warp=back[1],
         foreground_warp=front[1],
         foreground_area=area,
-        advice=_advice(psnr, sharpness, back, front, area, _growth(atlas)),
+        advice=_advice(mean_psnr, sharpness, back, front, area, _growth(atlas)),
     )
 
 
-def _psnr(picture: Tensor, frame: Tensor) -> float:
-    error = (picture.clamp(0, 1) - frame).square().mean().item()
-    return FULL_PSNR if error < 10 ** (-FULL_PSNR / 10) else -10 * math.log10(error)
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio of pictures in [0, 1], in dB; infinite where they are equal."""
+    error = (a.double() - b.double()).square().mean().item()
+    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def _along_flow(atlas: Atlas, name: LayerName, flow: Flow) -> tuple[float | None, float | None]:

@@ -13,7 +13,7 @@ import torch
 
 from t2l_cli.cli import fit_state
 from t2l_cli.cli.fit_state import FitState
-from t2l_cli.engine.atlas.fit import AtlasFit
+from t2l_cli.engine.fit.fit import AtlasFit
 from t2l_cli.errors import OutputError, RequestError
 
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from t2l_cli.engine.atlas import discretize
-from t2l_cli.engine.atlas.discretize import Discretization, psnr
+from t2l_cli.engine.atlas.discretize import Discretization
 from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
 from t2l_cli.engine.atlas.model import LAYERS, Atlas, ClipIdentity, LayerName
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
+from t2l_cli.engine.atlas.quality import psnr
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError
 from tests.lna import fitted, plane

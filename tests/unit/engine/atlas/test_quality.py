@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 import torch
 
-from t2l_cli.engine.atlas.flow import Flow, estimate
 from t2l_cli.engine.atlas.model import AtlasLayer
 from t2l_cli.engine.atlas.quality import checkerboard, measure
+from t2l_cli.engine.motion.flow import Flow, estimate
 from tests.truth import TruthClip, make_truth
-from tests.unit.engine.atlas.test_flow import finish
+from tests.unit.engine.motion.test_flow import finish
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.dis import FLOW_WIDTH, dis, matched
+from t2l_cli.engine.motion.dis import FLOW_WIDTH, dis, matched
 from t2l_cli.errors import RequestError
 
 GOOD = 0.95  # of the pixels that come back: no better flow is looked for

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas import textures
-from t2l_cli.engine.atlas.field import Field, LayerField
-from t2l_cli.engine.atlas.finish import FAINT, discretise
-from t2l_cli.engine.atlas.flow import reduce_frame
 from t2l_cli.engine.atlas.mapping import reconstruct, sample
 from t2l_cli.engine.atlas.model import ClipIdentity
+from t2l_cli.engine.atlas.quality import psnr
+from t2l_cli.engine.fit import textures
+from t2l_cli.engine.fit.field import Field, LayerField
+from t2l_cli.engine.fit.finish import FAINT, discretise
+from t2l_cli.engine.motion.flow import reduce_frame
 from tests.truth import make_truth
 
 SIZE = (48, 80)
@@ -33,10 +34,6 @@ def reduced(frames: Tensor, size: tuple[int, int] = SIZE) -> Tensor:
     return torch.stack([reduce_frame(frame, size) for frame in frames])
 
 
-def psnr(a: Tensor, b: Tensor) -> float:
-    return float(-10 * (a.detach() - b).square().mean().log10())
-
-
 @pytest.mark.parametrize(("level", "size"), [(0, SIZE), (1, (24, 40))])
 def test_frames_are_carried_to_the_texture_and_read_back(level: int, size: tuple[int, int]) -> None:
     model, frames = panning()
@@ -45,7 +42,7 @@ def test_frames_are_carried_to_the_texture_and_read_back(level: int, size: tuple
     layer = model.background
     shape = layer.texture.sizes[level]
     uv = layer.uv(layer.mapping(torch.arange(4), size), shape)
-    assert psnr(sample(layer.texture(level), uv), seen.float() / 255) > 30
+    assert psnr(sample(layer.texture(level), uv).detach(), seen.float() / 255) > 30
     assert layer.texture(level).amin() > 0.02  # nothing is left empty: what no frame shows is filled from around
 
 

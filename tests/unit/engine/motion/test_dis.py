@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas import flow as flows
-from t2l_cli.engine.atlas.dis import dis, matched
+from t2l_cli.engine.motion import flow as flows
+from t2l_cli.engine.motion.dis import dis, matched
 from tests.truth import make_truth
-from tests.unit.engine.atlas.test_flow import finish
+from tests.unit.engine.motion.test_flow import finish
 
 
 def frames_that_jump(x: int, y: int) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.field import Field, LayerField, Size, back_project
 from t2l_cli.engine.atlas.mapping import sample
+from t2l_cli.engine.fit.field import Field, LayerField, Size, back_project
 
 CERTAIN = 4  # power of a pixel's share: mixed pixels, at outlines, say little of either layer
 NEGLIGIBLE = 0.01  # weight of a pixel that is passed over

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.flow import Flow, pixel_centres
+from t2l_cli.engine.motion.flow import Flow, pixel_centres
 
 Array = npt.NDArray[np.float64]
 Model = Literal["homography", "affine", "similarity"]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas import camera, track
-from t2l_cli.engine.atlas.camera import Array, apply
-from t2l_cli.engine.atlas.flow import Flow, pixel_centres
+from t2l_cli.engine.motion import camera, track
+from t2l_cli.engine.motion.camera import Array, apply
+from t2l_cli.engine.motion.flow import Flow, pixel_centres
 from tests.truth import make_truth
 
 SIZE = (60, 100)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas import flow as flows
+from t2l_cli.engine.motion import flow as flows
 from t2l_cli.errors import RequestError
 from tests.truth import make_truth
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas import track
-from t2l_cli.engine.atlas.flow import Flow, estimate
+from t2l_cli.engine.motion import track
+from t2l_cli.engine.motion.flow import Flow, estimate
 from tests.truth import TruthClip, make_truth
-from tests.unit.engine.atlas.test_flow import finish
+from tests.unit.engine.motion.test_flow import finish
 
 
 def homes(truth: TruthClip, path: np.ndarray) -> list[float]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from t2l_cli.engine.atlas.field import (
+from t2l_cli.engine.atlas.mapping import sample
+from t2l_cli.engine.fit.field import (
     MAX_TEXTURE,
     UNIT,
     Field,
@@ -17,8 +18,7 @@ from t2l_cli.engine.atlas.field import (
     level_size,
     resize,
 )
-from t2l_cli.engine.atlas.flow import pixel_centres
-from t2l_cli.engine.atlas.mapping import sample
+from t2l_cli.engine.motion.flow import pixel_centres
 
 SIZE = (24, 40)
 BOX = (-3.0, -2.0, 45.0, 27.0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.flow import Flow, warp
+from t2l_cli.engine.motion.flow import Flow, warp
 
 CHARBONNIER = 1e-2  # colour difference below which the distance is quadratic
 SLACK = 3e-2  # px, the same for coordinates

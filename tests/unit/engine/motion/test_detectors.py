@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_small
 
-from t2l_cli.engine.atlas.fit import AtlasFit
-from t2l_cli.engine.atlas.flow import estimate
-from t2l_cli.engine.atlas.vision import class_mask, detect, raft_flow
+from t2l_cli.engine.fit.fit import AtlasFit
+from t2l_cli.engine.motion.detectors import class_mask, detect, raft_flow
+from t2l_cli.engine.motion.flow import estimate
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.errors import RequestError
 from t2l_cli.settings import FIT
 from tests.truth import TruthClip, make_truth
-from tests.unit.engine.atlas.test_flow import finish
+from tests.unit.engine.motion.test_flow import finish
 
 CPU = torch.device("cpu")
 

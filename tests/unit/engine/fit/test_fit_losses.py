@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas import fit_losses as term
-from t2l_cli.engine.atlas.flow import Flow, pixel_centres
+from t2l_cli.engine.fit import losses as term
+from t2l_cli.engine.motion.flow import Flow, pixel_centres
 
 
 def moving(k: int, size: tuple[int, int], x: float, y: float) -> Flow:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.camera import region_motion
-from t2l_cli.engine.atlas.flow import Flow, warp
-from t2l_cli.engine.atlas.motion import fill_holes
+from t2l_cli.engine.motion.camera import region_motion
+from t2l_cli.engine.motion.flow import Flow, warp
+from t2l_cli.engine.motion.foreground import fill_holes
 from t2l_cli.errors import RequestError
 
 LEAST = 2e-4  # of a frame: a mask below is empty

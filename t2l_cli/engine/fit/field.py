@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.camera import Array, apply
-from t2l_cli.engine.atlas.flow import pixel_centres
+from t2l_cli.engine.motion.camera import Array, apply
+from t2l_cli.engine.motion.flow import pixel_centres
 
 Size = tuple[int, int]
 COARSER = 3  # levels of a picture beyond the coarsest that is rendered
@@ -153,5 +153,8 @@ def back_project(values: Tensor, weight: Tensor, uv: Tensor, size: Size) -> tupl
     weight = weight * (grid.abs() <= 1).all(-1)[0, 0]  # beyond the border the nearest texel must not pile it up
     weighted = torch.cat([values * weight, weight[None]])[None, :, None]
     texels = torch.zeros(1, weighted.shape[1], *size, device=uv.device)
-    total = torch.ops.aten.grid_sampler_2d_backward(weighted, texels, grid, 0, 1, False, [True, False])[0][0]
+    with torch.enable_grad():  # splatting is sampling's transpose, which is what its gradient computes
+        seen = F.grid_sample(texels.requires_grad_(), grid, padding_mode="border", align_corners=False)
+    (total,) = torch.autograd.grad(seen, texels, weighted)
+    total = total[0]
     return total[:-1], total[-1]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from t2l_cli.engine.atlas.flow import estimate
-from t2l_cli.engine.atlas.motion import Foreground, fill_holes, find_foreground, large_components
+from t2l_cli.engine.motion.flow import estimate
+from t2l_cli.engine.motion.foreground import Foreground, fill_holes, find_foreground, large_components
 from tests.truth import TruthClip, make_truth
-from tests.unit.engine.atlas.test_flow import finish
+from tests.unit.engine.motion.test_flow import finish
 
 
 def found_in(truth: TruthClip) -> Foreground:

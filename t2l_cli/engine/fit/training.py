@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.config import FitConfig, OptimConfig
-from t2l_cli.engine.atlas import fit_losses as term
-from t2l_cli.engine.atlas.camera import Array, apply, mosaic_bounds
-from t2l_cli.engine.atlas.field import Field, LayerField, Size, level_size
-from t2l_cli.engine.atlas.flow import Flow, pixel_centres, reduce_frame
 from t2l_cli.engine.atlas.mapping import sample
-from t2l_cli.engine.atlas.motion import Float
-from t2l_cli.engine.atlas.scene import Scene
-from t2l_cli.engine.atlas.textures import resample
+from t2l_cli.engine.fit import losses as term
+from t2l_cli.engine.fit.field import Field, LayerField, Size, level_size
+from t2l_cli.engine.fit.scene import Scene
+from t2l_cli.engine.fit.textures import resample
 from t2l_cli.engine.losses import Losses
+from t2l_cli.engine.motion.camera import Array, apply, mosaic_bounds
+from t2l_cli.engine.motion.flow import Flow, pixel_centres, reduce_frame
+from t2l_cli.engine.motion.foreground import Float
 from t2l_cli.engine.optimize import LastGood, Step, optimise
 
 FREE_ALPHA = 0.3  # part of the fit after which colours may move the opacity; before, its gradients cheat

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from t2l_cli.config import FitConfig
-from t2l_cli.engine.atlas import training as module
-from t2l_cli.engine.atlas.fit import AtlasFit
-from t2l_cli.engine.atlas.training import Training
+from t2l_cli.engine.fit import training as module
+from t2l_cli.engine.fit.fit import AtlasFit
+from t2l_cli.engine.fit.training import Training
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.errors import RequestError
 from t2l_cli.settings import FIT

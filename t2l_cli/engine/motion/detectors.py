@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2l_cli.engine.atlas.dis import FLOW_WIDTH
-from t2l_cli.engine.atlas.flow import Flow, FlowFunction, Work, resize_flow
-from t2l_cli.engine.atlas.motion import over_time
+from t2l_cli.engine.motion.dis import FLOW_WIDTH
+from t2l_cli.engine.motion.flow import Flow, FlowFunction, Work, resize_flow
+from t2l_cli.engine.motion.foreground import over_time
 from t2l_cli.engine.runtime import memory_guard
 
 RAFT_STEP = 8  # px: sides of what RAFT sees are multiples of it

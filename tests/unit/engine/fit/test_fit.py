@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from t2l_cli.config import FitConfig
-from t2l_cli.engine.atlas.fit import AtlasFit, working_size
-from t2l_cli.engine.atlas.masks import FrameMask
 from t2l_cli.engine.atlas.model import ClipIdentity
+from t2l_cli.engine.fit.fit import AtlasFit, working_size
+from t2l_cli.engine.motion.masks import FrameMask
 from t2l_cli.engine.optimize import Step
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.errors import RequestError

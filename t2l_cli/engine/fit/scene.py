@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.camera import Array, Camera
-from t2l_cli.engine.atlas.field import Size
-from t2l_cli.engine.atlas.flow import Flow
+from t2l_cli.engine.fit.field import Size
+from t2l_cli.engine.motion.camera import Array, Camera
+from t2l_cli.engine.motion.flow import Flow
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.camera import Array, apply, chain, pair_motions
-from t2l_cli.engine.atlas.flow import Flow, pixel_centres
+from t2l_cli.engine.motion.camera import Array, apply, chain, pair_motions
+from t2l_cli.engine.motion.flow import Flow, pixel_centres
+from t2l_cli.engine.motion.matches import clear_matches
 
 SEEN = 0.02  # of the largest foreground: a frame that shows less shows none
 GOOD = 0.5  # of the largest: an object that the frame's border cuts to less is not followed any further
 SUPPORTED = 0.3  # of the object that must move as its similarity says
 LINK_SIDE = 256  # px to which the two views of an object are enlarged before they are matched
 LINK_MATCHES = 6  # agreeing points that make a match
-RATIO = 0.8  # Lowe's test: the best match is so much nearer than the second
 
 
 def object_path(flow: Flow, masks: Tensor, frames: Tensor) -> Array:
@@ -86,11 +86,9 @@ def _link(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
     (points, features), (others, targets) = ((view[0], view[1]) for view in views)
     matrix = None
     if features is not None and targets is not None and min(len(features), len(targets)) >= LINK_MATCHES:
-        pairs = [p for p in cv2.BFMatcher().knnMatch(features, targets, k=2) if len(p) == 2]
-        good = [m for m, n in pairs if m.distance < RATIO * n.distance]
+        good = clear_matches(features, targets)
         if len(good) >= LINK_MATCHES:
-            start = points[[m.queryIdx for m in good]]
-            end = others[[m.trainIdx for m in good]]
+            start, end = points[list(good)], others[list(good.values())]
             rows, inliers = cv2.estimateAffinePartial2D(start, end, ransacReprojThreshold=1.5)
             if rows is not None and inliers.sum() >= LINK_MATCHES:
                 matrix = np.vstack([rows, [0.0, 0.0, 1.0]])

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.flow import estimate
-from t2l_cli.engine.atlas.masks import FrameMask, check_frame_mask, check_masks, propagate
+from t2l_cli.engine.motion.flow import estimate
+from t2l_cli.engine.motion.masks import FrameMask, check_frame_mask, check_masks, propagate
 from t2l_cli.errors import RequestError
 from tests.truth import make_truth
-from tests.unit.engine.atlas.test_flow import finish
+from tests.unit.engine.motion.test_flow import finish
 
 FRAMES = torch.zeros(3, 3, 20, 30, dtype=torch.uint8)
 

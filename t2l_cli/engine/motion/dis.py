@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from t2l_cli.engine.motion.matches import clear_matches
+
 FLOW_WIDTH = 384  # px: DIS misses what is finer on smaller pictures, so they are enlarged to at least this
-RATIO = 0.8  # Lowe's test: the best match is so much nearer than the second
 LEAST_MATCHES = 8  # fewer tell nothing
 MOST_POINTS = 2000  # of a frame
 
@@ -45,7 +46,7 @@ def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
     (points, features), (others, targets) = (sift.detectAndCompute(grey, None) for grey in (first, second))
     if features is None or targets is None or min(len(features), len(targets)) < LEAST_MATCHES:
         return None
-    there, back = _clear(features, targets), _clear(targets, features)
+    there, back = clear_matches(features, targets), clear_matches(targets, features)
     pairs = [(i, j) for i, j in there.items() if back.get(j) == i]
     if len(pairs) < LEAST_MATCHES:
         return None
@@ -53,12 +54,6 @@ def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
     end = np.array([others[j].pt for _, j in pairs], np.float32) / up
     size = (a.shape[-2], a.shape[-1])
     return _nearest(start, end - start, size), _nearest(end, start - end, size)
-
-
-def _clear(features: Numbers, targets: Numbers) -> dict[int, int]:
-    """Of each feature the target that is its match, where no other one is nearly as good."""
-    found = (pair for pair in cv2.BFMatcher().knnMatch(features, targets, k=2) if len(pair) == 2)
-    return {one.queryIdx: one.trainIdx for one, other in found if one.distance < RATIO * other.distance}
 
 
 def _nearest(places: Numbers, values: Numbers, size: tuple[int, int]) -> Tensor:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.camera import Array, Camera, apply, fit_camera, mosaic_bounds
-from t2l_cli.engine.atlas.flow import Flow, Work, pixel_centres, warp
+from t2l_cli.engine.motion.camera import Array, Camera, apply, fit_camera, mosaic_bounds
+from t2l_cli.engine.motion.flow import Flow, Work, pixel_centres, warp
 
 Float = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]

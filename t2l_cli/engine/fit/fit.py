@@ -14,19 +14,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.config import FitConfig
-from t2l_cli.engine.atlas.camera import fit_camera
-from t2l_cli.engine.atlas.field import resize
-from t2l_cli.engine.atlas.finish import discretise
-from t2l_cli.engine.atlas.flow import Flow, FlowFunction, Work, check_cuts, estimate, reduce_frame
-from t2l_cli.engine.atlas.masks import FrameMask, check_frame_mask, check_masks, propagate
 from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
-from t2l_cli.engine.atlas.motion import find_foreground
 from t2l_cli.engine.atlas.quality import Quality, measure
-from t2l_cli.engine.atlas.scene import Scene, pack, unpack
-from t2l_cli.engine.atlas.track import object_path
-from t2l_cli.engine.atlas.training import Training
-from t2l_cli.engine.atlas.vision import MaskFunction, detect
+from t2l_cli.engine.fit.field import resize
+from t2l_cli.engine.fit.finish import discretise
+from t2l_cli.engine.fit.scene import Scene, pack, unpack
+from t2l_cli.engine.fit.training import Training
 from t2l_cli.engine.losses import Losses
+from t2l_cli.engine.motion.camera import fit_camera
+from t2l_cli.engine.motion.detectors import MaskFunction, detect
+from t2l_cli.engine.motion.flow import Flow, FlowFunction, Work, check_cuts, estimate, reduce_frame
+from t2l_cli.engine.motion.foreground import find_foreground
+from t2l_cli.engine.motion.masks import FrameMask, check_frame_mask, check_masks, propagate
+from t2l_cli.engine.motion.track import object_path
 from t2l_cli.engine.optimize import Step
 from t2l_cli.engine.runtime import Runtime, memory_guard, resolve
 from t2l_cli.errors import RequestError

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.field import MAX_TEXTURE, Field, LayerField, resize
 from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, ClipIdentity, used_texels
-from t2l_cli.engine.atlas.textures import CERTAIN, Seen, chunks, improved
+from t2l_cli.engine.fit.field import MAX_TEXTURE, Field, LayerField, resize
+from t2l_cli.engine.fit.textures import CERTAIN, Seen, chunks, improved
 
 FAINT = 0.02  # opacity below which, and within which of 1, a pixel belongs to one layer alone
 
