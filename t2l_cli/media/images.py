@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.colour import to_rgb
@@ -32,6 +32,7 @@ __all__ = ["Picture", "check_output", "load_layer", "load_mask", "load_picture",
 
 MAX_PIXELS = 300_000_000  # px; a larger header is taken for a decompression bomb
 MIN_PICTURE_SIDE = 16  # px; smaller pictures hold nothing to edit
+_MAX_PNG_TEXT = 64 << 20  # bytes of a profile or a text, unpacked; Pillow refuses a PNG for more than one megabyte
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,12 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _decoding(path: str | Path) -> Iterator[None]:
     """Turn whatever Pillow raises into one line, and its warnings into silence."""
-    limit = Image.MAX_IMAGE_PIXELS
+    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = MAX_PIXELS, _MAX_PNG_TEXT
             yield
     except RequestError:
         raise
@@ -152,7 +153,7 @@ def _decoding(path: str | Path) -> Iterator[None]:
     except Exception as error:  # Pillow's readers raise almost anything on broken files
         raise RequestError(f"{shown(path)} is damaged or cut short and cannot be read as a picture.") from error
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limits
 
 
 def _decode(file: BinaryIO, path: str | Path) -> Picture:

@@ -97,7 +97,7 @@ def foreign_in(folder: Path, is_own: Callable[[str], bool], *outputs: Path) -> s
 def _foreign(folder: Path, prefix: str, is_own: Callable[[str], bool], known: set[str]) -> Iterator[str]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name = prefix + entry.name
-        if os.path.realpath(entry) in known:
+        if known and os.path.realpath(entry) in known:
             continue
         if entry.is_dir(follow_symlinks=False) and is_own(f"{name}/"):
             yield from _foreign(Path(entry), f"{name}/", is_own, known)

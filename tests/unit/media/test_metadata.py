@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
 from t2l_cli.errors import OutputError
@@ -158,6 +159,19 @@ def test_a_long_makers_note_is_left_out_only_where_it_does_not_fit(tmp_path: Pat
             assert len(shot[37500]) == 200_000
         assert shot[34855] == 102_400
         assert place == PLACE
+
+
+def test_a_large_profile_comes_back_from_every_format(tmp_path: Path) -> None:
+    """A scanner's profile is a table of a megabyte or two; and a text of that size may lie beside it in a PNG."""
+    icc = PROFILE[:128] + np.random.default_rng(0).bytes(2_000_000)
+    for suffix in TAGGED:
+        assert save_picture(tmp_path / f"p{suffix}", RGB, icc=icc) == ()
+        picture = load_picture(tmp_path / f"p{suffix}")
+        assert (picture.icc, picture.notes) == (icc, ())
+    info = PngInfo()
+    info.add_text("Comment", "x" * 3_000_000, zip=True)
+    Image.fromarray(RGB).save(tmp_path / "text.png", pnginfo=info)
+    assert np.array_equal(load_picture(tmp_path / "text.png").rgb, RGB)
 
 
 def test_exif_that_does_not_fit_at_all_is_left_out_with_a_note(tmp_path: Path) -> None:
