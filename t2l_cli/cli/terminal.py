@@ -72,7 +72,7 @@ class Terminal:
         self._filters.__enter__()
         if not self.verbose:
             warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
+            logging.disable(logging.ERROR)  # what Pillow logs as an error it raises, too
         return self
 
     def __exit__(

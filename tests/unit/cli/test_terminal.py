@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_quiet_keeps_results_and_warnings(capsys: pytest.CaptureFixture[str]) ->
     terminal.warn("a warning")
     terminal.result([Path("out.png")], {})
     assert capsys.readouterr() == ("out.png\n", "a warning\n")
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_what_libraries_log_is_shown_to_the_verbose_alone(verbose: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("PIL.TiffImagePlugin")
+    handler = logging.StreamHandler()
+    logger.addHandler(handler)
+    with Terminal(verbose=verbose):
+        for level in (logging.WARNING, logging.ERROR):
+            logger.log(level, "more samples than can be decoded")
+    logger.removeHandler(handler)
+    assert capsys.readouterr().err.count("more samples") == 2 * verbose
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
