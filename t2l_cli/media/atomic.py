@@ -88,6 +88,11 @@ def temporary_beside(target: Path) -> Path:
     return target.with_name(f".t2l-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a run of this program, which may have been killed, writes or wrote to."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _sweep(folder: Path) -> None:
     """Remove the temporary files and folders in ``folder`` whose process is gone."""
     if folder in _swept:

@@ -168,7 +168,7 @@ def _decode(file: BinaryIO, path: str | Path) -> Picture:
             kind = "an animation" if getattr(image, "is_animated", False) and image.format != "TIFF" else "a file"
             notes.append(f"{kind} of {frames} pictures: the first one is used")
         depth = _bits(image)
-        image.load()  # before the EXIF, to read which Pillow loads a PNG, too: its damage is not the EXIF's
+        image.load()  # before getexif(), which loads a PNG, too: damage of the pixels is not damage of the EXIF
         exif, exif_note = portable_exif(image)
         with contextlib.suppress(Exception):  # an orientation that cannot be read is none
             ImageOps.exif_transpose(image, in_place=True)
@@ -177,7 +177,7 @@ def _decode(file: BinaryIO, path: str | Path) -> Picture:
 
 
 def _verify_png(file: BinaryIO) -> None:
-    """Raise what Pillow raises where ``file`` is a PNG with a wrong check sum, which its decoder does not look at."""
+    """Have Pillow raise its error where ``file`` is a PNG with a wrong check sum; its decoder ignores them."""
     with contextlib.suppress(UnidentifiedImageError), Image.open(file, formats=["PNG"]) as image:
         image.verify()
     file.seek(0)
@@ -187,8 +187,8 @@ def _verify_png(file: BinaryIO) -> None:
 def _silence_libtiff() -> None:
     """Keep libtiff from writing to stderr about every odd tag; what it cannot read Pillow raises all the same.
 
-    Pillow does not pass its handlers on, so they are looked up in the library that it has loaded. Where libtiff is
-    built into Pillow (on Windows) there is nothing to look up, and it goes on talking.
+    Pillow offers no way to do this, so the functions are looked up in the library that it has loaded. Where libtiff is
+    built into Pillow (on Windows) they cannot be found, and the lines still appear.
     """
     with contextlib.suppress(AttributeError, OSError):
         library = ctypes.CDLL(_imaging.__file__)

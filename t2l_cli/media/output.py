@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.errors import OutputError, RequestError, T2LError
 from t2l_cli.media.atomic import write_atomically
 from t2l_cli.media.compositing import Bytes, Pixels, Rows, composite, rgba, strips
 from t2l_cli.media.exif import lighter
@@ -142,7 +142,7 @@ def _encode(
     for profile, story in _less_and_less(form, icc, exif):
         try:
             data = form.encode(pixels, profile, story)
-        except MemoryError:
+        except (MemoryError, T2LError):  # of the pixels, which may be made only now
             raise
         except Exception as error:  # Pillow raises almost anything: ValueError, OSError, RuntimeError, struct.error
             failure = error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from t2l_cli.errors import RequestError
+from t2l_cli.media.atomic import is_temporary
 from t2l_cli.media.paths import STDIO, reason, shown
 
 _LITTER = {".ds_store", "thumbs.db", "desktop.ini", ".directory"}  # what file managers leave in folders
@@ -27,7 +28,7 @@ def check_place(path: Path, overwrite: bool, *inputs: str | Path | None, folder:
 
 
 def _check_place(path: Path, overwrite: bool, inputs: tuple[str | Path | None, ...], folder: bool) -> None:
-    # Not a link is replaced, but what it points to.
+    # A link stays; what it points to is replaced.
     parent = Path(os.path.realpath(path)).parent if overwrite and path.is_symlink() else path.parent
     if not parent.is_dir():
         raise RequestError(f"the folder {shown(parent)} for {shown(path)} does not exist.")
@@ -84,8 +85,8 @@ def foreign_in(folder: Path, is_own: Callable[[str], bool], *outputs: Path) -> s
     """The first thing in ``folder`` that is not the program's own: replacing it would destroy something. None: nothing.
 
     ``is_own`` is asked with paths inside the folder: "a.png", "a/" for a folder and then "a/b.png". Links, devices and
-    pipes are never own. What file managers leave behind does not count, nor do the ``outputs``. RequestError where a
-    folder cannot be read.
+    pipes are never own. What file managers and killed runs leave behind does not count, nor do the ``outputs``.
+    RequestError where a folder cannot be read.
     """
     known = {os.path.realpath(output) for output in outputs}
     try:
@@ -106,4 +107,4 @@ def _foreign(folder: Path, prefix: str, is_own: Callable[[str], bool], known: se
 
 
 def _is_litter(name: str) -> bool:
-    return name.lower() in _LITTER or name.startswith("._")
+    return name.lower() in _LITTER or name.startswith("._") or is_temporary(name)

@@ -12,12 +12,12 @@ from t2l_cli.media.compositing import Pixels
 from t2l_cli.media.exif import tags_of
 
 _STRIP_BYTES = 1 << 18  # of pixels; large enough to compress well
-_DEFLATE, _RGB, _STRAIGHT_ALPHA, _INTERLEAVED = 8, 2, 2, 1  # TIFF 6.0 and its Technical Note 2
+_DEFLATE, _GREY, _RGB, _STRAIGHT_ALPHA, _INTERLEAVED = 8, 1, 2, 2, 1  # TIFF 6.0 and its Technical Note 2
 
 
 def encode_tiff(pixels: Pixels, icc: bytes | None, exif: bytes | None) -> bytes:
-    """``pixels``, (H, W, 3) RGB or (H, W, 4) with straight alpha, as a TIFF file with the profile and the EXIF."""
-    height, width, channels = pixels.shape
+    """``pixels``, (H, W) grey, (H, W, 3) RGB or (H, W, 4) with straight alpha, as a TIFF file with profile and EXIF."""
+    height, width, channels = (*pixels.shape, 1)[:3]
     rows = max(1, _STRIP_BYTES // (width * channels))
     strips = [zlib.compress(pixels[top : top + rows].tobytes()) for top in range(0, height, rows)]
     sizes = [len(strip) for strip in strips]
@@ -31,7 +31,7 @@ def encode_tiff(pixels: Pixels, icc: bytes | None, exif: bytes | None) -> bytes:
         Tiff.IMAGELENGTH: height,
         Tiff.BITSPERSAMPLE: (8,) * channels,
         Tiff.COMPRESSION: _DEFLATE,
-        Tiff.PHOTOMETRIC_INTERPRETATION: _RGB,
+        Tiff.PHOTOMETRIC_INTERPRETATION: _GREY if channels == 1 else _RGB,
         Tiff.STRIPOFFSETS: (0, *accumulate(sizes[:-1])),  # Pillow adds the place where the strips begin
         Tiff.SAMPLESPERPIXEL: channels,
         Tiff.ROWSPERSTRIP: rows,

@@ -16,8 +16,8 @@ from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
-from t2l_cli.errors import OutputError
-from t2l_cli.media import output
+from t2l_cli.errors import DeviceMemoryError, OutputError
+from t2l_cli.media.compositing import Rows
 from t2l_cli.media.exif import lighter
 from t2l_cli.media.images import load_picture
 from t2l_cli.media.output import FORMATS, Format, save_picture
@@ -235,17 +235,22 @@ def test_what_an_encoder_refuses_is_left_out_bit_by_bit(tmp_path: Path, monkeypa
         save_picture(tmp_path / "p.png", RGB, icc=PROFILE, exif=exif, overwrite=True)
 
 
-def test_memory_that_runs_out_is_no_reason_to_leave_metadata_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    tries: list[object] = []
+@pytest.mark.parametrize("failure", [MemoryError, DeviceMemoryError, KeyboardInterrupt])
+def test_pixels_that_cannot_be_made_are_no_reason_to_leave_metadata_out(
+    tmp_path: Path, failure: type[BaseException]
+) -> None:
+    tries: list[slice] = []
 
-    def encode(pixels: Any, icc: bytes | None, story: bytes | None) -> bytes:
-        tries.append(icc)
-        raise MemoryError
+    def make(rows: slice) -> Any:
+        tries.append(rows)
+        raise failure("no room")
 
-    monkeypatch.setattr(output, "_PNG", Format("PNG", encode))
-    with pytest.raises(MemoryError):
-        save_picture("-", RGB, icc=PROFILE)
-    assert len(tries) == 1
+    for suffix in FORMATS:
+        tries.clear()
+        with pytest.raises(failure):
+            save_picture(tmp_path / f"p{suffix}", Rows((20, 30, 3), make), icc=PROFILE)
+        assert len(tries) == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (20, 30, 4), (3, 90_000, 3), (700, 500, 4)])

@@ -44,6 +44,15 @@ def test_every_suffix_is_written_as_its_format(tmp_path: Path, suffix: str) -> N
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_grey_is_written_in_every_format(tmp_path: Path, suffix: str) -> None:
+    ramp = np.tile(np.arange(30, dtype=np.uint8) * 8, (20, 1))
+    assert save_picture(tmp_path / f"p{suffix}", ramp) == ()
+    with Image.open(tmp_path / f"p{suffix}") as image:
+        grey = np.asarray(image.convert("L")).astype(int)
+    assert np.abs(grey - ramp).max() <= (0 if suffix in (".png", ".tif", ".tiff", ".bmp") else 8)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_lossless_formats_keep_bytes_alpha_profile_and_exif(tmp_path: Path, suffix: str) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from t2l_cli.errors import RequestError
+from t2l_cli.media.atomic import temporary_beside
 from t2l_cli.media.output import check_output
 from t2l_cli.media.places import check_place, clash_with, foreign_in
 
@@ -82,11 +83,12 @@ def test_a_link_is_written_where_it_points_to(tmp_path: Path) -> None:
 def test_what_is_foreign_in_a_folder(tmp_path: Path) -> None:
     own = {"a.png", "sub/", "sub/b.png", "dir.png"}
     (tmp_path / "sub").mkdir()
-    for name in ("a.png", "sub/b.png", ".DS_Store", "sub/Thumbs.db", "._a.png", "desktop.ini", "out.mp4"):
+    killed = temporary_beside(tmp_path / "a.png").name
+    for name in ("a.png", "sub/b.png", ".DS_Store", "sub/Thumbs.db", "._a.png", "desktop.ini", killed, "out.mp4"):
         (tmp_path / name).write_bytes(b"")
     assert foreign_in(tmp_path, own.__contains__) == "out.mp4"
     assert foreign_in(tmp_path, own.__contains__, tmp_path / "sub" / ".." / "out.mp4") is None
-    for name in (".env", "sub/.hidden", "sub/c.png"):
+    for name in (".env", "sub/.hidden", "sub/c.png", ".t2l-mine"):
         (tmp_path / name).write_bytes(b"")
         assert foreign_in(tmp_path, own.__contains__, tmp_path / "out.mp4") == name
         (tmp_path / name).unlink()
