@@ -19,7 +19,7 @@ from t2l_cli.engine.resize import resized
 
 RADIUS = 4  # low-resolution px around a pixel in which the linear model is fitted
 EPSILON = 1e-4  # variance of the source (values in [0, 1]) below which it counts as flat
-STRIP_PIXELS = 2**18  # full-resolution px in work at a time
+STRIP_PIXELS = 2**17  # full-resolution px in work at a time
 TRANSPARENT = 0.5 / 255  # alpha below this rounds to 0 in an 8-bit file: it is made exactly 0
 
 

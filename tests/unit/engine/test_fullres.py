@@ -87,6 +87,34 @@ def test_strips_leave_no_seam(source: Tensor, layer: EditLayer, monkeypatch: pyt
     torch.testing.assert_close(strips.alpha, whole.alpha, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(40, 30), (96, 90), (300, 31), (77, 200), (150, 200)])
+def test_bytes_are_reduced_to_the_same_bits_as_floats(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = torch.randint(256, (1, 150, 200, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    picture = picture.permute(0, 3, 1, 2)  # as a decoded picture lies in memory
+    monkeypatch.setattr(fullres, "STRIP_PIXELS", 7 * 200)
+    assert torch.equal(fullres.reduce(picture, size), fullres.reduce(picture.float() / 255, size))
+
+
+@pytest.mark.parametrize(
+    "size",
+    [HIGH, LOW, (40, 50), (40, 700)],  # guided; trained at its own size; scaled up for training; squeezed for it
+)
+def test_a_picture_and_a_mask_in_bytes_give_the_same_bits_as_floats(size: tuple[int, int], layer: EditLayer) -> None:
+    picture, mask = torch.randint(256, (1, 4, *size), dtype=torch.uint8).split([3, 1], 1)
+    of_bytes = fullres.FullLayer(layer, picture, mask).whole()
+    of_floats = fullres.upsample(layer, picture.float() / 255).within(mask.float() / 255)
+    assert torch.equal(of_bytes.rgb, of_floats.rgb)
+    assert torch.equal(of_bytes.alpha, of_floats.alpha)
+
+
+@pytest.mark.parametrize("size", [HIGH, (40, 50), (40, 700)])
+def test_any_rows_are_those_of_the_whole(size: tuple[int, int], layer: EditLayer) -> None:
+    full = fullres.FullLayer(layer, torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)))
+    rows = full.rows(slice(11, 23))
+    assert torch.equal(rows.rgb, full.whole().rgb[:, :, 11:23])
+    assert torch.equal(rows.alpha, full.whole().alpha[:, :, 11:23])
+
+
 def test_guided_model_recovers_a_linear_relation(source: Tensor) -> None:
     guide = fullres.reduce(source, LOW)
     mix = torch.tensor([0.2, 0.5, -0.3])

@@ -112,6 +112,15 @@ def test_the_mask_bounds_the_edit(picture: Tensor, tiny_clip: Clip) -> None:
     assert torch.equal(layer.over(picture[None])[..., :100], picture[None, ..., :100])
 
 
+def test_a_picture_in_bytes_is_the_same_picture(tiny_clip: Clip) -> None:
+    random = torch.Generator().manual_seed(0)
+    picture, mask = torch.randint(256, (4, 150, 210), dtype=torch.uint8, generator=random).split([3, 1])
+    of_bytes = trained(picture, tiny_clip, mask=mask)
+    of_floats = trained(picture.float() / 255, tiny_clip, mask=mask.float() / 255)
+    assert torch.equal(of_bytes.rgb, of_floats.rgb)
+    assert torch.equal(of_bytes.alpha, of_floats.alpha)
+
+
 def test_tries_continue_the_best(picture: Tensor, tiny_clip: Clip) -> None:
     config = dataclasses.replace(CONFIG, tries=3, try_steps=1, seed=4)
     edit = PhotoEdit(picture, tiny_clip, config)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media import compositing
-from t2l_cli.media.compositing import composite, quantise_layer
+from t2l_cli.media.compositing import Rows, composite, over, quantise_layer, rgba
 
 byte = st.integers(0, 255)
 
@@ -51,6 +51,34 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compositing, "_STRIP_PIXELS", 50)
     assert all(np.array_equal(a, b) for a, b in zip(whole, quantise_layer(rgb, alpha), strict=True))
     assert np.array_equal(out, composite(photo, *whole))
+
+
+def test_rows_are_those_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    photo, layer = rng.integers(0, 256, (37, 11, 3), dtype=np.uint8), rng.integers(0, 256, (37, 11, 4), dtype=np.uint8)
+    made: list[slice] = []
+
+    def make(rows: slice) -> np.ndarray:
+        made.append(rows)
+        return layer[rows]
+
+    rows = over(Rows(layer.shape, make), photo)
+    assert not made  # before they are asked for
+    whole = composite(photo, layer[..., :3], layer[..., 3])
+    assert np.array_equal(rows.whole(), whole)
+    for part in (slice(3, 9), slice(30, 50), slice(None), slice(-4, None)):
+        assert np.array_equal(rows[part], whole[part])
+    assert all(0 <= part.start <= part.stop <= 37 for part in made)
+    assert np.array_equal(rgba(photo, layer[..., 3]).whole(), np.dstack([photo, layer[..., 3]]))
+
+
+def test_a_composite_may_take_the_photos_place() -> None:
+    rng = np.random.default_rng(0)
+    photo, layer = rng.integers(0, 256, (2, 37, 11, 3), dtype=np.uint8)
+    alpha = rng.integers(0, 256, (37, 11), dtype=np.uint8)
+    expected = composite(photo, layer, alpha)
+    assert composite(photo, layer, alpha, out=photo) is photo
+    assert np.array_equal(photo, expected)
 
 
 def test_quantised_layer_is_within_half_a_level_and_empty_where_unseen() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
 from t2l_cli.errors import RequestError
+from t2l_cli.media import compositing
 from t2l_cli.media.images import load_layer, load_mask, load_picture
 from t2l_cli.media.output import save_picture
 
@@ -392,11 +393,16 @@ def test_layer_needs_alpha(tmp_path: Path) -> None:
         load_layer(write(tmp_path / "n.png", Image.fromarray(RAMP)))
 
 
-def test_mask(tmp_path: Path) -> None:
+def test_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = np.zeros((20, 30), np.uint8)
     half[:, 15:] = 255
     path = write(tmp_path / "m.png", Image.fromarray(half))
     assert np.array_equal(load_mask(path, (30, 20)), half)
+    clear = np.linspace(0, 255, 600).reshape(20, 30).astype(np.uint8)
+    of_alpha = load_mask(write(tmp_path / "a.png", Image.fromarray(np.dstack([RAMP, clear]))), (30, 20))
+    monkeypatch.setattr(compositing, "_STRIP_PIXELS", 7 * 30)
+    assert np.array_equal(load_mask(tmp_path / "a.png", (30, 20)), of_alpha)
+    assert np.abs(of_alpha - np.asarray(Image.fromarray(RAMP).convert("L")) / 255.0 * clear).max() <= 1
     large = load_mask(path, (300, 200))
     assert large.shape == (200, 300)
     assert not large[:, :100].any()

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from t2l_cli.errors import OutputError, RequestError
-from t2l_cli.media.compositing import composite, rgba
+from t2l_cli.media import compositing
+from t2l_cli.media.compositing import Bytes, Rows, composite, rgba
 from t2l_cli.media.images import load_layer, load_picture
 from t2l_cli.media.output import FORMATS, check_output, save_layer, save_picture
 
@@ -67,6 +68,27 @@ def test_lossless_formats_keep_bytes_alpha_profile_and_exif(tmp_path: Path, suff
     back = Image.Exif()
     back.load(picture.exif or b"")
     assert back[315] == "A. Person"
+
+
+@pytest.mark.parametrize("alpha", [None, ALPHA], ids=["opaque", "transparent"])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_is_made_by_the_row_gives_the_same_file(
+    tmp_path: Path, suffix: str, alpha: Bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compositing, "_STRIP_PIXELS", 7 * RGB.shape[1])
+    save_picture(tmp_path / f"a{suffix}", RGB, alpha)
+    save_picture(tmp_path / f"b{suffix}", Rows(RGB.shape, lambda rows: RGB[rows]), alpha)
+    monkeypatch.undo()
+    save_picture(tmp_path / f"c{suffix}", RGB, alpha)
+    a, b, c = ((tmp_path / f"{name}{suffix}").read_bytes() for name in "abc")
+    assert a == b == c
+
+
+def test_grey(tmp_path: Path) -> None:
+    save_picture(tmp_path / "p.png", ALPHA)
+    with Image.open(tmp_path / "p.png") as image:
+        assert image.mode == "L"
+        assert np.array_equal(np.array(image), ALPHA)
 
 
 def test_jpeg_flattens_transparency_and_says_so(tmp_path: Path) -> None:
