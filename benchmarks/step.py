@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable
 
 import common
+import measure
 import torch
-from common import TERA, Row
+from measure import TERA, Row
 from torch import Tensor
 
 from t2l_cli.config import AugmentConfig, EditConfig, OptimConfig, ViewConfig
@@ -48,14 +49,14 @@ def main() -> None:
     steps = iter(edit)
     next(steps), next(straight_steps)  # the first has the un-augmented pair beside it
     off = common.difference(edit, straight)
-    common.forget_peak(runtime.device)
+    measure.forget_peak(runtime.device)
     next(steps)
-    memory = common.peak_memory(runtime.device)
+    memory = measure.peak_memory(runtime.device)
     parts = _parts(edit, args.views)
     works = {"one step": lambda: next(steps), "one straight step": lambda: next(straight_steps), **parts}
     clock = time.process_time if args.cpu_seconds else time.perf_counter
-    seconds = common.median_seconds(works, runtime.device, args.steps, clock)
-    views, *rows = (Row(name, seconds[name], common.flops(work)) for name, work in parts.items())
+    seconds = measure.median_seconds(works, runtime.device, args.steps, clock)
+    views, *rows = (Row(name, seconds[name], measure.flops(work)) for name, work in parts.items())
     floor = Row("sum of the parts", sum(p.seconds for p in rows), sum(p.flops for p in rows))
     step = Row("one step", seconds["one step"], floor.flops)
     slow = Row("one straight step", seconds["one straight step"], floor.flops + sum(p.flops for p in rows[1:2]) / 2)
@@ -102,7 +103,7 @@ def _config(args: argparse.Namespace) -> EditConfig:
 
 def _parts(edit: PhotoEdit, n: int) -> dict[str, Callable[[], None]]:
     """The views, which are no part of the floor, and then its parts."""
-    clip, generator, source = edit.clip, edit.generator, edit.formatted(edit.source)
+    clip, generator, source = edit.clip, edit.generator, edit.runtime.formatted(edit.canvas)
     device, size = edit.runtime.device, clip.view_size(edit.size)
     views = torch.rand(2 * n, 3, *size, device=device)
     whole = torch.rand(1, 3, *clip.view_size(edit.size, STRUCTURE_LONG_SIDE), device=device)

@@ -22,13 +22,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from common import peak_memory
+from generated import sliding
+from measure import peak_memory
 from PIL import Image
 
 from t2l_cli.atlases.store import TENSORS, save_atlas
 from t2l_cli.config import OptimConfig, video_config
 from t2l_cli.engine.atlas.mapping import Mapper, sample
-from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, ClipIdentity, used_texels
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.video import VideoEdit
@@ -65,25 +65,6 @@ def memory() -> str:
     return f"{peak_memory(torch.device('cpu')):.1f} GiB"
 
 
-def synthetic(size: tuple[int, int], frames: int, texels: int) -> tuple[Atlas, torch.Tensor]:
-    """An atlas of ``texels`` a side whose frames slide over it, and its clip (T, 3, H, W) uint8."""
-    random = torch.Generator().manual_seed(0)
-    height, width = size
-    texture = torch.rand(3, texels // 20 + 1, texels // 20 + 1, generator=random)
-    texture = torch.nn.functional.interpolate(texture[None], size=(texels, texels), mode="bilinear")[0]
-    y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
-    scale = 0.8 * texels / max(size)
-    grid = torch.stack([x, y], -1) * scale
-    uv = torch.stack([grid + t * 0.15 * texels / frames for t in range(frames)])
-    blob = (((x - width / 2) / (0.3 * width)) ** 2 + ((y - height / 2) / (0.3 * height)) ** 2 < 1).float()
-    alpha = blob.expand(frames, -1, -1).contiguous()
-    used = [used_texels(uv, share, (texels, texels)) for share in (alpha, 1 - alpha)]
-    layers = [AtlasLayer(texture, uv.clone(), seen) for seen in used]  # a file holds no tensor twice
-    atlas = Atlas(layers[0], layers[1], alpha, ClipIdentity(frames, width, height, 24.0))
-    clip = torch.stack([(sample(texture[None], uv[t : t + 1])[0] * 255).round().to(torch.uint8) for t in range(frames)])
-    return atlas, clip
-
-
 def timed(work: Callable[[], object], repeat: int = 3) -> Cost:
     """The cheapest of ``repeat`` calls."""
     costs = []
@@ -98,7 +79,7 @@ def composite_peak(size: tuple[int, int], frames: int, texels: int) -> tuple[flo
     """MiB that `t2l composite` holds at most while it paints a clip, and those of its atlas's file. Linux only."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        atlas, clip = synthetic(size, frames, texels)
+        atlas, clip = sliding(size, frames, texels)
         save_atlas(atlas, place / "atlas")
         info = ClipInfo(place, size[1], size[0], frames, Fraction(24), Fraction(1, 24), audio=False)
         with ClipWriter(place / "clip.mp4", info, "lossless") as writer:
@@ -132,7 +113,7 @@ def step_times(edit: VideoEdit, steps: int) -> tuple[Cost, Cost]:
     looked = torch.rand(views, 3, *edit.clip.view_size((picture.shape[-2], picture.shape[-1])))
 
     def paint() -> None:
-        edit.generator(edit.formatted(picture)).sum().backward()
+        edit.generator(edit.runtime.formatted(picture)).sum().backward()
 
     def look(gradient: bool) -> None:
         with torch.set_grad_enabled(gradient):
@@ -194,14 +175,14 @@ def main() -> None:
             print(f"| {length} | {peak:.0f} MiB | {atlas_size:.0f} MiB | {peak - atlas_size:.0f} MiB |", flush=True)
         print()
 
-    atlas, frames = synthetic(tuple(args.size), args.frames, 2 * min(args.size))
+    atlas, frames = sliding(tuple(args.size), args.frames, 2 * min(args.size))
     config = dataclasses.replace(video_config(("red object",)), roi="object", clip="mini", size=min(args.size))
     config = dataclasses.replace(config, optim=OptimConfig(steps=args.steps + 1, source_every=10_000))
     step, parts = step_times(VideoEdit(frames, atlas, "background", Clip(*mini.load()), config), args.steps)
     print("| a step | its parts alone | ratio | peak memory |\n| --- | --- | --- | --- |")
     print(f"| {step} | {parts} | {step.cpu / parts.cpu:.2f} | {memory()} |\n", flush=True)
 
-    atlas, frames = synthetic(tuple(args.map_size), args.map_frames, args.atlas)
+    atlas, frames = sliding(tuple(args.map_size), args.map_frames, args.atlas)
     random = torch.Generator().manual_seed(0)
     rgba = torch.rand(2, 4, args.atlas, args.atlas, generator=random)
     mapper = Mapper(atlas, *(EditLayer(x[None, :3], x[None, 3:]) for x in rgba))

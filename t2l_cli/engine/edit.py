@@ -123,6 +123,18 @@ class Edit(ABC):
     def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
         """Pictures without and with ``layer``, which is at training size: (K, 3, h, w) each, for CLIP to judge."""
 
+    def losses(self, paint: Paint, rng: torch.Generator, i: int) -> Losses:
+        """Eq. 2 at step ``i`` of what ``paint`` paints, on what ``rng`` draws."""
+        examples = self.examples(paint, rng)
+        if i % self.config.optim.source_every == 0:
+            examples.append(self.plain_example(paint, rng))
+        annealed = 1 - i / self.config.optim.steps if self.anneals_bootstrap else 1.0
+        return self.objective(examples, annealed)
+
+    def painter(self, generator: Generator) -> Paint:
+        """How ``generator`` paints, with gradient."""
+        return lambda picture: EditLayer.from_output(generator(self.runtime.formatted(picture)))
+
     def preview(self) -> EditLayer:
         """The layer at training size, on the training device."""
         return self._painted(self._run).within(self.bounds)
@@ -159,15 +171,11 @@ class Edit(ABC):
         """What ``run``, by default the one that is shown, paints on the canvas, without gradient."""
         run = run or self._run
         with torch.no_grad(), memory_guard(self.runtime.device):
-            output = run.generator(self._formatted(self.canvas))
+            output = run.generator(self.runtime.formatted(self.canvas))
             if not output.isfinite().all():  # an accelerator's losses are not looked at every step
                 run.last_good.restore()
-                output = run.generator(self._formatted(self.canvas))
+                output = run.generator(self.runtime.formatted(self.canvas))
         return EditLayer.from_output(output)
-
-    def _formatted(self, picture: Tensor) -> Tensor:
-        """``picture`` in the memory format that the generator takes."""
-        return picture.contiguous(memory_format=self.runtime.memory_format)
 
     def _iterate(self) -> Iterator[Step]:
         if self.config.tries > 1:
@@ -209,17 +217,8 @@ class Edit(ABC):
         return run
 
     def _losses(self, run: Run, i: int) -> Losses:
-        """Eq. 2 at step ``i`` of ``run``."""
         run.begin_step()
-
-        def paint(picture: Tensor) -> EditLayer:
-            return EditLayer.from_output(run.generator(self._formatted(picture)))
-
-        examples = self.examples(paint, run.rng)
-        if i % self.config.optim.source_every == 0:
-            examples.append(self.plain_example(paint, run.rng))
-        annealed = 1 - i / self.config.optim.steps if self.anneals_bootstrap else 1.0
-        return self.objective(examples, annealed)
+        return self.losses(self.painter(run.generator), run.rng, i)
 
     def _recover(self, run: Run, error: Exception) -> str | None:
         """Make another attempt at a step possible, with the same draws: fewer views in memory, or nothing compiled."""

@@ -52,6 +52,10 @@ class Runtime:
         """What the sides of the generator's pictures are multiples of, px: compiled graphs are made for a size."""
         return BUCKET if self.compiler else 1
 
+    def formatted(self, picture: Tensor) -> Tensor:
+        """``picture`` in the memory format that the generator takes."""
+        return picture.contiguous(memory_format=self.memory_format)
+
     def compile(self, *modules: nn.Module) -> None:
         """Have ``modules`` compiled when they are called next, where this runtime compiles."""
         if self.compiler:
