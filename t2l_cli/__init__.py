@@ -11,10 +11,10 @@ Importing the package imports neither torch nor any picture library; a name is f
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing and importlib would be most of the time before the program can take a Ctrl-C
 if TYPE_CHECKING:
+    from typing import Any
+
     from t2l_cli.config import PRESETS, EditConfig
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.layers import EditLayer
@@ -59,6 +59,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -29,6 +29,12 @@ def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
         raise RequestError(f"{name} must be {bound}, not {str(value)[:40]}.")
 
 
+def _check_bounds(name: str, bounds: tuple[float, float], low: float, high: float) -> None:
+    """Raise RequestError unless ``bounds`` are two numbers in [low, high], the lower one first."""
+    _check(f"{name}'s lower bound", bounds[0], low, high)
+    _check(f"{name}'s upper bound", bounds[1], bounds[0], high)
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """Relative weights of Eq. 2 (supplement, section 3)."""
@@ -79,6 +85,12 @@ class AugmentConfig:
     jitter: float = 0.1  # brightness, contrast, saturation, hue
     jitter_p: float = 0.1
 
+    def __post_init__(self) -> None:
+        _check_bounds("the internal dataset's crop", self.crop, 0.1, 1.0)
+        _check_bounds("the internal dataset's scale", self.scale, 0.1, 4.0)
+        for name in ("flip_p", "jitter", "jitter_p"):
+            _check(f"the internal dataset's {name}", getattr(self, name), 0.0, 1.0)
+
 
 STILL = AugmentConfig(crop=(1.0, 1.0), scale=(1.0, 1.0), flip_p=0.0, jitter_p=0.0)  # the one picture as it is
 
@@ -103,8 +115,11 @@ class ViewConfig:
 
     def __post_init__(self) -> None:
         _check("--views", self.n_views, 1, 256)
-        _check("the view crop's lower bound", self.crop[0], 0.1, 1.0)
-        _check("the view crop's upper bound", self.crop[1], self.crop[0], 1.0)
+        _check_bounds("the view crop", self.crop, 0.1, 1.0)
+        _check("the views' rotate", self.rotate, 0.0, 180.0)
+        chances = ("flip_p", "affine_p", "perspective_p", "jitter_p", "grey_p")
+        for name in ("shift", "perspective", "jitter", "fill", *chances):
+            _check(f"the views' {name}", getattr(self, name), 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -122,8 +137,11 @@ class SegmentConfig:
     def __post_init__(self) -> None:
         _check("--texels", self.texels, 0.1, 8.0)
         _check("the frames' stride", self.stride, 1, 1000)
-        _check("the atlas crop's smallest scale", self.scale[0], 0.25, 4.0)
-        _check("the atlas crop's largest scale", self.scale[1], self.scale[0], 4.0)
+        _check_bounds("the frames' crop", self.crop, 0.1, 1.0)
+        _check("the foreground's margin", self.margin, 0, 10_000)
+        _check_bounds("the atlas crop's scale", self.scale, 0.25, 4.0)
+        _check("the background's reduction", self.background_reduction, 1, 64)
+        _check("the frames for the relevancy", self.relevancy_frames, 1, 1000)
 
 
 @dataclass(frozen=True)

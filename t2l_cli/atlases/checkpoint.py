@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -15,6 +15,7 @@ from t2l_cli.engine.atlas.model import ClipIdentity
 from t2l_cli.engine.atlas.networks import FOREIGN, NeuralAtlas
 from t2l_cli.errors import RequestError
 from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.records import read_json
 
 CHECKPOINT, CONFIG = "checkpoint", "config.json"
 _NUMBERS = ("maximum_number_of_frames", "resx", "resy")
@@ -30,7 +31,7 @@ def load_checkpoint(path: str | Path, clip: tuple[int, int, int] | None = None) 
     Raises RequestError, in one line, for anything that is not such a checkpoint, and where size or frames are unknown.
     """
     path = Path(path)
-    file = path / CHECKPOINT if path.is_dir() else path
+    file = path / CHECKPOINT if os.path.isdir(path) else path
     networks = NeuralAtlas.from_state(_state(file))
     numbers = _numbers(file.parent / CONFIG)
     if numbers is None:
@@ -70,7 +71,7 @@ def _state(file: Path) -> dict[str, Any]:
 def _numbers(config: Path) -> tuple[int, int, int] | None:
     """(frames, width, height) of config.json; None where there is none."""
     try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings = read_json(config)
         frames, width, height = (settings[name] for name in _NUMBERS)
     except FileNotFoundError:
         return None

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.output import save_layer
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.places import check_place, foreign_in
+from t2l_cli.media.records import read_json
 
 FORMAT, VERSION = "t2l-atlas", 1
 TENSORS, RECORD = "atlas.safetensors", "atlas.json"
@@ -37,7 +39,7 @@ _LEVELS = 65_535  # of a stored texture: 1.5e-5 apart, all over [0, 1]
 
 def is_atlas_folder(path: str | Path) -> bool:
     """Whether ``path`` looks like a folder that ``save_atlas`` wrote."""
-    return (Path(path) / RECORD).is_file()
+    return os.path.isfile(Path(path) / RECORD)
 
 
 def check_atlas_output(path: str | Path, overwrite: bool, *inputs: str | Path | None) -> None:
@@ -100,12 +102,30 @@ def save_atlas(
         raise OutputError(f"could not write {shown(folder)}: {shown(str(error))}.") from error
 
 
+def as_stored(atlas: Atlas) -> Atlas:
+    """``atlas`` as :func:`load_atlas` would give it back: it edits alike, to the byte, from a folder or from a fit."""
+    foreground, background = (
+        AtlasLayer(_texture(_levels(layer.texture)), layer.uv.contiguous(), layer.used.contiguous())
+        for layer in (atlas.foreground, atlas.background)
+    )
+    return dataclasses.replace(atlas, foreground=foreground, background=background, alpha=atlas.alpha.contiguous())
+
+
+def _levels(texture: Tensor) -> Tensor:
+    """A texture in [0, 1] as it is stored, uint16."""
+    return (texture.clamp(0, 1) * _LEVELS).round().to(torch.uint16).contiguous()
+
+
+def _texture(levels: Tensor) -> Tensor:
+    return levels.float() / _LEVELS
+
+
 def _fill(atlas: Atlas, folder: Path) -> None:
     tensors = {"alpha": atlas.alpha.contiguous()}
     for name in LAYERS:
         layer = atlas.layer(name)
         tensors[f"{name}.uv"] = layer.uv.contiguous()
-        tensors[f"{name}.texture"] = (layer.texture.clamp(0, 1) * _LEVELS).round().to(torch.uint16).contiguous()
+        tensors[f"{name}.texture"] = _levels(layer.texture)
         tensors[f"{name}.used"] = layer.used.contiguous()
         save_layer(folder / f"{name}.png", rgba(*texture_bytes(layer)))
     save_file(tensors, folder / TENSORS)
@@ -142,12 +162,15 @@ def load_atlas(folder: str | Path) -> Atlas:
         clip = ClipIdentity(**record["clip"])
         foreground, background = (_layer(tensors, name) for name in LAYERS)
         alpha = tensors["alpha"].float()
-    except (KeyError, TypeError) as error:
-        raise RequestError(f"the atlas {shown(folder)} is broken: {shown(str(error))} is missing or wrong.") from error
+        origin = dict(record.get("origin") or {})
+    except KeyError as error:
+        raise RequestError(f"the atlas {shown(folder)} is broken: {error} is missing.") from error
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: numbers that torch cannot convert
+        raise RequestError(f"the atlas {shown(folder)} is broken: a part of it is of a wrong type.") from error
     low, high = _extremes(alpha)
     if not (low >= 0 and high <= 1):
         raise RequestError(f"the atlas {shown(folder)} is broken: its opacity is not all between 0 and 1.")
-    return Atlas(foreground, background, alpha, clip, record.get("origin") or {})
+    return Atlas(foreground, background, alpha, clip, origin)
 
 
 def _layer(tensors: dict[str, Tensor], name: str) -> AtlasLayer:
@@ -156,7 +179,7 @@ def _layer(tensors: dict[str, Tensor], name: str) -> AtlasLayer:
         raise RequestError(f"the atlas is broken: the {name}'s coordinates hold NaN or infinity.")
     if texture.dtype != torch.uint16:
         raise RequestError(f"the atlas is broken: the {name}'s texture is not of 16 bits.")
-    return AtlasLayer(texture.float() / _LEVELS, uv, tensors[f"{name}.used"].bool())
+    return AtlasLayer(_texture(texture), uv, tensors[f"{name}.used"].bool())
 
 
 def _extremes(values: Tensor) -> tuple[float, float]:
@@ -169,7 +192,7 @@ def _extremes(values: Tensor) -> tuple[float, float]:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder / RECORD)
     except FileNotFoundError as error:
         raise RequestError(f"{shown(folder)} is not an atlas: it has no {RECORD}.") from error
     except (OSError, ValueError) as error:

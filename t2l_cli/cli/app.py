@@ -13,9 +13,10 @@ from t2l_cli.cli.composite import composite
 from t2l_cli.cli.edit_image import edit_image
 from t2l_cli.cli.edit_video import edit_video
 from t2l_cli.cli.fit_atlas import fit_atlas
+from t2l_cli.cli.interrupt import exit_code
 from t2l_cli.cli.models import models
 from t2l_cli.cli.render_atlas import render_atlas
-from t2l_cli.cli.terminal import INTERRUPTED, abandon_stdout, report, stderr_console
+from t2l_cli.cli.terminal import abandon_stdout, report, stderr_console, unprinted
 
 
 class _PlainHelp(TyperGroup):
@@ -57,19 +58,30 @@ def _options(
     pass
 
 
-def main() -> None:
-    """Entry point of the installed program: run the command line and exit with its code."""
+def main() -> int:
+    """Run the command line; the exit code."""
+    code = _run()
     try:
-        code = app(standalone_mode=False, prog_name="t2l") or 0
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         abandon_stdout()
-        code = 0
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        code = code or unprinted(error)
+    return code
+
+
+def _run() -> int:
+    try:
+        return int(app(standalone_mode=False, prog_name="t2l") or 0)
+    except typer.Abort as error:  # a Ctrl-C before the command began, in older versions of typer
+        return exit_code(error.__cause__)
+    except SystemExit:  # click's and rich's word for a broken pipe
+        abandon_stdout()
+        return 0
+    except OSError as error:  # of help and --version; the commands explain their own
+        abandon_stdout()
+        return unprinted(error)
     except Exception as error:
-        code = _usage(error) if hasattr(error, "format_message") else report(error)
-    sys.exit(code)
+        return _usage(error) if hasattr(error, "format_message") else report(error)
 
 
 def _usage(error: Exception) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,16 @@ import typer
 from t2l_cli.cli.clips import Excerpt, open_atlas, open_clip
 from t2l_cli.cli.fit_state import FitState
 from t2l_cli.cli.fitting import FitRequest, fitting, report
-from t2l_cli.cli.interrupt import Interruption
+from t2l_cli.cli.interrupt import Interruption, exit_code
 from t2l_cli.cli.naming import claimed
 from t2l_cli.cli.pixels import picture_bytes, tensor_of
 from t2l_cli.cli.progress import counted
-from t2l_cli.cli.run_record import check_run_dir, write_record
-from t2l_cli.cli.terminal import INTERRUPTED, Terminal
+from t2l_cli.cli.run_record import check_run_dir, spared, write_record
+from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import OutputError, T2LError
 from t2l_cli.media.encode import ClipWriter
 from t2l_cli.media.images import save_picture
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.paths import shown
 from t2l_cli.media.videos import ClipInfo, Frame
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def render(
             record["networks_psnr"] = atlas.origin["networks_psnr"]
             terminal.note(f"the pictures hold the networks' own clip with a PSNR of {record['networks_psnr']:.1f} dB")
             terminal.note(f"taken to be of {atlas.clip.frames} frames; --clip-file checks that, and how well it fits")
-        save_atlas(atlas, output, overwrite, beside=partial(previews, atlas, terminal))
+        save_atlas(atlas, output, overwrite, beside=partial(_beside, atlas, terminal))
     terminal.result([output], record)
 
 
@@ -74,8 +75,8 @@ def round_trip(atlas: Atlas, excerpt: Excerpt, terminal: Terminal) -> float:
     return round(sum(figures) / len(figures), 2)
 
 
-def previews(atlas: Atlas, terminal: Terminal, folder: Path) -> None:
-    """Write alpha.png, the opacity of the middle frame, and checkerboard.mp4 into ``folder``."""
+def _beside(atlas: Atlas, terminal: Terminal, folder: Path, record: dict[str, Any] | None = None) -> None:
+    """Write into ``folder`` alpha.png, the opacity of the middle frame, checkerboard.mp4, and ``record``, if any."""
     from fractions import Fraction
 
     from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
@@ -87,7 +88,7 @@ def previews(atlas: Atlas, terminal: Terminal, folder: Path) -> None:
     boards = [checkerboard(layer, side) for layer in (atlas.foreground, atlas.background)]
     half = [dataclasses.replace(board, alpha=board.alpha * 0.5) for board in boards]
     mapper = Mapper(atlas, *half)
-    rate = Fraction(clip.rate or 25).limit_denominator(1001)
+    rate = Fraction(clip.rate or 25).limit_denominator(1001) or Fraction(1, 1001)
     info = ClipInfo(folder, clip.width, clip.height, clip.frames, rate, 1 / rate, audio=False, names=(), notes=())
     with (
         ClipWriter(folder / "checkerboard.mp4", info, overwrite=True) as writer,
@@ -96,32 +97,28 @@ def previews(atlas: Atlas, terminal: Terminal, folder: Path) -> None:
         for t in frames:
             picture = picture_bytes(mapper.over(reconstruct(atlas, t), t))
             writer.write(Frame(picture, t, 1), picture)
+    if record is not None:
+        write_record(folder, record)
 
 
 def fit(request: FitRequest, terminal: Terminal) -> None:
     """Fit an atlas to a clip and write its folder; also after Ctrl-C, as far as it is."""
-    from t2l_cli.atlases.store import check_atlas_output, save_atlas
+    from t2l_cli.atlases.store import as_stored, check_atlas_output, save_atlas
 
     config, again = request.config(), request.overwrite or request.resume
     inputs = (request.clip, request.mask)
     check_atlas_output(request.output, again, *inputs)
     if request.run_dir is not None:
         check_run_dir(request.run_dir, again, inputs, [request.output, state_file(request.output)])
-    with claimed(request.output), Interruption(terminal.quiet) as interruption:
+    with claimed(request.output, request.run_dir), Interruption(terminal.quiet) as interruption:
         excerpt = open_clip(request.clip, request.frames, terminal)
         state = FitState(state_file(request.output), request.key(excerpt))
-        if state.path.exists() and not request.resume:
+        if os.path.exists(state.path) and not request.resume:
             terminal.note(f"an interrupted fit is there, {shown(state.path)}: --resume would go on with it")
         before = state.load() if request.resume else None
         work = fitting(excerpt, request, terminal, interruption, state, before)
-        atlas, quality = work.result(), work.quality()
-        try:
-            save_atlas(atlas, request.output, again, beside=partial(previews, atlas, terminal))
-        except T2LError:  # the folder was painted in meanwhile, or the disk is full
-            with contextlib.suppress(OutputError):
-                state.keep(work)
-                terminal.warn(f"the fit is kept in {shown(state.path)}: --resume writes its atlas")
-            raise
+        stopped = interruption.requested is not None
+        atlas, quality = as_stored(work.result()), work.quality()
         record = {
             "command": "fit-atlas",
             "source": str(request.clip.absolute()),
@@ -131,17 +128,26 @@ def fit(request: FitRequest, terminal: Terminal) -> None:
             "config": dataclasses.asdict(config),
             "found_foreground": work.found_foreground,
             "quality": dataclasses.asdict(quality),
-            "ended": "interrupted" if interruption.requested else "done",
+            "ended": "interrupted" if stopped else "done",
         }
-        write_record(request.output, record)
+        try:
+            save_atlas(atlas, request.output, again, beside=partial(_beside, atlas, terminal, record=record))
+        except T2LError:  # the folder was painted in meanwhile, or the disk is full
+            with contextlib.suppress(OutputError):
+                state.keep(work)
+                terminal.warn(f"the fit is kept in {shown(state.path)}: --resume writes its atlas")
+            raise
+        if not stopped:
+            state.drop()
         if request.run_dir is not None:
-            _keep(request.run_dir, work, atlas, record)
+            with spared(request.run_dir, terminal.warn):
+                _keep(request.run_dir, work, atlas, record)
         report(quality, terminal)
-        if interruption.requested:
+        if stopped:
             terminal.note("the same command with --resume goes on from here")
         terminal.result([request.output], record)
         if interruption.requested:
-            raise typer.Exit(INTERRUPTED)
+            raise typer.Exit(exit_code(interruption.requested))
 
 
 def state_file(output: Path) -> Path:
@@ -154,10 +160,7 @@ def _keep(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any]) ->
     from t2l_cli.engine.atlas.mapping import reconstruct
     from t2l_cli.engine.motion.flow import flow_picture
 
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"could not write to --run-dir {shown(folder)}: {reason(error)}.") from error
+    folder.mkdir(exist_ok=True)
 
     def save(name: str, t: int, picture: Tensor) -> None:
         save_picture(folder / f"{name}-{t:05d}.png", picture_bytes(picture), overwrite=True)

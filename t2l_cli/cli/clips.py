@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from t2l_cli.cli.progress import track
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import RequestError
 from t2l_cli.media.muxing import Codec
-from t2l_cli.media.paths import shown
+from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.videos import ClipInfo, Frame, frame_digest, parse_span, probe, read_frames
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def open_atlas(
 ) -> Atlas:
     """The atlas of a folder, or of a published checkpoint, which is discretised; it must be ``excerpt``'s, if given."""
     from t2l_cli.atlases.checkpoint import load_checkpoint
-    from t2l_cli.atlases.store import is_atlas_folder, load_atlas
+    from t2l_cli.atlases.store import as_stored, is_atlas_folder, load_atlas
 
     if is_atlas_folder(path):
         if resolution is not None:
@@ -94,7 +95,7 @@ def open_atlas(
         with contextlib.closing(track(iter(work), terminal)) as steps:
             for _ in steps:
                 pass
-        atlas = work.result()
+        atlas = as_stored(work.result())
     if excerpt is not None:
         atlas.check_clip(excerpt.frames, excerpt.info.width, excerpt.info.height)
         own = atlas.clip.first_frame
@@ -113,7 +114,10 @@ def fitted_key(excerpt: Excerpt, config: FitConfig, mask: Path | None = None, ma
     digest.update(f"{excerpt.span} {excerpt.info.width} {excerpt.info.height}".encode())
     if mask is not None:
         digest.update(f"{mask_frame}".encode())
-        for file in sorted(mask.iterdir()) if mask.is_dir() else [mask]:
-            digest.update(file.name.encode("utf-8", "surrogateescape"))
-            digest.update(file.read_bytes() if file.is_file() else b"")
+        try:
+            for file in sorted(mask.iterdir()) if os.path.isdir(mask) else [mask]:
+                digest.update(file.name.encode("utf-8", "surrogateescape"))
+                digest.update(file.read_bytes() if os.path.isfile(file) else b"")
+        except OSError as error:
+            raise RequestError(f"cannot read the mask {shown(mask)}: {reason(error)}.") from error
     return digest.hexdigest()[:24]

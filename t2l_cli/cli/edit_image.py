@@ -48,5 +48,5 @@ def edit_image(
         from t2l_cli.cli.editing import checked, run
 
         request = checked(ctx.params, settings)
-        with claimed(request.output):
+        with claimed(request.output, request.run_dir):
             run(request, terminal)

@@ -6,6 +6,7 @@ Imported by a command that has work to do: it brings the picture libraries, and 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from t2l_cli.cli.interrupt import Interruption
+from t2l_cli.cli.interrupt import Interruption, exit_code
 from t2l_cli.cli.naming import default_output
 from t2l_cli.cli.pixels import planes_of, rows_of
 from t2l_cli.cli.progress import download, duration, track
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe
 from t2l_cli.cli.settings import Earlier, read_run
-from t2l_cli.cli.terminal import INTERRUPTED, Terminal
+from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import DivergedError, RequestError
 from t2l_cli.media.compositing import over
@@ -63,7 +64,7 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> Request:
     if str(output) == "-" and flags["as_json"]:
         raise RequestError("-o - and --json both write to the standard output; choose one.")
     weights = flags["clip_weights"] or earlier.clip_weights
-    if weights is not None and not Path(weights).is_file():
+    if weights is not None and not os.path.isfile(weights):
         raise RequestError(f"there is no file {shown(weights)} for --clip-weights.")
     inputs = (source, mask, flags["config"], weights)
     check_output(output, flags["overwrite"], *inputs)
@@ -87,7 +88,7 @@ def run(request: Request, terminal: Terminal) -> None:
     with Interruption(terminal.quiet) as interruption:
         picture, edit, weights = _prepare(request, terminal)
         timings.lap("start")
-        run_dir = None if request.run_dir is None else RunDir(request.run_dir)
+        run_dir = None if request.run_dir is None else RunDir(request.run_dir, terminal.warn)
         interruption.be_patient()
         last, failure = optimise(edit, terminal, interruption, run_dir)
         if last is None:
@@ -99,7 +100,7 @@ def run(request: Request, terminal: Terminal) -> None:
     if failure:
         raise failure
     if interruption.requested:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(exit_code(interruption.requested))
 
 
 def _prepare(request: Request, terminal: Terminal) -> tuple[Picture, PhotoEdit, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def fitting(
 ) -> AtlasFit:
     """Run the fit to its end or to an interruption that leaves something to show; ``state`` is kept for the latter.
 
-    before: what ``state`` held, to go on from.
+    before: what ``state`` held, to go on from. Who calls drops ``state`` when the finished atlas is written.
     """
     work = _begun(excerpt, request, terminal, before)
     height, width = work.size
@@ -98,11 +99,9 @@ def fitting(
                 break
             if work.ready:
                 _kept(state.keep_now_and_then, work, terminal)
-    if not interruption.requested:
-        state.drop()
-    elif not work.ready:
-        raise KeyboardInterrupt
-    else:
+    if interruption.requested:
+        if not work.ready:
+            raise interruption.requested
         _kept(state.keep, work, terminal)
     return work
 
@@ -181,7 +180,7 @@ def _given_masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask
     from t2l_cli.engine.motion.masks import FrameMask
 
     info, (first, end) = excerpt.info, excerpt.span
-    if path.is_file() and path.suffix.lower() in {*FORMATS, ".gif"}:
+    if os.path.isfile(path) and path.suffix.lower() in {*FORMATS, ".gif"}:
         if not first <= frame < end:
             raise RequestError(f"--mask-frame {frame} is not among the frames {first} to {end - 1}.")
         return FrameMask(frame - first, torch.from_numpy(load_mask(path, (info.width, info.height))))

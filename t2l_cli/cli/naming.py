@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from t2l_cli.errors import RequestError
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.paths import STDIO, reason, shown
 
 MAX_NAME = 120  # bytes for each of the two parts; file systems end at 255 for the whole
 
@@ -32,7 +32,7 @@ def slug(text: str) -> str:
 
 def default_output(source: str | Path, prompt: str, suffix: str = ".png") -> Path:
     """``photo-crochet-swan.png`` for ``photo.jpg`` and "crochet swan"; stdin is called ``picture``."""
-    stem = "picture" if str(source) == "-" else Path(source).resolve().stem
+    stem = "picture" if str(source) == STDIO else Path(os.path.realpath(source)).stem
     return Path(f"{_cut(stem)}-{slug(prompt)}{suffix}")
 
 
@@ -50,22 +50,29 @@ def _cut(text: str) -> str:
 
 
 @contextlib.contextmanager
-def claimed(output: Path) -> Iterator[None]:
-    """Hold ``output`` for this run; RequestError where another run of t2l on this machine is working on it.
+def claimed(output: Path, run_dir: Path | None = None) -> Iterator[None]:
+    """Hold ``output`` and ``run_dir`` for this run; RequestError where another run on this machine works on one.
 
-    Also where its folder takes no file. Both are found out before the work, not after it. The claim is a lock in the
-    cache folder, which the system releases with the process; where no lock can be had, the writing itself still never
-    replaces a file that came up meanwhile.
+    Also where the output's folder takes no file. All is found out before the work, not after it. A claim is a lock in
+    the cache folder, which the system releases with the process; where no lock can be had, the writing itself still
+    never replaces a file that came up meanwhile.
     """
-    if str(output) == "-":
+    with contextlib.ExitStack() as claims:
+        if str(output) != STDIO:
+            _try_folder(output.parent)
+            claims.enter_context(_lock(output, "--output"))
+        if run_dir is not None:
+            claims.enter_context(_lock(run_dir, "--run-dir"))
         yield
-        return
-    _try_folder(output.parent)
+
+
+@contextlib.contextmanager
+def _lock(path: Path, option: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     from t2l_cli.weights.cache import cache_dir
 
-    name = hashlib.sha256(os.fsencode(os.path.realpath(output))).hexdigest()[:24]
+    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
     folder = cache_dir() / "locks"
     lock = FileLock(folder / f"{name}.lock", timeout=0)
     try:
@@ -73,7 +80,7 @@ def claimed(output: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise RequestError(
-            f"another run of t2l is writing {shown(output)} right now; choose another --output."
+            f"another run of t2l is writing {shown(path)} right now; choose another {option}."
         ) from error
     except OSError:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -10,7 +11,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -121,20 +122,46 @@ def _check_apart(run_dir: Path, output: Path) -> None:
             raise RequestError(f"the output {shown(output)} has the name of a file of --run-dir; choose another.")
 
 
-class RunDir:
-    """The folder of one run: losses.csv and snapshots grow during the run, the rest is written at its end."""
+@contextlib.contextmanager
+def spared(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Whatever cannot be written into the run directory ``folder`` is said by ``warn``, and the run goes on.
 
-    def __init__(self, path: Path) -> None:
+    It holds extras; a full disk must not take the result along.
+    """
+    try:
+        yield
+    except OSError as error:
+        warn(f"--run-dir {shown(folder)} is not complete: {reason(error)}.")
+    except OutputError as error:
+        warn(f"--run-dir is not complete: {error}")
+
+
+class RunDir:
+    """The folder of one run: losses.csv and snapshots grow during the run, the rest is written at its end.
+
+    What cannot be written is left out; ``warn`` is told of the first such thing.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
         self.path = path
-        try:
+        self._warn = warn
+        self._csv: TextIO | None = None
+        self._rows: Any = None
+        self._unwritten: list[Step] = []
+        with self._spared():
             (path / "snapshots").mkdir(parents=True, exist_ok=True)
             for old in (path / "snapshots").glob("step-*.png"):
                 old.unlink()
-            self._csv: TextIO = (path / "losses.csv").open("w", newline="", encoding="utf-8", buffering=1)
-        except OSError as error:
-            raise OutputError(f"could not write to --run-dir {shown(path)}: {reason(error)}.") from error
-        self._rows: Any = None
-        self._unwritten: list[Step] = []
+            self._csv = (path / "losses.csv").open("w", newline="", encoding="utf-8", buffering=1)
+
+    @contextlib.contextmanager
+    def _spared(self) -> Iterator[None]:
+        with spared(self.path, self._warn_once):
+            yield
+
+    def _warn_once(self, text: str) -> None:
+        self._warn(text)
+        self._warn = lambda text: None
 
     def add(self, step: Step, edit: Edit) -> None:
         """Note the losses of ``step``; every eighth of the run also the layer as it is.
@@ -146,34 +173,42 @@ class RunDir:
             self._write()
         if (step.i + 1) * SNAPSHOTS // step.n > step.i * SNAPSHOTS // step.n:
             name = f"step-{step.i + 1:05d}.png"
-            save_layer(self.path / "snapshots" / name, rgba(*bytes_of(edit.preview())), overwrite=True)
+            with self._spared():
+                save_layer(self.path / "snapshots" / name, rgba(*bytes_of(edit.preview())), overwrite=True)
 
     def _write(self) -> None:
-        for step in self._unwritten:
-            terms = step.terms
-            if self._rows is None:
-                self._rows = csv.writer(self._csv)
-                self._rows.writerow(["step", "stage", "lr", "total", *terms])
-            self._rows.writerow([step.i + 1, step.stage, step.lr, step.total, *terms.values()])
-        self._unwritten.clear()
+        steps, self._unwritten = self._unwritten, []
+        if self._csv is None:
+            return
+        with self._spared():
+            for step in steps:
+                terms = step.terms
+                if self._rows is None:
+                    self._rows = csv.writer(self._csv)
+                    self._rows.writerow(["step", "stage", "lr", "total", *terms])
+                self._rows.writerow([step.i + 1, step.stage, step.lr, step.total, *terms.values()])
 
     def finish(self, record: dict[str, Any], picture: Picture, layer: Rows, output: Path) -> None:
         """Write what ``output`` holds as composite, the ``layer`` (H, W, 4) of ``picture``, and run.json."""
-        place = self.path / f"composite{output.suffix or '.png'}"
-        if str(output) == STDIO:
-            save_picture(place, over(layer, picture.rgb), picture.alpha, picture.icc, picture.exif, overwrite=True)
-        else:
-            with atomic_path(place, overwrite=True) as copy:
-                shutil.copyfile(output, copy)
+        with self._spared():
+            write_record(self.path, record)
+            place = self.path / f"composite{output.suffix or '.png'}"
+            if str(output) == STDIO:
+                save_picture(place, over(layer, picture.rgb), picture.alpha, picture.icc, picture.exif, overwrite=True)
+            else:
+                with atomic_path(place, overwrite=True) as copy:
+                    shutil.copyfile(output, copy)
         self.keep_layer(layer.whole())
-        write_record(self.path, record)
 
     def keep_layer(self, layer: Bytes) -> None:
         """Write the ``layer`` (H, W, 4) as layer.png and alpha.png; the losses are complete."""
         self._write()
-        self._csv.close()
-        save_layer(self.path / "layer.png", layer, overwrite=True)
-        save_picture(self.path / "alpha.png", layer[..., 3], overwrite=True)
+        with self._spared():
+            save_layer(self.path / "layer.png", layer, overwrite=True)
+            save_picture(self.path / "alpha.png", layer[..., 3], overwrite=True)
+        with self._spared():
+            if self._csv is not None:
+                self._csv.close()
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

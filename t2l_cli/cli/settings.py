@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
+import math
+import os
+import reprlib
 import types
 import typing
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from typing import Any, TypeVar
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import RequestError
 from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.records import read_json
 
 _Config = TypeVar("_Config")
 
@@ -32,7 +36,7 @@ class Earlier:
 def read_run(path: Path) -> Earlier:
     """Read a run.json. RequestError where it is not one, down to unknown settings and wrong types."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except OSError as error:
         raise RequestError(f"cannot read --config {shown(path)}: {reason(error)}.") from error
     except ValueError as error:  # not JSON, or not UTF-8
@@ -40,18 +44,21 @@ def read_run(path: Path) -> Earlier:
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise RequestError(f'--config {shown(path)} is not a run.json of t2l: it has no "config".')
     config = _build(EditConfig, record["config"], "config")
-    inputs = {name: record.get(name) for name in ("source", "mask", "clip_weights")}
+    inputs = {name: record.get(name) for name in ("source", "mask", "clip_weights", "atlas")}
     for name, value in inputs.items():
         if not isinstance(value, str) and (value is not None or name == "source"):
             raise RequestError(f'--config {shown(path)}: "{name}" must be a path.')
-    atlas, layers = record.get("atlas"), record.get("layers")
+        try:
+            with contextlib.suppress(OSError):  # whether it is there is asked later
+                os.lstat(value or "")
+        except ValueError as error:
+            raise RequestError(f'--config {shown(path)}: "{name}" cannot be: {reason(error)}.') from error
+    layers = record.get("layers")
     if layers is not None:
         if not isinstance(layers, dict) or not set(layers) <= {"foreground", "background"}:
             raise RequestError(f'--config {shown(path)}: "layers" must name foreground or background.')
         layers = {name: _value(tuple[str, ...], prompts, f"layers.{name}") for name, prompts in layers.items()}
-    return Earlier(
-        config, **typing.cast("dict[str, Any]", inputs), atlas=atlas if isinstance(atlas, str) else None, layers=layers
-    )
+    return Earlier(config, **typing.cast("dict[str, Any]", inputs), layers=layers)
 
 
 def _build(kind: type[_Config], data: object, where: str) -> _Config:
@@ -75,11 +82,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is types.UnionType:
         return None if value is None else _value(arguments[0], value, where)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise RequestError(f'run.json: "{where}" must be a list.')
+        if not isinstance(value, list) or (arguments[-1] is not ... and len(value) != len(arguments)):
+            length = "" if arguments[-1] is ... else f" of {len(arguments)}"
+            raise RequestError(f'run.json: "{where}" must be a list{length}.')
         return tuple(_value(arguments[0], item, where) for item in value)
     kind = str if origin is typing.Literal else hint
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
-        raise RequestError(f'run.json: "{where}" must be of type {kind.__name__}, not {value!r}.')
+        raise RequestError(f'run.json: "{where}" must be of type {kind.__name__}, not {reprlib.repr(value)}.')
+    if isinstance(value, int | float) and not abs(value) < math.inf:
+        raise RequestError(f'run.json: "{where}" must be a finite number, not {value}.')
     return value

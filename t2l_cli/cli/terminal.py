@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from t2l_cli.errors import T2LError
+from t2l_cli.cli.interrupt import exit_code
+from t2l_cli.errors import OutputError, T2LError
+from t2l_cli.media.paths import reason, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-INTERRUPTED = 130  # exit code after Ctrl-C: 128 + SIGINT
 
 
 def stderr_console() -> Console:
@@ -40,6 +40,7 @@ class Terminal:
         self.console = stderr_console()
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self._filters = warnings.catch_warnings()
+        self._unprinted: OSError | None = None  # why stdout took nothing
 
     @property
     def animated(self) -> bool:
@@ -56,8 +57,8 @@ class Terminal:
         self.console.print(_printable(text), style="yellow")
 
     def write(self, text: str) -> None:
-        """Print ``text`` and a line break on stdout."""
-        _write_stdout(text.encode("utf-8", "surrogateescape") + b"\n")
+        """Print ``text`` and a line break on stdout; where that fails, it is said at the end of the block."""
+        self._print(text.encode("utf-8", "surrogateescape") + b"\n")
 
     def result(self, files: Sequence[Path], record: dict[str, Any]) -> None:
         """Print ``files``, one a line, or ``record`` with them as one JSON object, on stdout."""
@@ -66,7 +67,15 @@ class Terminal:
             self.write(json.dumps({"files": paths, **record}))
         else:
             # Bytes: a file name need not be valid in the terminal's encoding, and the next program needs it as it is.
-            _write_stdout(b"".join(os.fsencode(file) + b"\n" for file in files))
+            self._print(b"".join(os.fsencode(file) + b"\n" for file in files))
+
+    def _print(self, data: bytes) -> None:
+        try:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            self._unprinted = error
 
     def __enter__(self) -> Terminal:
         self._filters.__enter__()
@@ -80,12 +89,12 @@ class Terminal:
     ) -> None:
         self._filters.__exit__(None, None, None)
         logging.disable(logging.NOTSET)
-        if error is None or isinstance(error, (typer.Exit, SystemExit)):
+        if isinstance(error, (typer.Exit, SystemExit)):
             return
-        if isinstance(error, BrokenPipeError):
-            abandon_stdout()
-            raise typer.Exit(0) from None
-        raise typer.Exit(report(error, self.verbose)) from None
+        if error is not None:
+            raise typer.Exit(report(error, self.verbose)) from None
+        if self._unprinted is not None:
+            raise typer.Exit(unprinted(self._unprinted))
 
 
 def report(error: BaseException, verbose: bool = False) -> int:
@@ -102,19 +111,32 @@ def report(error: BaseException, verbose: bool = False) -> int:
 
 
 def abandon_stdout() -> None:
-    """Go on without stdout: its reader went away, as in `t2l models list | head -1`, and nothing is wrong with us."""
+    """Go on without stdout, which takes nothing: what is left for it would fail once more at the end of the process."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def unprinted(error: OSError) -> int:
+    """The exit code where a result could not be printed because of ``error``.
+
+    0 where the reader went away, as in `t2l models list | head -1`: nothing is wrong with us.
+    """
+    if isinstance(error, BrokenPipeError):
+        return 0
+    return report(OutputError(f"could not print the result on the standard output: {reason(error)}."))
 
 
 def _explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, T2LError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing was written.", INTERRUPTED
+        return "interrupted; nothing was written.", exit_code(error)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "this machine's memory does not hold the job.\nTry a smaller --size, fewer --views or --preset draft.", 1
     if isinstance(error, ImportError):
         return f"t2l's installation is incomplete ({error}).\nInstall it again: pip install --force-reinstall t2l", 1
+    if isinstance(error, OSError) and error.errno is not None:
+        where = "" if error.filename is None else f"{shown(os.fsdecode(error.filename))}: "
+        return f"{where}{reason(error)}.", 1
     summary = f"{type(error).__name__}: {error}".splitlines()[0]
     return f"{summary[:200]}\nThis is a bug in t2l; run with --verbose and report what it shows.", 1
 
@@ -122,9 +144,3 @@ def _explained(error: BaseException) -> tuple[str, int]:
 def _printable(text: str) -> str:
     """``text`` in one line without control characters, which a file name or a foreign message may hold."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _write_stdout(data: bytes) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,15 +13,15 @@ import typer
 
 from t2l_cli.cli.clips import Excerpt, codec_of, frames_in_memory, open_atlas, open_clip
 from t2l_cli.cli.editing import absolute, introduce, load_eyes, optimise
-from t2l_cli.cli.fit_state import FitState
-from t2l_cli.cli.fitting import FitRequest, fitting, report
-from t2l_cli.cli.interrupt import Interruption
+from t2l_cli.cli.fitted_atlas import fitted_atlas
+from t2l_cli.cli.fitting import FitRequest
+from t2l_cli.cli.interrupt import Interruption, exit_code
 from t2l_cli.cli.naming import claimed, default_output
 from t2l_cli.cli.pixels import bytes_of, picture_bytes, tensor_of
 from t2l_cli.cli.progress import counted, duration
-from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, write_record
+from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, spared, write_record
 from t2l_cli.cli.settings import Earlier, read_run
-from t2l_cli.cli.terminal import INTERRUPTED, Terminal
+from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import DivergedError, RequestError
 from t2l_cli.media.compositing import rgba
@@ -32,13 +32,9 @@ from t2l_cli.settings import VIDEO, edit_config
 
 if TYPE_CHECKING:
     from t2l_cli.engine.atlas.model import Atlas, LayerName
-    from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.layers import EditLayer
-    from t2l_cli.engine.runtime import Runtime
-    from t2l_cli.engine.video import VideoEdit
 
 _LAYERS = ("foreground", "background")
-FITTED = "atlases"  # folder in the cache
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> VideoReque
     suffix = ".mov" if codec == "prores" else ".mp4"
     output = Path(flags["output"] or default_output(source, first, suffix))
     atlas = flags["atlas"] or (None if earlier.atlas is None else Path(earlier.atlas))
-    if atlas is not None and not Path(atlas).exists():
+    if atlas is not None and not os.path.exists(atlas):
         raise RequestError(f"there is no atlas {shown(atlas)}.")
     for option in ("mask", "mask_class"):
         if atlas is not None and flags[option] is not None:
@@ -86,9 +82,9 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> VideoReque
                 f"--{option.replace('_', '-')} helps to fit an atlas and does nothing beside {name}: leave one out."
             )
     weights = flags["clip_weights"] or earlier.clip_weights
-    if weights is not None and not Path(weights).is_file():
+    if weights is not None and not os.path.isfile(weights):
         raise RequestError(f"there is no file {shown(weights)} for --clip-weights.")
-    if flags["mask"] is not None and not Path(flags["mask"]).exists():
+    if flags["mask"] is not None and not os.path.exists(flags["mask"]):
         raise RequestError(f"there is no mask {shown(flags['mask'])}.")
     request = VideoRequest(
         source=str(source),
@@ -151,76 +147,84 @@ def _prompts(flags: Mapping[str, Any], earlier: Earlier) -> dict[str, tuple[str,
 def run(request: VideoRequest, terminal: Terminal) -> None:
     """Carry ``request`` out; the result so far is written, too, after Ctrl-C and after a divergence."""
     timings = Timings()
-    with claimed(request.output), Interruption(terminal.quiet) as interruption:
+    with claimed(request.output, request.run_dir), Interruption(terminal.quiet) as interruption:
         excerpt = open_clip(request.source, request.frames, terminal)
-        atlas = _atlas(request, excerpt, terminal, interruption)
+        device = next(iter(request.configs.values())).device
+        if request.atlas is None:
+            atlas = fitted_atlas(excerpt, request.fit, terminal, interruption)
+        else:
+            atlas = open_atlas(request.atlas, excerpt, terminal, request.resolution, device)
         timings.lap("atlas")
-        layers: dict[str, EditLayer] = {}
-        records: dict[str, Any] = {}
-        failure: DivergedError | None = None
-        frames = frames_in_memory(excerpt)
-        eyes = load_eyes(next(iter(request.configs.values())), request.clip_weights, request.offline, terminal)
-        for name, config in request.configs.items():
-            if interruption.requested or failure:
-                break
-            layers[name], records[name], failure = _train(
-                request, name, config, frames, atlas, eyes, terminal, interruption
-            )
-        del frames
+        painted = _paint(request, excerpt, atlas, terminal, interruption)
         timings.lap("optimise")
-        first = next(iter(records.values()))
-        record = first | {
+        written = _write(request, excerpt, atlas, painted.layers, terminal)
+        timings.lap("finish")
+        record = next(iter(painted.records.values())) | {
             "command": "edit-video",
-            "ended": "diverged" if failure else "interrupted" if interruption.requested else "done",
+            "ended": "diverged" if painted.failure else "interrupted" if interruption.requested else "done",
             "source": absolute(request.source),
             "output": absolute(request.output),
             "frames": list(excerpt.span),
             "atlas": None if request.atlas is None else absolute(request.atlas),
             "clip_weights": None if request.clip_weights is None else absolute(request.clip_weights),
-            "layers": {name: list(request.configs[name].prompts) for name in records},
-            "details": records,
+            "layers": {name: list(request.configs[name].prompts) for name in painted.records},
+            "details": painted.records,
+            "seconds": timings.seconds,
         }
-        written = _write(request, excerpt, atlas, layers, terminal)
-        timings.lap("finish")
-        record["seconds"] = timings.seconds
         if request.run_dir is not None:
-            write_record(request.run_dir, record)
+            with spared(request.run_dir, terminal.warn):
+                write_record(request.run_dir, record)
         terminal.note(
             f"{duration(timings.seconds['optimise'])} of training, {duration(timings.seconds['finish'])} to map it back"
         )
         terminal.result(written, record)
-    if failure:
-        raise failure
+    if painted.failure:
+        raise painted.failure
     if interruption.requested:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(exit_code(interruption.requested))
 
 
-def _train(
-    request: VideoRequest,
-    name: str,
-    config: EditConfig,
-    frames: Any,
-    atlas: Atlas,
-    eyes: tuple[Clip, Runtime, str | None],
-    terminal: Terminal,
-    interruption: Interruption,
-) -> tuple[EditLayer, dict[str, Any], DivergedError | None]:
-    """The edit layer of one atlas layer, what is to be said of it, and the divergence that ended it."""
-    clip, runtime, sha256 = eyes
+@dataclass
+class _Painted:
+    """The edit layers that were trained, by name, what is to be said of each, and the divergence that ended it."""
+
+    layers: dict[str, EditLayer] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failure: DivergedError | None = None
+
+
+def _paint(
+    request: VideoRequest, excerpt: Excerpt, atlas: Atlas, terminal: Terminal, interruption: Interruption
+) -> _Painted:
+    """Train the layers that are asked for, one after the other, until an interruption or a divergence.
+
+    Where that comes before the first step of the first one, it is raised: there is nothing to keep.
+    """
     from t2l_cli.engine.video import VideoEdit
 
-    edit: VideoEdit = VideoEdit(frames, atlas, cast("LayerName", name), clip, config, runtime)
-    terminal.note(f"the {name}:")
-    introduce(edit, terminal)
-    run_dir = None if request.run_dir is None else RunDir(request.run_dir / name)
-    interruption.be_patient()
-    last, failure = optimise(edit, terminal, interruption, run_dir)
-    if last is None:
-        raise failure or KeyboardInterrupt
-    layer = edit.result()
-    if run_dir is not None:
-        run_dir.keep_layer(rgba(*bytes_of(layer)).whole())
-    return layer, describe(edit, sha256, last, "edit-video"), failure
+    painted = _Painted()
+    frames = frames_in_memory(excerpt)
+    shared = next(iter(request.configs.values()))
+    clip, runtime, sha256 = load_eyes(shared, request.clip_weights, request.offline, terminal)
+    for name, config in request.configs.items():
+        edit = VideoEdit(frames, atlas, cast("LayerName", name), clip, config, runtime)
+        terminal.note(f"the {name}:")
+        introduce(edit, terminal)
+        run_dir = None if request.run_dir is None else RunDir(request.run_dir / name, terminal.warn)
+        interruption.be_patient()
+        if interruption.requested:  # while this layer was prepared; those before it are kept
+            break
+        last, painted.failure = optimise(edit, terminal, interruption, run_dir)
+        if last is not None:
+            painted.layers[name] = layer = edit.result()
+            painted.records[name] = describe(edit, sha256, last, "edit-video")
+            if run_dir is not None:
+                run_dir.keep_layer(rgba(*bytes_of(layer)).whole())
+        if painted.failure or interruption.requested:
+            break
+    if painted.failure and not painted.layers:
+        raise painted.failure
+    return painted
 
 
 def _write(
@@ -275,30 +279,3 @@ def map_back(
                 writer.write(frame, picture_bytes(mapper.over(tensor_of(frame.rgb), t)))
     for note in writer.notes:
         terminal.note(f"note: {note}")
-
-
-def _atlas(request: VideoRequest, excerpt: Excerpt, terminal: Terminal, interruption: Interruption) -> Atlas:
-    """The atlas that is named, or one that is fitted to the clip, or was on an earlier run."""
-    device = next(iter(request.configs.values())).device
-    if request.atlas is not None:
-        return open_atlas(request.atlas, excerpt, terminal, request.resolution, device)
-    from t2l_cli.atlases.store import is_atlas_folder, load_atlas, save_atlas
-    from t2l_cli.weights.cache import cache_dir
-
-    key = request.fit.key(excerpt)
-    folder = cache_dir() / FITTED / key
-    if is_atlas_folder(folder):
-        terminal.note(f"using the atlas that was fitted before: {shown(folder)}")
-        return load_atlas(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    state = FitState(folder.with_suffix(".resume"), key)
-    before = state.found()
-    terminal.note(f"no --atlas: {'fitting one to the clip first' if before is None else 'going on with its fit'}")
-    work = fitting(excerpt, request.fit, terminal, interruption, state, before)
-    if interruption.requested:  # nothing is painted yet; the next run goes on from here
-        raise KeyboardInterrupt
-    atlas, quality = work.result(), work.quality()
-    report(quality, terminal)
-    origin = atlas.origin | {"quality": dataclasses.asdict(quality)}
-    save_atlas(dataclasses.replace(atlas, origin=origin), folder, overwrite=True)
-    return atlas

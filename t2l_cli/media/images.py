@@ -31,6 +31,7 @@ from t2l_cli.media.paths import STDIO, reason, shown
 __all__ = ["Picture", "check_output", "load_layer", "load_mask", "load_picture", "save_layer", "save_picture"]
 
 MAX_PIXELS = 300_000_000  # px; a larger header is taken for a decompression bomb
+MAX_PIPED = 1 << 30  # bytes that are read from a pipe: 300 megapixels in 8 bits without any compression are fewer
 MIN_PICTURE_SIDE = 16  # px; smaller pictures hold nothing to edit
 _MAX_PNG_TEXT = 64 << 20  # bytes of a profile or a text, unpacked; Pillow refuses a PNG for more than one megabyte
 
@@ -102,23 +103,22 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[BinaryIO]:
     """A seekable stream of the file's bytes; RequestError where there is none."""
-    if str(path) == STDIO:
-        data = sys.stdin.buffer.read()
-        if not data:
-            raise RequestError("nothing came on the standard input: pipe a picture into it or name a file.")
-        yield io.BytesIO(data)
-        return
     try:
         with contextlib.ExitStack() as stack:
-            mode = Path(path).stat().st_mode
-            if stat.S_ISDIR(mode):
-                raise RequestError(f"{shown(path)} is a folder; name a picture in it.")
-            if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-                raise RequestError(f"{shown(path)} is not a file.")
-            file: BinaryIO = stack.enter_context(Path(path).open("rb"))
-            if stat.S_ISFIFO(mode):  # a shell's <(command): Pillow needs to seek
-                file = io.BytesIO(file.read())
+            if str(path) == STDIO:
+                file = _drained(sys.stdin.buffer, path)
+            else:
+                mode = Path(path).stat().st_mode
+                if stat.S_ISDIR(mode):
+                    raise RequestError(f"{shown(path)} is a folder; name a picture in it.")
+                if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+                    raise RequestError(f"{shown(path)} is not a file.")
+                file = stack.enter_context(Path(path).open("rb"))
+                if stat.S_ISFIFO(mode):  # a shell's <(command): Pillow needs to seek
+                    file = _drained(file, path)
             if not file.read(1):
+                if str(path) == STDIO:
+                    raise RequestError("nothing came on the standard input: pipe a picture into it or name a file.")
                 raise RequestError(f"{shown(path)} is empty.")
             file.seek(0)
             yield file
@@ -128,6 +128,19 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
         raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
     except ValueError as error:  # a zero byte in the name
         raise RequestError(f"{shown(path)} is not a file name.") from error
+
+
+def _drained(stream: BinaryIO, path: str | Path) -> BinaryIO:
+    """All that comes from a pipe, up to a bound: some have no end."""
+    whole = io.BytesIO()
+    while chunk := stream.read(1 << 20):
+        whole.write(chunk)
+        if whole.tell() > MAX_PIPED:
+            raise RequestError(
+                f"more than {MAX_PIPED >> 30} GB came from {shown(path)}, which no picture has; name a file."
+            )
+    whole.seek(0)
+    return whole
 
 
 @contextlib.contextmanager

@@ -17,6 +17,13 @@ def shown(path: str | Path) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def reason(error: OSError) -> str:
-    """The system's words for ``error`` without numbers and paths, such as "No space left on device"."""
-    return error.strerror or os.strerror(error.errno or 0) if error.errno else "input/output error"
+def reason(error: OSError | ValueError) -> str:
+    """The system's words for ``error`` without numbers and paths, such as "No space left on device".
+
+    ValueError: what Python says of a name that no system call takes.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or os.strerror(error.errno or 0) if error.errno else "input/output error"
+    if isinstance(error, UnicodeEncodeError):
+        return f"this system's encoding, {error.encoding}, has no such name"
+    return "the name holds a zero byte"

@@ -6,6 +6,7 @@ Writing is in :mod:`t2l_cli.media.encode`.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,11 +60,7 @@ def probe(path: str | Path) -> ClipInfo:
     if str(path) == STDIO:
         raise RequestError("a clip cannot come from the standard input; name a video file or a folder of frames.")
     path = Path(path)
-    try:
-        folder = path.is_dir()
-    except ValueError as error:  # a zero byte in the name
-        raise RequestError(f"{shown(path)} is not a file name.") from error
-    return _probe_folder(path) if folder else _probe_file(path)
+    return _probe_folder(path) if os.path.isdir(path) else _probe_file(path)
 
 
 def _probe_folder(path: Path) -> ClipInfo:

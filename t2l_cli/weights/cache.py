@@ -25,6 +25,7 @@ import platformdirs
 from t2l_cli.errors import WeightsError
 from t2l_cli.media.atomic import temporary_beside
 from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.records import read_json
 
 _RECORD = "source.json"
 TORCHVISION = "torchvision"  # the owner that stands for PyTorch's own server
@@ -54,7 +55,7 @@ class _Record:
 def cache_dir() -> Path:
     """T2L_CACHE_DIR, else the user's cache folder of this system. It need not exist."""
     chosen = os.environ.get("T2L_CACHE_DIR")
-    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("t2l"))
+    return Path(os.path.abspath(os.path.expanduser(chosen))) if chosen else Path(platformdirs.user_cache_dir("t2l"))
 
 
 def weights_dir(repo: str) -> Path:
@@ -142,7 +143,7 @@ def sha256_of(path: Path) -> str:
 
 def _read(folder: Path) -> _Record | None:
     try:
-        record = _Record(**json.loads((folder / _RECORD).read_text(encoding="utf-8")))
+        record = _Record(**read_json(folder / _RECORD))
         record.file.encode(), len(record.sha256)
     except (OSError, ValueError, TypeError, AttributeError):
         return None

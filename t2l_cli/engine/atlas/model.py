@@ -6,6 +6,7 @@ half precision steps by a whole texel beyond 1024. 70 frames of 768 x 432 take 0
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ OPAQUE = 0.95  # foreground opacity above which a pixel is the foreground's for 
 
 @dataclass(frozen=True)
 class ClipIdentity:
-    """Which clip an atlas belongs to, or which part of one."""
+    """Which clip an atlas belongs to, or which part of one. RequestError where that cannot be."""
 
     frames: int
     width: int  # px
@@ -29,6 +30,15 @@ class ClipIdentity:
     rate: float | None = None  # frames a second
     first_frame: str | None = None  # digest of the first frame's pixels; None where its maker never saw the clip
     start: int = 0  # the clip's frame that is the atlas's first
+
+    def __post_init__(self) -> None:
+        counts = {"frames": 1, "width": 1, "height": 1, "start": 0}  # name -> least
+        for name, least in counts.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= least):
+                raise RequestError(f"the atlas is broken: the {name} of its clip is no such number.")
+        if self.rate is not None and not (isinstance(self.rate, int | float) and 0 < self.rate < math.inf):
+            raise RequestError("the atlas is broken: the rate of its clip is no such number.")
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,8 @@ class Atlas:
             layer = self.layer(name)
             if tuple(layer.uv.shape) != (*shape, 2):
                 raise RequestError(f"the atlas is broken: {name} uv is {tuple(layer.uv.shape)}, not {(*shape, 2)}.")
-            if layer.texture.ndim != 3 or len(layer.texture) != 3 or tuple(layer.used.shape) != layer.size:
+            flat = layer.texture.ndim != 3 or len(layer.texture) != 3 or not layer.texture.numel()
+            if flat or tuple(layer.used.shape) != layer.size:
                 raise RequestError(f"the atlas is broken: the {name} texture is {tuple(layer.texture.shape)}.")
 
     def layer(self, name: LayerName) -> AtlasLayer:

@@ -8,52 +8,21 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import typer
+from cardboard import HEIGHT, WIDTH, Cardboard
 from PIL import Image
 
 from t2l_cli.cli import editing
 from t2l_cli.cli.editing import Request, run
 from t2l_cli.cli.run_record import RunDir, check_run_dir
 from t2l_cli.cli.terminal import Terminal
-from t2l_cli.config import EditConfig
-from t2l_cli.engine.fullres import FullLayer
-from t2l_cli.engine.layers import EditLayer
-from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.optimize import Step
 from t2l_cli.errors import DivergedError, RequestError
 from t2l_cli.media.images import Picture
-
-HEIGHT, WIDTH = 20, 30
-
-
-class Cardboard:
-    """An PhotoEdit of ``n`` steps that diverges after ``until`` of them. Its layer is half a red."""
-
-    def __init__(self, n: int = 10, until: int | None = None) -> None:
-        self.n, self.until = n, until
-        self.config = EditConfig(("red",))
-        self.runtime = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, check_every=1)
-        self.texts = SimpleNamespace(prompts=("red",), layer_texts=("red",))
-        self.roi, self.roi_chosen, self.tries, self.seed, self.size = None, True, [], 0, (HEIGHT, WIDTH)
-
-    def __iter__(self) -> Iterator[Step]:
-        for i in range(self.n):
-            if i == self.until:
-                raise DivergedError("the loss became NaN.")
-            yield Step(i, self.n, Losses({"cosine": torch.tensor(1.0), "screen": torch.tensor(0.5)}), lr=0.1)
-
-    def preview(self) -> EditLayer:
-        red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
-        return EditLayer(red, torch.full((1, 1, HEIGHT, WIDTH), 0.5))
-
-    def full_layer(self) -> FullLayer:
-        return FullLayer(self.preview(), torch.zeros(1, 3, HEIGHT, WIDTH))
 
 
 def _run(edit: Cardboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: Terminal, **more: Any) -> Path:
@@ -76,6 +45,27 @@ def test_all_goes_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert json.loads((tmp_path / "run" / "run.json").read_text())["ended"] == "done"
 
 
+def test_a_run_directory_that_takes_nothing_does_not_take_the_result_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").touch()
+    output = _run(Cardboard(), tmp_path, monkeypatch, Terminal(quiet=True))
+    assert Image.open(output).size == (WIDTH, HEIGHT)
+    out, err = capsys.readouterr()
+    assert out == f"{output}\n"
+    assert err == f"--run-dir {tmp_path / 'run'} is not complete: Not a directory.\n"
+
+
+def test_the_result_is_there_before_the_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        assert (tmp_path / "out.png").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDir, "finish", gone)
+    with pytest.raises(KeyboardInterrupt):
+        _run(Cardboard(), tmp_path, monkeypatch, Terminal(quiet=True))
+
+
 def test_a_divergence_keeps_the_last_good_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,17 +83,20 @@ def test_a_divergence_at_once_writes_no_picture(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "out.png").exists()
 
 
-def test_an_interruption_ends_after_the_step_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_ends_after_the_step_at_hand(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Pressed(Cardboard):
         def __iter__(self) -> Iterator[Step]:
             for step in super().__iter__():
                 if step.i == 2:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), number)
                 yield step
 
     with pytest.raises(typer.Exit) as caught:
         _run(Pressed(), tmp_path, monkeypatch, Terminal(quiet=True))
-    assert caught.value.exit_code == 130
+    assert caught.value.exit_code == 128 + number
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["ended"], record["steps_done"]) == ("interrupted", 3)
 
@@ -163,5 +156,5 @@ def test_snapshots_of_the_run_before_go(tmp_path: Path) -> None:
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "snapshots" / "step-00001.png").touch()
     (tmp_path / "snapshots" / "mine.png").touch()
-    RunDir(tmp_path)
+    RunDir(tmp_path, pytest.fail)
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["mine.png"]

@@ -69,3 +69,13 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path, mon
 def test_a_folder_that_takes_no_file_is_found_out_before_the_work() -> None:
     with pytest.raises(RequestError, match="/proc"), claimed(Path("/proc/out.png")):
         pass
+
+
+def test_two_runs_do_not_share_a_run_directory(tmp_path: Path) -> None:
+    with claimed(tmp_path / "a.png", tmp_path / "run"):
+        with pytest.raises(RequestError, match="another --run-dir"), claimed(tmp_path / "b.png", tmp_path / "run"):
+            pass
+        with claimed(tmp_path / "b.png", tmp_path / "run2"):  # the claim of b.png was given back
+            pass
+    with claimed(tmp_path / "b.png", tmp_path / "run"):
+        pass

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import os
+import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
+from t2l_cli.cli.interrupt import Interrupted
 from t2l_cli.cli.terminal import Terminal, report
 from t2l_cli.errors import OutputError, RequestError, T2LError, WeightsError
 
@@ -20,6 +26,11 @@ from t2l_cli.errors import OutputError, RequestError, T2LError, WeightsError
         (WeightsError("a\nb"), 1),
         (OutputError("a"), 1),
         (KeyboardInterrupt(), 130),
+        (Interrupted(signal.SIGTERM), 143),
+        (Interrupted(signal.SIGHUP), 129),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), 1),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a\nname"), 1),
+        (OSError("of a library"), 1),
         (MemoryError(), 1),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 1),
         (ImportError("no torch"), 1),
@@ -38,6 +49,14 @@ def test_every_failure_is_one_or_two_lines_and_a_code(
     assert 1 <= len(err.splitlines()) <= 2
     assert "Traceback" not in err
     assert err.startswith("Error: ")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), OSError(errno.ENOSPC, "No space", "a")])
+def test_what_the_system_refuses_is_no_bug(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(error) == 1
+    err = capsys.readouterr().err
+    assert error.strerror in err
+    assert "bug" not in err
 
 
 def test_an_unexpected_failure_is_called_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,3 +114,55 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_name_that_is_no_text_reaches_stdout_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     Terminal().result([Path(os.fsdecode(b"\xff.png"))], {})
     assert capfdbinary.readouterr().out == b"\xff.png\n"
+
+
+class _Stdout(io.RawIOBase):
+    """Fails as ``error`` says."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        raise self.error
+
+
+def _ended(error: OSError, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> int:
+    """The exit code of a command whose stdout fails with ``error`` and which itself ends with ``code``."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(_Stdout(error))))
+
+    def command() -> None:
+        with Terminal() as terminal:
+            terminal.result([Path("out.png")], {})
+            terminal.warn("what comes after it is done")
+            if code:
+                raise typer.Exit(code)
+
+    with pytest.raises(typer.Exit) as caught:
+        command()
+    return caught.value.exit_code
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EBADF, errno.EIO])
+def test_a_result_that_cannot_be_printed_is_a_failure_after_all_else(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _ended(OSError(number, os.strerror(number)), monkeypatch) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert err == [
+        "what comes after it is done",
+        f"Error: could not print the result on the standard output: {os.strerror(number)}.",
+    ]
+
+
+def test_an_interrupted_run_without_a_terminal_is_still_an_interrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _ended(OSError(errno.EIO, os.strerror(errno.EIO)), monkeypatch, code=129) == 129
+
+
+def test_a_reader_that_went_away_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _ended(BrokenPipeError(errno.EPIPE, "Broken pipe"), monkeypatch) == 0
+    assert "Error" not in capsys.readouterr().err

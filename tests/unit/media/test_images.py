@@ -7,6 +7,7 @@ import io
 import os
 import struct
 import sys
+import types
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
 from t2l_cli.errors import RequestError
-from t2l_cli.media import compositing
+from t2l_cli.media import compositing, images
 from t2l_cli.media.images import load_layer, load_mask, load_picture
 from t2l_cli.media.output import save_picture
 
@@ -70,6 +71,39 @@ def test_fifo(tmp_path: Path) -> None:
         os._exit(0)
     assert np.array_equal(load_picture(tmp_path / "pipe").rgb, RAMP)
     os.wait()
+
+
+class Endless(io.RawIOBase):
+    """/dev/zero, or a program that never ends, as a stream; counts what is taken of it."""
+
+    taken = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.taken += len(buffer)
+        return len(buffer)
+
+
+def test_a_pipe_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIPED", 3 << 20)
+    endless = Endless()
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BufferedReader(endless)))
+    with pytest.raises(RequestError, match="name a file"):
+        load_picture("-")
+    assert endless.taken <= 5 << 20
+
+
+def test_the_bound_of_a_pipe_is_above_every_photo() -> None:
+    assert images.MAX_PIPED > 3 * images.MAX_PIXELS
+
+
+def test_stdin_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with os.fdopen(os.open(os.devnull, os.O_WRONLY), "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=stream))
+        with pytest.raises(RequestError, match="cannot read the standard stream: Bad file descriptor"):
+            load_picture("-")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".pgm"])

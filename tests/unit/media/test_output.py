@@ -18,6 +18,7 @@ from t2l_cli.media import compositing
 from t2l_cli.media.compositing import Bytes, Rows, composite, rgba
 from t2l_cli.media.images import load_layer, load_picture
 from t2l_cli.media.output import FORMATS, check_output, save_layer, save_picture
+from t2l_cli.media.paths import reason
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -182,3 +183,12 @@ def test_a_closed_pipe_is_an_output_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "stdout", Out())
     with pytest.raises(OutputError, match="Broken pipe"):
         save_picture("-", RGB)
+
+
+def test_why_a_name_cannot_be() -> None:
+    """Under an ASCII locale a run.json's "\u00fc.png" is no name; it holds no zero byte for that."""
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "\u00fc.png".encode("ascii")
+    assert reason(caught.value) == "this system's encoding, ascii, has no such name"
+    assert reason(ValueError("embedded null byte")) == "the name holds a zero byte"
+    assert reason(OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))) == "File name too long"
