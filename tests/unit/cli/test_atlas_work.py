@@ -13,9 +13,12 @@ from t2l_cli.atlases.store import load_atlas, save_atlas
 from t2l_cli.cli import atlas_work
 from t2l_cli.cli.fitting import FitRequest
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.engine.atlas.quality import Quality
 from t2l_cli.errors import RequestError
 from tests.tiny_clips import make_clip
 from tests.truth import make_truth
+
+QUALITY = Quality(30.0, None, None, None, None, None, 0.0)
 
 
 def test_a_fit_is_kept_where_its_atlas_was_painted_in_meanwhile(
@@ -30,7 +33,9 @@ def test_a_fit_is_kept_where_its_atlas_was_painted_in_meanwhile(
     def fitting(*_: Any) -> Any:
         with Image.open(picture) as image:
             Image.new("RGBA", image.size, (255, 0, 0, 255)).save(picture)
-        return SimpleNamespace(result=lambda: atlas, quality=lambda: None, state=lambda: {"step": 7})
+        return SimpleNamespace(
+            result=lambda: atlas, quality=lambda: QUALITY, state=lambda: {"step": 7}, found_foreground=True
+        )
 
     monkeypatch.setattr(atlas_work, "fitting", fitting)
     clip = make_clip(tmp_path / "clip.mp4", range(3), size=(40, 24))

@@ -15,12 +15,12 @@ from cardboard import Cardboard
 from t2l_cli.cli import video_editing
 from t2l_cli.cli.interrupt import Interrupted, Interruption
 from t2l_cli.cli.terminal import Terminal
-from t2l_cli.config import layer_config
+from t2l_cli.config import video_config
 from t2l_cli.engine import video
 from t2l_cli.engine.optimize import Step
 from t2l_cli.errors import DivergedError
 
-BOTH = {"foreground": layer_config(("red",)), "background": layer_config(("blue",))}
+BOTH = {"foreground": video_config(("red",)), "background": video_config(("blue",))}
 
 
 class Pressed(Cardboard):
@@ -46,7 +46,7 @@ def _painted(
         return edits[number]
 
     runtime = edits[0].runtime
-    monkeypatch.setattr(video, "LayerEdit", prepared)
+    monkeypatch.setattr(video, "VideoEdit", prepared)
     monkeypatch.setattr(video_editing, "frames_in_memory", lambda excerpt: None)
     monkeypatch.setattr(video_editing, "load_eyes", lambda *_: (None, runtime, "0" * 64))
     monkeypatch.setattr(video_editing, "introduce", lambda *_: None)

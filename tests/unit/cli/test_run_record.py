@@ -16,6 +16,7 @@ import torch
 from t2l_cli.cli.run_record import RunDir
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.media import atomic
+from t2l_cli.media.compositing import rgba
 from t2l_cli.media.images import Picture
 
 
@@ -61,7 +62,7 @@ def _whole_run(run_dir: RunDir) -> None:
     for i in range(8):
         run_dir.add(FakeStep(i, [], n=8), edit)  # type: ignore[arg-type]
     pixels = np.zeros((20, 20, 3), np.uint8)
-    run_dir.finish({"seed": 0}, Picture(pixels), (pixels, pixels[..., 0]), pixels, ".png")
+    run_dir.finish({"seed": 0}, Picture(pixels), rgba(pixels, pixels[..., 0]), Path("-"))
 
 
 def test_a_folder_that_cannot_be_made_is_said_once_and_the_run_goes_on(tmp_path: Path) -> None:
