@@ -14,7 +14,7 @@ MOST = 3 + 10  # bytes a pixel: the decoded picture, and 2 GB for 200 megapixels
 SIZES = ((400, 300), (4000, 3000))  # imports and training need the same for both; what grows is the difference
 EDIT = ["--clip", "mini", "--offline", "--steps", "1", "--views", "1", "--size", "129", "--roi", "ball"]
 
-# A process is charged for the memory of the one that starts it: a small one lies between the tests' and the measured.
+# A process is charged for the memory of the one that starts it: so a small one lies in between.
 BETWEEN = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
 MEASURED = """
 import functools, resource, sys
