@@ -79,8 +79,10 @@ def _check_layer_over_photo(run: Path, photo: Path, out: Path) -> None:
     assert np.array_equal(pixels(out)[clear], pixels(photo)[clear])
 
 
-def test_through_pipes(t2l: Callable[..., Run], photo: Path) -> None:
-    through = done(t2l("edit-image", "-", "red ball", *SHORT, "-o", "-", stdin=photo.read_bytes()))
+def test_through_pipes(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
+    line = ("edit-image", "-", "red ball", *SHORT, "-o", "-", "--run-dir", "run")
+    through = done(t2l(*line, stdin=photo.read_bytes()))
+    assert (tmp_path / "run" / "composite.png").read_bytes() == through.stdout
     with Image.open(io.BytesIO(through.stdout)) as image:
         assert (image.format, image.size) == ("PNG", (320, 240))
 

@@ -210,3 +210,11 @@ def test_a_picture_smaller_than_the_generator_needs(tiny_clip: Clip) -> None:
     small = torch.rand(3, 40, 70, generator=torch.Generator().manual_seed(0))
     config = dataclasses.replace(CONFIG, optim=OptimConfig(steps=1))
     assert trained(small, tiny_clip, config).size == (40, 70)
+
+
+def test_a_strip_longer_than_any_training_size_is_squeezed_and_comes_back(tiny_clip: Clip) -> None:
+    strip = torch.randint(256, (3, 30, 4000), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    edit = PhotoEdit(strip, tiny_clip, dataclasses.replace(CONFIG, optim=OptimConfig(steps=1)))
+    list(edit)
+    assert edit.size == (129, 516)
+    assert edit.result().size == (30, 4000)
