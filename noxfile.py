@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import nox
 
 nox.options.default_venv_backend = "none"  # torch is 5 GB: one environment with `pip install -e ".[dev]"` is enough
@@ -25,6 +27,13 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """The fast tests alone."""
     session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Thousands of generated cases, others each time; one again: nox -s fuzz -- --fuzz-seed N --fuzz-cases 1."""
+    first = str(random.randrange(10**9))
+    session.run("pytest", "tests/fuzz", "--fuzz-seed", first, "--fuzz-cases", "5000", *session.posargs)
 
 
 @nox.session

@@ -12,7 +12,16 @@ import pytest
 # One thread each, for xdist runs a process on every core; with it, results do not hang on how many cores there are.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+FUZZ_SEED, FUZZ_CASES = 0, 300
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which generated cases tests/fuzz runs; case N of a run can be repeated alone by its number."""
+    group = parser.getgroup("fuzz")
+    group.addoption("--fuzz-seed", type=int, default=FUZZ_SEED, metavar="N", help="number of the first generated case")
+    group.addoption("--fuzz-cases", type=int, default=FUZZ_CASES, metavar="M", help="how many generated cases to run")
 
 
 @pytest.fixture(autouse=True)
