@@ -79,7 +79,7 @@ def over_inputs(dice: Dice, folder: Path) -> Case:
             "old-atlas/foreground.png",
         ]
     target = _alias(dice, case, dice.choice(existing), existing)
-    case.argv = _clip_line(dice, target) if clip else _photo_line(dice, target)
+    case.argv = _clip_line(dice, target) if clip else _photo_line(dice, target, (folder / target).is_file())
     case.output = case.value("--output", "-o")
     if dice.maybe(0.85):
         case.argv.append("--overwrite")
@@ -150,8 +150,8 @@ def _special(dice: Dice, case: Case) -> str:
             return "folder.png"
 
 
-def _photo_line(dice: Dice, target: str) -> list[str]:
-    own = dice.one(target, "photo.png", "photo.png")
+def _photo_line(dice: Dice, target: str, readable: bool) -> list[str]:
+    own = dice.one(target, "photo.png", "photo.png") if readable else "photo.png"
     match dice.randrange(5):
         case 0:
             return words("composite", own, "layer.png", "-o", target)
@@ -163,7 +163,7 @@ def _photo_line(dice: Dice, target: str) -> list[str]:
             run_dir = dice.one(".", target, "run", "old-run", os.path.dirname(target) or ".")
             return words("edit-image", "photo.png", "swan", SHORT, "-o", "new.png", "--run-dir", run_dir)
         case _:
-            return words("composite", "photo.png", dice.one(target, "layer.png"), "-o", target)
+            return words("composite", "photo.png", dice.one(own, "layer.png"), "-o", target)
 
 
 def _clip_line(dice: Dice, target: str) -> list[str]:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from t2l_cli.config import EditConfig, layer_config
+from t2l_cli.config import EditConfig, video_config
 from tests.fuzz import atlases, damage, pictures, texts
 from tests.fuzz.case import SHORT, Case, words
 from tests.fuzz.dice import Dice
@@ -16,7 +16,7 @@ from tests.fuzz.dice import Dice
 
 @functools.cache
 def _text(clip: bool) -> str:
-    config = layer_config(("red",)) if clip else EditConfig(("red",))
+    config = video_config(("red",)) if clip else EditConfig(("red",))
     optim, views = dataclasses.replace(config.optim, steps=1), dataclasses.replace(config.views, n_views=1)
     config = dataclasses.replace(config, clip="mini", size=129, optim=optim, views=views)
     record = {

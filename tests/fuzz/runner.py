@@ -28,7 +28,7 @@ from tests.fuzz import stand_ins
 from tests.fuzz.case import Case
 
 CPU_LIMIT = 20.0  # s of processor time for a case
-WALL_LIMIT = 300.0  # s, for what waits instead; the process is then given up
+WALL_LIMIT = 120.0  # s, for what waits for something that never comes
 MEMORY_LIMIT = 4 << 30  # bytes of address space beyond what is mapped already
 
 Snapshot = dict[str, tuple[str, str]]  # path below the folder -> kind, digest of what it holds
@@ -189,7 +189,9 @@ def _limits(case: Case, outcome: Outcome) -> Iterator[None]:
     space, file_size = (resource.getrlimit(kind) for kind in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE))
     before, handler = _reset_peak(), signal.signal(signal.SIGPROF, ring)
     start = time.process_time()
-    faulthandler.dump_traceback_later(WALL_LIMIT, exit=True)
+    alarm = threading.Timer(WALL_LIMIT, signal.pthread_kill, (threading.get_ident(), signal.SIGPROF))
+    alarm.start()
+    faulthandler.dump_traceback_later(2 * WALL_LIMIT, exit=True)  # a library that does not let go
     resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + MEMORY_LIMIT, space[1]))
     if case.room is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (case.room, file_size[1]))
@@ -197,6 +199,7 @@ def _limits(case: Case, outcome: Outcome) -> Iterator[None]:
     try:
         yield
     finally:
+        alarm.cancel()
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, handler)
         resource.setrlimit(resource.RLIMIT_AS, space)

@@ -16,9 +16,9 @@ import torch
 import typer.main
 from torch import Tensor, nn
 
-from t2l_cli import mini
 from t2l_cli.engine import edit
-from t2l_cli.engine.atlas import fit, training
+from t2l_cli.engine.fit import fit, training
+from t2l_cli.weights import mini
 
 STEPS = 1  # of a training, whatever is asked for
 
@@ -26,10 +26,10 @@ STEPS = 1  # of a training, whatever is asked for
 class Wash(nn.Module):
     """In the generator's place: each pixel's colour and opacity from its own colour, (B, 3, H, W) to (B, 4, H, W)."""
 
-    def __init__(self, *, generator: torch.Generator) -> None:
+    def __init__(self, *, rng: torch.Generator) -> None:
         super().__init__()
         self.mix = nn.Conv2d(3, 4, 1)
-        nn.init.normal_(self.mix.weight, generator=generator)
+        nn.init.normal_(self.mix.weight, generator=rng)
 
     def forward(self, picture: Tensor) -> Tensor:
         return torch.sigmoid(self.mix(picture))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,12 +116,13 @@ def test_a_bad_program_is_caught(program: Program, words: str, case: Case, monke
     assert words in "\n".join(_run(program, case, monkeypatch))
 
 
-def test_what_takes_too_long_is_ended(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "CPU_LIMIT", 0.2)
+@pytest.mark.parametrize(("limit", "work"), [("CPU_LIMIT", lambda: None), ("WALL_LIMIT", lambda: time.sleep(600))])
+def test_what_takes_too_long_is_ended(limit: str, work: Program, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, limit, 0.2)
 
     def endless() -> None:
         while True:
-            pass
+            work()
 
     (complaint, *_) = _run(endless, case, monkeypatch)
     assert "too long" in complaint
