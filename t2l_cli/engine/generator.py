@@ -110,7 +110,8 @@ def with_grain(picture: Tensor) -> Tensor:
     y, x = (torch.arange(side, dtype=picture.dtype, device=picture.device) for side in picture.shape[-2:])
     noise = 43758.5453 * torch.sin(78.233 * y[:, None] + 12.9898 * x)
     grain = GRAIN * (noise - noise.floor() - 0.5)
-    return picture + grain * (picture.std() < FLAT)
+    spread = picture.std(dim=(0, 2, 3)).amax()  # of each channel by itself: red is of one colour, too
+    return picture + grain * (spread < FLAT)
 
 
 def centre_crop(x: Tensor, size: tuple[int, int]) -> Tensor:

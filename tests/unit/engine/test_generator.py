@@ -61,10 +61,10 @@ def test_the_head_reads_features_that_no_norm_has_evened_out() -> None:
     torch.testing.assert_close(features(1, 3.0), features(1, 1.0), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("colour", [0.0, 0.3, 1.0])
-def test_a_picture_of_one_colour_has_a_finite_gradient(colour: float) -> None:
+@pytest.mark.parametrize("colour", [(0.0, 0.0, 0.0), (0.3, 0.3, 0.3), (1.0, 1.0, 1.0), (0.0, 0.7, 0.25)])
+def test_a_picture_of_one_colour_has_a_finite_gradient(colour: tuple[float, float, float]) -> None:
     generator = Generator(channels=16)
-    flat = torch.full((1, 3, 150, 140), colour)
+    flat = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 150, 140)
     generator(flat).square().mean().backward()
     for name, parameter in generator.named_parameters():
         assert parameter.grad is not None
