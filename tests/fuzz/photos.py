@@ -41,8 +41,9 @@ def _due(case: Case, truth: pictures.Decoded | None) -> None:
     elif truth.drawing or min(truth.size) < 16:
         case.due(2, "the source is a drawing, or smaller than 16 px")
     else:
-        case.due(0, "all is well")
         case.size = truth.size
+        if truth.whole:
+            case.due(0, "all is well")
 
 
 def _target(dice: Dice, case: Case) -> str:
@@ -67,6 +68,8 @@ def _layered(dice: Dice, case: Case, source: str, truth: pictures.Decoded | None
     own = pictures.decoded(data)
     if own is None or not own.alpha or own.drawing or (truth is not None and own.size != truth.size):
         case.due(2, "the layer cannot be read, has no alpha or another size")
+    elif not own.whole:
+        case.code = None
     layer, output = case.put("layer.png", data), _target(dice, case)
     if case.code == 0 and clear and truth is not None and Path(output).suffix in _LOSSLESS:
         case.pixels = truth.rgb
@@ -95,7 +98,7 @@ def _options(dice: Dice, case: Case) -> list[str]:
 def flat_and_real(dice: Dice, folder: Path) -> Case:
     """Photos of one colour and other edge cases of the training itself, which is real in some."""
     case = Case(folder, real=dice.maybe(0.35))
-    pixels = dice.one((0, 0, 0), (255, 255, 255), (0, 0, 0), (0, 177, 64))
+    pixels = dice.one((0, 0, 0), (255, 255, 255), (0, 177, 64), tuple(dice.randbytes(3)))
     case.put("photo.png", _flat(pixels))
     case.size, case.output = (32, 24), "out.png"
     case.due(0, "a photo of one colour is a photo")

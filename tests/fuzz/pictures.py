@@ -63,6 +63,7 @@ class Decoded:
     rgb: Bytes | None
     alpha: bool
     drawing: bool
+    whole: bool  # nothing in the file is damaged, be it beyond the first picture's pixels
 
 
 def make(dice: Dice) -> Made:
@@ -92,12 +93,16 @@ def layer(dice: Dice, size: tuple[int, int], clear: bool) -> bytes:
 
 
 def decoded(data: bytes) -> Decoded | None:
-    """What Pillow makes of ``data`` as a photo; None where it cannot read all of it."""
+    """What Pillow makes of ``data`` as a photo; None where it cannot read all of its pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _decoded(data)
+
+
+def _decoded(data: bytes) -> Decoded | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image: Any = Image.open(io.BytesIO(data))
-            image.load()  # the pixels first: reading EXIF first would hide their damage
+        image: Any = Image.open(io.BytesIO(data))
+        image.load()  # the pixels first: reading EXIF first would hide their damage
     except Exception:
         return None
     form, plain_mode = image.format, image.mode in ("RGB", "RGBA") and not image.info.get("transparency")
@@ -106,7 +111,18 @@ def decoded(data: bytes) -> Decoded | None:
     except Exception:  # its EXIF is damaged: nobody knows which way is up
         upright, plain_mode = image, False
     rgb = np.array(upright.convert("RGB")) if plain_mode else None
-    return Decoded(upright.size, rgb, image.has_transparency_data, form in ("EPS", "WMF"))
+    return Decoded(upright.size, rgb, image.has_transparency_data, form in ("EPS", "WMF"), _whole(data))
+
+
+def _whole(data: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            getattr(image, "n_frames", 1)
+        with Image.open(io.BytesIO(data)) as image:
+            image.verify()
+    except Exception:
+        return False
+    return True
 
 
 def _size(dice: Dice) -> tuple[int, int]:
