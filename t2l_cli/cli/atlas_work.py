@@ -17,7 +17,6 @@ from t2l_cli.cli.fitting import FitRequest, fitting, report
 from t2l_cli.cli.interrupt import Interruption, exit_code
 from t2l_cli.cli.naming import claimed
 from t2l_cli.cli.pixels import picture_bytes, tensor_of
-from t2l_cli.cli.progress import counted
 from t2l_cli.cli.run_record import check_run_dir, spared, write_record
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import OutputError, T2LError
@@ -25,6 +24,7 @@ from t2l_cli.media.encode import ClipWriter
 from t2l_cli.media.images import save_picture
 from t2l_cli.media.paths import shown
 from t2l_cli.media.videos import ClipInfo, Frame
+from t2l_cli.progress import counted
 
 if TYPE_CHECKING:
     from torch import Tensor

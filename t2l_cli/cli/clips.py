@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -11,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
-from t2l_cli.cli.progress import track
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import RequestError
 from t2l_cli.media.muxing import Codec
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.videos import ClipInfo, Frame, frame_digest, parse_span, probe, read_frames
+from t2l_cli.progress import tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +91,7 @@ def open_atlas(
         clip = None if excerpt is None else (excerpt.frames, excerpt.info.width, excerpt.info.height)
         networks, identity = load_checkpoint(path, clip)
         work = Discretization(networks, identity, resolution or RESOLUTION, resolve(device).device)
-        with contextlib.closing(track(iter(work), terminal)) as steps:
+        with tracked(work, terminal) as steps:
             for _ in steps:
                 pass
         atlas = as_stored(work.result())

@@ -5,7 +5,6 @@ Imported by a command that has work to do: it brings the picture libraries, and 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from t2l_cli.cli.bars import duration
 from t2l_cli.cli.interrupt import Interruption, exit_code
 from t2l_cli.cli.naming import default_output
 from t2l_cli.cli.pixels import planes_of, rows_of
-from t2l_cli.cli.progress import download, duration, track
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe
 from t2l_cli.cli.settings import Earlier, read_run
 from t2l_cli.cli.terminal import Terminal
@@ -26,6 +25,7 @@ from t2l_cli.errors import DivergedError, RequestError
 from t2l_cli.media.compositing import over
 from t2l_cli.media.images import Picture, check_output, load_mask, load_picture, save_picture
 from t2l_cli.media.paths import shown
+from t2l_cli.progress import downloading, tracked
 from t2l_cli.settings import PHOTO, edit_config
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def load_eyes(
     if config.clip == MINI:
         terminal.note(MINI_ABOUT)
     runtime = resolve(config.device, config.precision)
-    with download(terminal, config.clip) as tell:
+    with downloading(config.clip, terminal) as tell:
         loaded = load_clip(config.clip, weights, offline, tell)
     return Clip(loaded.model, loaded.tokenizer, runtime.device, runtime.dtype), runtime, loaded.sha256
 
@@ -157,7 +157,7 @@ def optimise(
     """Run the steps to their end, an interruption or a divergence; the last step that was done, and the divergence."""
     last = None
     try:
-        with contextlib.closing(track(iter(edit), terminal)) as steps:
+        with tracked(edit, terminal) as steps:
             for step in steps:
                 last = step
                 if run_dir is not None:

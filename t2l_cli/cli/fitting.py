@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from t2l_cli.cli.clips import Excerpt, fitted_key, frames_in_memory
 from t2l_cli.cli.fit_state import FitState
 from t2l_cli.cli.interrupt import Interruption
-from t2l_cli.cli.progress import download, track
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import FitConfig
 from t2l_cli.errors import OutputError, RequestError
@@ -20,6 +18,7 @@ from t2l_cli.media.images import load_mask
 from t2l_cli.media.output import FORMATS
 from t2l_cli.media.paths import shown
 from t2l_cli.media.videos import probe
+from t2l_cli.progress import downloading, tracked
 from t2l_cli.settings import FIT
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def fitting(
     terminal.note(f"fitting an atlas to {excerpt.frames} frames at {width} x {height}, seed {work.config.seed}")
     interruption.be_patient()
     told = False
-    with contextlib.closing(track(iter(work), terminal)) as steps:
+    with tracked(work, terminal) as steps:
         for _ in steps:
             if work.ready and not told:
                 told = True
@@ -155,7 +154,7 @@ def _flow_function(config: FitConfig, offline: bool, device: torch.device, termi
     from t2l_cli.weights.networks import load_raft
     from t2l_cli.weights.vision import RAFT
 
-    with download(terminal, RAFT) as tell:
+    with downloading(RAFT, terminal) as tell:
         return raft_flow(load_raft(offline, tell), device)
 
 
@@ -168,7 +167,7 @@ def _masks(
         from t2l_cli.weights.networks import load_mask_rcnn
         from t2l_cli.weights.vision import MASK_RCNN, class_number
 
-        with download(terminal, MASK_RCNN) as tell:
+        with downloading(MASK_RCNN, terminal) as tell:
             return class_mask(load_mask_rcnn(request.offline, tell), class_number(config.mask_class), device)
     return None if request.mask is None else _given_masks(request.mask, request.mask_frame, excerpt)
 

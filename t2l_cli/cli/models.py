@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from t2l_cli.cli import options as o
-from t2l_cli.cli.progress import download
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.progress import downloading
 
 if TYPE_CHECKING:
     from t2l_cli.weights.registry import ModelEntry
@@ -58,7 +58,7 @@ def pull(
     with Terminal(quiet, verbose, as_json) as terminal:
         from t2l_cli.weights import registry
 
-        with download(terminal, name) as tell:
+        with downloading(name, terminal) as tell:
             path = registry.pull(name, tell, offline)
         terminal.result([path], {"model": name})
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import typer
 from t2l_cli.cli.interrupt import exit_code
 from t2l_cli.errors import OutputError, T2LError
 from t2l_cli.media.paths import reason, shown
+from t2l_cli.progress import Show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +48,17 @@ class Terminal:
     def animated(self) -> bool:
         """Whether moving bars can be drawn: a terminal that is neither dumb nor told to be quiet."""
         return self.console.is_terminal and not self.console.is_dumb_terminal and not self.quiet
+
+    @contextlib.contextmanager
+    def track(self) -> Iterator[Show]:
+        """Show ticks on stderr: bars on a terminal, lines elsewhere, nothing where --quiet asks for it."""
+        from t2l_cli.cli.bars import Bars, Lines, Nothing, Track
+
+        display = Nothing() if self.quiet else Bars(self.console) if self.animated else Lines(self.note)
+        try:
+            yield Track(display, self.note)
+        finally:
+            display.close()
 
     def note(self, text: str) -> None:
         """Say something that may be left unsaid."""

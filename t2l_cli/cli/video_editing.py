@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from t2l_cli.cli.bars import duration
 from t2l_cli.cli.clips import Excerpt, codec_of, frames_in_memory, open_atlas, open_clip
 from t2l_cli.cli.editing import absolute, introduce, load_eyes, optimise
 from t2l_cli.cli.fitted_atlas import fitted_atlas
@@ -18,7 +19,6 @@ from t2l_cli.cli.fitting import FitRequest
 from t2l_cli.cli.interrupt import Interruption, exit_code
 from t2l_cli.cli.naming import claimed, default_output
 from t2l_cli.cli.pixels import bytes_of, picture_bytes, tensor_of
-from t2l_cli.cli.progress import counted, duration
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, spared, write_record
 from t2l_cli.cli.settings import Earlier, read_run
 from t2l_cli.cli.terminal import Terminal
@@ -28,6 +28,7 @@ from t2l_cli.media.compositing import rgba
 from t2l_cli.media.encode import ClipWriter, Codec, check_clip_output
 from t2l_cli.media.output import check_output, save_layer
 from t2l_cli.media.paths import shown
+from t2l_cli.progress import counted
 from t2l_cli.settings import VIDEO, edit_config
 
 if TYPE_CHECKING:

@@ -17,18 +17,15 @@ from t2l_cli.engine.flat_madgrad import FlatMADGRAD
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.runtime import memory_guard
 from t2l_cli.errors import DivergedError
+from t2l_cli.progress import Tick
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step that is done. Its values stay on the device until they are read: reading makes an accelerator wait."""
+@dataclass(frozen=True, kw_only=True)
+class Step(Tick):
+    """One training step that is done. Its values stay on the device until they are read, which makes a GPU wait."""
 
-    i: int  # 0-based
-    n: int  # steps in all
     losses: Losses
     lr: float  # learning rate that this step used
-    stage: str = ""  # which part of the work, in words for a progress bar; "" where there is only one
-    note: str = ""  # what had to be changed to make this step possible, for the user to know
 
     @property
     def total(self) -> float:
@@ -103,7 +100,7 @@ def optimise(
             optimizer.step()
             if i == config.steps - 1:
                 _check(i, last_good, parameters)
-        yield Step(i, config.steps, losses, lr, note=note)
+        yield Step(i, config.steps, note=note, losses=losses, lr=lr)
 
 
 def _differentiate(

@@ -162,7 +162,7 @@ def test_a_checkpoint_is_rendered_and_painted_over(t2l: Callable[..., Run], fram
     Image.fromarray(layer).save(tmp_path / "blue.png")
     done = t2l("composite", frames, "--atlas", "pictures", "--background", "blue.png", "-o", "out")
     assert done.returncode == 0, done.stderr
-    assert b"mapping back: step 8/8" in done.stderr
+    assert b"mapping back: frame 8/8" in done.stderr
     assert (read(tmp_path / "out")[..., 2].astype(int) - read(frames)[..., 2]).mean() > 40
 
 

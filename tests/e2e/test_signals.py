@@ -67,7 +67,7 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_composite_of_a_clip(number: signal.Signals, output: str, shot: Path, tmp_path: Path) -> None:
     paint = ("--atlas", str(shot / "atlas"), "--foreground", str(shot / "layer.png"), "-o", output)
-    done = signalled(tmp_path, number, "mapping back: step", "composite", str(shot / "clip"), *paint)
+    done = signalled(tmp_path, number, "mapping back: frame", "composite", str(shot / "clip"), *paint)
     assert done.returncode == 128 + number, done.stderr
     assert done.stdout == b""
     assert lines(done.stderr)[-1] == "Error: interrupted; nothing was written."
@@ -79,7 +79,7 @@ def test_render_atlas(number: signal.Signals, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "lna", state_of(NeuralAtlas()), (200, *SIZE))
     before = names(tmp_path)
     small = ("--resolution", "200", "--device", "cpu")
-    done = signalled(tmp_path, number, "checkerboard: step", "render-atlas", "lna", "-o", "atlas", *small)
+    done = signalled(tmp_path, number, "checkerboard: frame", "render-atlas", "lna", "-o", "atlas", *small)
     assert done.returncode == 128 + number, done.stderr
     assert done.stdout == b""
     assert names(tmp_path) == before
@@ -138,7 +138,7 @@ def test_an_edit_is_stopped_while_it_imports(tmp_path: Path) -> None:
 @pytest.mark.parametrize("output", ["out.mp4", "out"])
 def test_what_a_killed_run_left_is_removed_by_the_next(output: str, shot: Path, tmp_path: Path) -> None:
     paint = ("--atlas", str(shot / "atlas"), "--foreground", str(shot / "layer.png"), "-o", output)
-    killed = signalled(tmp_path, signal.SIGKILL, "mapping back: step", "composite", str(shot / "clip"), *paint)
+    killed = signalled(tmp_path, signal.SIGKILL, "mapping back: frame", "composite", str(shot / "clip"), *paint)
     assert killed.returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 1
     layer, photo = tmp_path / "layer.png", tmp_path / "photo.png"

@@ -17,10 +17,9 @@ from t2l_cli.engine.atlas.mapping import reconstruct, usual_step
 from t2l_cli.engine.atlas.model import OPAQUE, Atlas, AtlasLayer, ClipIdentity, used_texels
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
 from t2l_cli.engine.atlas.quality import psnr
-from t2l_cli.engine.losses import Losses
-from t2l_cli.engine.optimize import Step
 from t2l_cli.engine.runtime import memory_guard
 from t2l_cli.errors import RequestError
+from t2l_cli.progress import Tick
 
 RESOLUTION = 2000  # texels across LNA's unit square
 CHUNK = 2**17  # locations evaluated at a time: some 150 MB of activations
@@ -54,7 +53,7 @@ class Discretization:
         self._atlas: Atlas | None = None
         self._steps = self._work()
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[Tick]:
         return self._steps
 
     def result(self) -> Atlas:
@@ -69,7 +68,7 @@ class Discretization:
         rgb = self._evaluate(self.networks.reconstruct, self._locations(t))
         return rgb.T.reshape(3, self.clip.height, self.clip.width)
 
-    def _work(self) -> Iterator[Step]:
+    def _work(self) -> Iterator[Tick]:
         clip = self.clip
         shape = (clip.frames, clip.height, clip.width)
         uv = {name: torch.empty(*shape, 2) for name in _OFFSET}
@@ -81,18 +80,18 @@ class Discretization:
             for name, mapping in maps.items():
                 where = self._evaluate(mapping, at) - _OFFSET[name]
                 uv[name][t] = (where * self.resolution).reshape(*shape[1:], 2)
-            yield Step(t, clip.frames, Losses({}), 0.0, "coordinates")
+            yield Tick(t, clip.frames, "coordinates")
         boxes = {name: _box(name, uv[name], alpha) for name in _OFFSET}  # both are checked before either is painted
         layers = {}
         for k, name in enumerate(_OFFSET):
             layers[name] = self._layer(name, uv[name], alpha if name == "foreground" else 1 - alpha, *boxes[name])
-            yield Step(k, len(_OFFSET), Losses({}), 0.0, "textures")
+            yield Tick(k, len(_OFFSET), "textures")
         atlas = Atlas(layers["foreground"], layers["background"], alpha, clip)
         figures = []
         chosen = sorted({0, clip.frames // 2, clip.frames - 1})
         for k, t in enumerate(chosen):
             figures.append(round_trip(atlas, self.network_frame(t), t))
-            yield Step(k, len(chosen), Losses({}), 0.0, "comparison")
+            yield Tick(k, len(chosen), "comparison")
         origin = {
             "maker": "layered-neural-atlases",
             "resolution": self.resolution,

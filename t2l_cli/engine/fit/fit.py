@@ -20,16 +20,15 @@ from t2l_cli.engine.fit.field import resize
 from t2l_cli.engine.fit.finish import discretise
 from t2l_cli.engine.fit.scene import Scene, pack, unpack
 from t2l_cli.engine.fit.training import Training
-from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.motion.camera import fit_camera
 from t2l_cli.engine.motion.detectors import MaskFunction, detect
 from t2l_cli.engine.motion.flow import Flow, FlowFunction, Work, check_cuts, estimate, reduce_frame
 from t2l_cli.engine.motion.foreground import find_foreground
 from t2l_cli.engine.motion.masks import FrameMask, check_frame_mask, check_masks, propagate
 from t2l_cli.engine.motion.track import object_path
-from t2l_cli.engine.optimize import Step
 from t2l_cli.engine.runtime import Runtime, memory_guard, resolve
 from t2l_cli.errors import RequestError
+from t2l_cli.progress import Tick
 
 T = TypeVar("T")
 LEAST_SIDE = 24  # px of a frame
@@ -80,7 +79,7 @@ class AtlasFit:
         self._atlas: tuple[int, Atlas] | None = None
         self._steps = self._iterate()
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[Tick]:
         """The steps, each with its stage in words; before the fit they have no losses. Iterating again goes on.
 
         RequestError where the scene changes within the clip; DivergedError, DeviceMemoryError end the fit.
@@ -136,7 +135,7 @@ class AtlasFit:
             "settings": dataclasses.asdict(self.config),
         }
 
-    def _iterate(self) -> Iterator[Step]:
+    def _iterate(self) -> Iterator[Tick]:
         small = torch.stack([reduce_frame(frame, self.size) for frame in self.frames])
         if self._resumed is None:
             self.flow = yield from _told("optical flow", estimate(self.frames, self.size, self._flow_function))
@@ -163,22 +162,22 @@ class AtlasFit:
         with memory_guard(self.runtime.device):
             return Training(scene, self.config, self.runtime.device)
 
-    def _scene(self, small: Tensor) -> Generator[Step, None, Scene]:
+    def _scene(self, small: Tensor) -> Generator[Tick, None, Scene]:
         """What the front end finds in the frames at working size."""
         if self._given is None:
             seen = yield from _told("mask", find_foreground(small, self.flow))
             mask, camera = seen.masks.float(), seen.camera
         else:
             mask = yield from self._given_mask(small)
-            yield Step(0, 1, Losses({}), 0.0, "camera")
+            yield Tick(0, 1, "camera")
             camera = fit_camera(self.flow, mask > 0)
         if not (mask > 0.5).any():
             return Scene(small, self.flow, camera, None, None)
-        yield Step(0, 1, Losses({}), 0.0, "object")
+        yield Tick(0, 1, "object")
         path = object_path(self.flow, mask > 0.5, small)
         return Scene(small, self.flow, camera, mask, path, sure=isinstance(self._given, Tensor | FrameMask))
 
-    def _given_mask(self, small: Tensor) -> Generator[Step, None, Tensor]:
+    def _given_mask(self, small: Tensor) -> Generator[Tick, None, Tensor]:
         """The user's masks, or the detector's, at working size, (T, h, w) in [0, 1]."""
         given = self._given
         assert given is not None
@@ -200,14 +199,14 @@ def working_size(size: tuple[int, int], short: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _told(stage: str, work: Work[T]) -> Generator[Step, None, T]:
+def _told(stage: str, work: Work[T]) -> Generator[Tick, None, T]:
     """``work`` whose progress is steps of ``stage``."""
     while True:
         try:
             done, n = next(work)
         except StopIteration as end:
             return cast(T, end.value)
-        yield Step(done - 1, n, Losses({}), 0.0, stage)
+        yield Tick(done - 1, n, stage)
 
 
 def _reduced(masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -31,7 +31,7 @@ class Cardboard:
         for i in range(self.n):
             if i == self.until:
                 raise DivergedError("the loss became NaN.")
-            yield Step(i, self.n, Losses({"cosine": torch.tensor(1.0), "screen": torch.tensor(0.5)}), lr=0.1)
+            yield Step(i, self.n, losses=Losses({"cosine": torch.tensor(1.0), "screen": torch.tensor(0.5)}), lr=0.1)
 
     def preview(self) -> EditLayer:
         red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)

@@ -3,31 +3,25 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from t2l_cli.cli.progress import Pace, download, duration, track
+from t2l_cli.cli.bars import Pace, duration
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.progress import Silent, Tick, counted, downloading, tracked
 
 
 @dataclass(frozen=True)
-class FakeStep:
-    i: int
-    n: int
-    stage: str = ""
-    note: str = ""
-    total: float = 1.5
-
+class FakeStep(Tick):
     @property
     def terms(self) -> dict[str, float]:
         return {"cosine": 1.0, "screen": 0.5}
 
 
-def _tracked(terminal: Terminal, n: int) -> list[Any]:
-    steps: Any = (FakeStep(i, n) for i in range(n))
-    return list(track(steps, terminal))
+def _tracked(terminal: Terminal, n: int) -> list[Tick]:
+    with tracked((FakeStep(i, n) for i in range(n)), terminal) as steps:
+        return list(steps)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +35,10 @@ def test_the_pace_leaves_the_first_step_out() -> None:
     times = iter([0.0, 100.0, 102.0, 104.0])
     pace = Pace(clock=lambda: next(times))
     next(times)
-    pace.tick()
+    pace.tick(0)
     assert pace.rate is None
-    pace.tick()
-    pace.tick()
+    pace.tick(1)
+    pace.tick(2)
     assert pace.rate == pytest.approx(0.5)
     assert pace.left(10) == pytest.approx(20)
 
@@ -64,8 +58,8 @@ def test_the_whole_time_is_estimated_once(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_what_a_step_has_to_say_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    steps: Any = (FakeStep(i, 2, note="less memory" if i else "") for i in range(2))
-    list(track(steps, Terminal()))
+    with tracked((FakeStep(i, 2, note="less memory" if i else "") for i in range(2)), Terminal()) as steps:
+        list(steps)
     assert capsys.readouterr().err.count("note: less memory\n") == 1
 
 
@@ -93,9 +87,35 @@ def test_a_dumb_terminal_gets_lines() -> None:
 @pytest.mark.parametrize("total", [1000, None])
 def test_a_download_is_told_in_lines(total: int | None, capsys: pytest.CaptureFixture[str]) -> None:
     tell: Callable[[int, int | None], None]
-    with download(Terminal(), "ViT-B-32") as tell:
+    with downloading("ViT-B-32", Terminal()) as tell:
         for done in range(0, 1001, 50):
             tell(done, total)
     lines = capsys.readouterr().err.splitlines()
     assert 1 <= len(lines) <= 11
     assert all("ViT-B-32" in line for line in lines)
+
+
+def test_what_is_counted_is_told_when_it_is_worked_off(capsys: pytest.CaptureFixture[str]) -> None:
+    with counted("abcd", 4, "mapping back", Terminal()) as letters:
+        assert next(letters) == "a"
+        assert capsys.readouterr().err == ""
+        assert list(letters) == ["b", "c", "d"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        f"mapping back: frame {i}/4 ({25 * i} %)" for i in (1, 2, 3, 4)
+    ]
+
+
+def test_bars_are_taken_down_where_the_work_fails() -> None:
+    terminal = Terminal()
+    screen = io.StringIO()
+    terminal.console = Console(file=screen, force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    with pytest.raises(ZeroDivisionError), counted(range(3), 3, "", terminal) as numbers:
+        print([1 / (1 - number) for number in numbers])
+    assert screen.getvalue().endswith("\x1b[?25h"), "the cursor is shown again"
+
+
+def test_without_a_terminal_the_same_work_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    with counted(range(3), 3, "", Silent()) as numbers:
+        assert list(numbers) == [0, 1, 2]
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,186 @@
+"""What is done, shown while it grows: bars on a terminal, a plain line every 10 % elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from t2l_cli.progress import Tick
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ESTIMATE_AFTER = 4  # steps; the first one is left out of the rate: it warms caches up
+READ_EVERY = 0.5  # s between looks at the loss terms: on an accelerator each look waits for the step to end
+PLAIN_PARTS = 10  # lines per stage where there is no terminal
+PLAIN_BYTES = 100_000_000  # bytes per line of a download of unknown size
+
+
+class Display(Protocol):
+    """One way to show how far the work is."""
+
+    def show(self, tick: Tick, pace: Pace) -> None:
+        """Show ``tick``, which is done."""
+
+    def close(self) -> None:
+        """Take down what is still on the screen."""
+
+
+class Pace:
+    """Steps (or frames, or bytes) per second, measured from the end of the first one on."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start: tuple[float, int] | None = None
+        self.ticks = 0
+        self.rate: float | None = None  # per s; None before the second tick
+
+    def tick(self, i: int) -> None:
+        """Number ``i`` is done."""
+        now = self._clock()
+        self.ticks += 1
+        if self._start is None:
+            self._start = (now, i)
+            return
+        began, first = self._start
+        self.rate = (i - first) / max(now - began, 1e-9)
+
+    def left(self, steps: int) -> float | None:
+        """Seconds that ``steps`` more will take."""
+        return steps / self.rate if self.rate else None
+
+
+class Track:
+    """Shows one track of ticks on a display; after the first few steps it says how long all of them will take."""
+
+    def __init__(self, display: Display, say: Callable[[str], None]) -> None:
+        self._display, self._say = display, say
+        self._pace, self._n = Pace(), -1
+
+    def __call__(self, tick: Tick) -> None:
+        """Show ``tick``."""
+        if tick.n != self._n:  # another part of the work, with a pace of its own
+            self._pace, self._n = Pace(), tick.n
+        self._pace.tick(tick.i)
+        self._display.show(tick, self._pace)
+        if tick.note:
+            self._say(f"note: {tick.note}")
+        seconds = self._pace.left(tick.n)
+        if tick.unit == "steps" and self._pace.ticks == ESTIMATE_AFTER and seconds is not None:
+            self._say(f"about {duration(seconds)} for all {tick.n} steps")
+
+
+class Nothing:
+    """Shows nothing."""
+
+    def show(self, tick: Tick, pace: Pace) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """A plain line for every tenth of a stage."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._told: dict[str, int] = {}
+
+    def show(self, tick: Tick, pace: Pace) -> None:
+        """A line, where another tenth is done."""
+        done = tick.i + 1
+        part = done * PLAIN_PARTS // tick.n if tick.n else done // PLAIN_BYTES
+        before, self._told[tick.stage] = self._told.get(tick.stage, 0 if tick.n else -1), part
+        if part == before:
+            return
+        stage = f"{tick.stage}: " if tick.stage else ""
+        share = f" ({100 * done // tick.n} %)" if tick.n else ""
+        line = f"{stage}{_count(tick)}{share}, {_pace(pace, tick)}, {losses(tick)}"
+        self._say(line.rstrip(", "))
+
+    def close(self) -> None:
+        """Nothing is left to take down."""
+
+
+class Bars:
+    """A bar with the loss terms below it."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.text import Text
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TextColumn("{task.fields[pace]}"),
+        )
+        self._task = self._progress.add_task("", total=None, count="", pace="", visible=False)
+        self._terms = Text("", style="dim", no_wrap=True, overflow="ellipsis")
+        group = Group(self._progress, self._terms)
+        self._live = Live(group, console=console, refresh_per_second=8, redirect_stdout=False)
+        self._read_at = 0.0
+
+    def show(self, tick: Tick, pace: Pace) -> None:
+        """Move the bar, which appears with the first tick; the loss terms follow twice a second."""
+        self._live.start()
+        done = tick.i + 1
+        self._progress.update(
+            self._task,
+            description=tick.stage or "editing",
+            completed=done,
+            total=tick.n or None,
+            count=_count(tick),
+            pace=_pace(pace, tick),
+            visible=True,
+        )
+        now = time.monotonic()
+        if now - self._read_at >= READ_EVERY or done == tick.n:
+            self._read_at = now
+            self._terms.plain = losses(tick)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._live.stop()
+
+
+def _count(tick: Tick) -> str:
+    """How much is done of how much: step 3/10, frame 3/10, 12.3 of 600.0 MB."""
+    done = tick.i + 1
+    if tick.unit == "bytes":
+        return f"{done / 1e6:.0f} of {tick.n / 1e6:.0f} MB" if tick.n else f"{done / 1e6:.0f} MB"
+    return f"{tick.unit[:-1]} {done}/{tick.n}"
+
+
+def _pace(pace: Pace, tick: Tick) -> str:
+    seconds = pace.left(tick.n - tick.i - 1) if tick.n else None
+    if pace.rate is None or (tick.n and seconds is None):
+        return "measuring"
+    if tick.unit == "bytes":
+        rate = f"{pace.rate / 1e6:.1f} MB/s"
+    else:
+        rate = f"{pace.rate:.2f} {tick.unit}/s" if pace.rate >= 0.2 else f"{1 / pace.rate:.0f} s/{tick.unit[:-1]}"
+    return rate if seconds is None else f"{rate}, {duration(seconds)} left"
+
+
+def losses(tick: Tick) -> str:
+    """The total and the terms of the loss in a line; empty where the work has none."""
+    terms = tick.terms
+    if not terms:
+        return ""
+    return f"loss {sum(terms.values()):.4g}  " + "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` for a person: 42 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

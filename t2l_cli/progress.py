@@ -1,0 +1,101 @@
+"""How work tells of itself: ticks of what is done, and the reporter who hears of it.
+
+The same protocol serves training, downloads and anything that is counted, whoever asked for the work: a terminal, a
+batch, a worker or a notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+Unit = Literal["steps", "frames", "bytes"]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One more part of the work is done: ``i`` (from 0) of ``n``; n is 0 where nobody knows how many there are."""
+
+    i: int
+    n: int
+    stage: str = ""  # which part of the work, in words for a person; "" where there is only one
+    note: str = ""  # what had to be changed to go on, for the user to know
+    unit: Unit = "steps"  # what is counted
+
+    @property
+    def terms(self) -> Mapping[str, float]:
+        """The weighted terms of the loss by name, where the work has one."""
+        return {}
+
+
+Show = Callable[[Tick], None]
+_Tick = TypeVar("_Tick", bound=Tick)
+_Item = TypeVar("_Item")
+
+
+class Reporter(Protocol):
+    """Who hears of the work."""
+
+    def note(self, text: str) -> None:
+        """Something that may be left unsaid."""
+
+    def warn(self, text: str) -> None:
+        """Something that should be seen."""
+
+    def track(self) -> AbstractContextManager[Show]:
+        """Within the block, ticks are shown by calling what it gives."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        """Nothing."""
+
+    def track(self) -> AbstractContextManager[Show]:
+        """Ticks go nowhere."""
+        return nullcontext(lambda tick: None)
+
+
+@contextmanager
+def tracked(ticks: Iterable[_Tick], reporter: Reporter) -> Iterator[Iterator[_Tick]]:
+    """``ticks``, for a loop; the reporter hears of each before the loop does."""
+
+    def told() -> Iterator[_Tick]:
+        for tick in ticks:
+            show(tick)
+            yield tick
+
+    with reporter.track() as show:
+        yield told()
+
+
+@contextmanager
+def counted(
+    items: Iterable[_Item], n: int, stage: str, reporter: Reporter, unit: Unit = "frames"
+) -> Iterator[Iterator[_Item]]:
+    """The ``n`` ``items``, for a loop; the reporter hears of each when it is worked off."""
+
+    def told() -> Iterator[_Item]:
+        for i, item in enumerate(items):
+            yield item
+            show(Tick(i, n, stage, unit=unit))
+
+    with reporter.track() as show:
+        yield told()
+
+
+@contextmanager
+def downloading(name: str, reporter: Reporter) -> Iterator[Callable[[int, int | None], None]]:
+    """A function to call with the bytes so far and the bytes in all, or None; the reporter hears of them."""
+
+    def tell(done: int, total: int | None) -> None:
+        show(Tick(done - 1, total or 0, f"downloading {name}", unit="bytes"))
+
+    with reporter.track() as show:
+        yield tell
