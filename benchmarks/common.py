@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -18,15 +19,7 @@ from t2l_cli import engine
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit
 from t2l_cli.engine.generator import Generator
-from t2l_cli.engine.losses import (
-    Losses,
-    bootstrap_loss,
-    cosine_loss,
-    directional_loss,
-    screen_loss,
-    sparsity_loss,
-    structure_loss,
-)
+from t2l_cli.engine.losses import Losses, cosine_loss, directional_loss, screen_loss
 from t2l_cli.engine.objective import Example, Objective
 from t2l_cli.engine.optimize import learning_rate
 from t2l_cli.engine.runtime import Runtime
@@ -89,23 +82,19 @@ class StraightObjective(Objective):
     With n views: 4 n views forward and 3 n backward, where ``Objective`` needs 3 n and 2 n.
     """
 
-    def _loss(self, example: Example, annealed: float) -> Losses:
-        weights, texts, layer = self.weights, example.texts, example.layer
-        composite = layer.over(example.source)
+    def _text_terms(self, example: Example, I_o: Tensor) -> tuple[Losses, Losses]:
+        texts, distance = example.texts, self.weights.distance
         with torch.no_grad():
-            source = self._embed(example.source, example.source_views)
-            source_structure = self.structure(example.source)
-        terms = {
-            "cosine": cosine_loss(self._embed(composite, example.views), texts.target, weights.distance),
-            "direction": directional_loss(self._embed(composite, example.views), source, texts.direction),
-            "screen": weights.screen
-            * screen_loss(self._embed(layer.over_green(), example.views), texts.screen, weights.distance),
-            "structure": weights.structure * structure_loss(source_structure, self.structure(composite)),
-            "sparsity": weights.sparsity * sparsity_loss(layer.alpha, weights.l1),
+            E_s = self._embed(example.source, example.source_views)
+        L_comp = {
+            "cosine": cosine_loss(self._embed(I_o, example.views), texts.target, distance),
+            "direction": directional_loss(self._embed(I_o, example.views), E_s, texts.direction),
         }
-        if example.relevancy is not None:
-            terms["bootstrap"] = weights.bootstrap * annealed * bootstrap_loss(layer.alpha, example.relevancy)
-        return Losses(terms)
+        E_screen = self._embed(example.layer.over_green(), example.views)
+        return Losses(L_comp), Losses({"screen": screen_loss(E_screen, texts.screen, distance)})
+
+    def _structure_term(self, example: Example, I_o: Tensor) -> Losses:
+        return super()._structure_term(dataclasses.replace(example, source_structure=None), I_o)
 
     def _embed(self, picture: Tensor, views: ViewParams) -> Tensor:
         size = self.clip.view_size((picture.shape[-2], picture.shape[-1]))

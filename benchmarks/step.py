@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=3, help="timed repetitions of everything")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "fp16", "bf16"])
     parser.add_argument("--cpu-seconds", action="store_true", help="for a busy machine, with OMP_NUM_THREADS=1")
     return parser.parse_args()
 

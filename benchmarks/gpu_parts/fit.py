@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator
 
@@ -27,7 +26,7 @@ def fit(task: Task) -> Iterator[Row]:
     """The stages of a fit, the whole, and one step of Layered Neural Atlases beside it."""
     frames = torch.from_numpy(_drawn(task)).permute(0, 3, 1, 2).contiguous()
     height, width = frames.shape[-2:]
-    config = dataclasses.replace(FIT.configure({}, task.sizes.fit_preset), device=task.device)
+    config = FIT.configure({"device": task.device}, task.sizes.fit_preset)
     device = torch.device(task.device)
     measure.forget_peak(device)
     fitting = AtlasFit(frames, config, ClipIdentity(len(frames), width, height))

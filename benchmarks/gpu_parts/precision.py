@@ -28,25 +28,22 @@ from t2l_cli.settings import PHOTO, edit_config
 
 PICTURE = Path(__file__).parents[2] / "docs" / "examples" / "cup.jpg"
 PROMPTS, ROI = ("red cup",), "cup"
-SCALE = 2.0**10  # of the loss, against float16's smallest numbers
 LAST = 10  # steps whose loss is averaged
 PICTURES = "trainings.png"
 
 
 class Precision(NamedTuple):
-    """CLIP's dtype, whether float32 products are TF32, and by what the loss is multiplied before its gradient."""
+    """CLIP's dtype, and whether float32 products are TF32."""
 
     name: str
     dtype: torch.dtype
     tf32: bool = True
-    scale: float = 1.0
 
 
 EXACT = Precision("float32", torch.float32, tf32=False)
 TRIED = (
     Precision("float32 with TF32", torch.float32),
     Precision("float16", torch.float16),
-    Precision(f"float16, loss x {SCALE:.0f}", torch.float16, scale=SCALE),
     Precision("bfloat16", torch.bfloat16),
 )
 
@@ -74,7 +71,7 @@ def trainings(task: Task) -> Iterator[Row]:
     for seed in range(sizes.seeds):
         start = time.monotonic()
         sheet.append([judge.canvas[0].cpu()])
-        for way in (EXACT, *(way for way in TRIED if way.scale == 1)):
+        for way in (EXACT, *TRIED):
             said = f"{name}, seed {seed}, {way.name}"
             yield from guarded(
                 said,
@@ -115,8 +112,8 @@ def _gradients(name: str, way: Precision, own: Runtime, sizes: Sizes) -> dict[st
             painted = EditLayer.from_output(layer)  # the same, whatever picture it is asked to paint on
             losses = edit.losses(lambda _picture, painted=painted: painted, random, 1)  # type: ignore[misc]
             for term, loss in (("L_dir", losses.terms["direction"]), ("the whole step", losses.total)):
-                (gradient,) = torch.autograd.grad(way.scale * loss, layer, retain_graph=term == "L_dir")
-                found[term].append(gradient / way.scale)
+                (gradient,) = torch.autograd.grad(loss, layer, retain_graph=term == "L_dir")
+                found[term].append(gradient)
     return found
 
 

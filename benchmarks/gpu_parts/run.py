@@ -97,11 +97,11 @@ class Outcome:
 
 
 def can_load(part: Part) -> str:
-    """ "" if ``part`` can be run here, else what is missing. It imports what the part needs."""
+    """What keeps ``part`` from being run here, "" for nothing. It imports what the part needs."""
     try:
         part.load()
-    except ImportError as error:
-        return str(error)
+    except Exception as error:  # a package may be here and broken
+        return str(error) or type(error).__name__
     return ""
 
 
