@@ -170,7 +170,7 @@ def test_a_cameras_photo_becomes_a_tiff_with_all_its_exif(t2l: Callable[..., Run
         assert back.get_ifd(ExifTags.IFD.GPSInfo) == exif[ExifTags.IFD.GPSInfo]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_saves_the_result_so_far(number: signal.Signals, photo: Path, tmp_path: Path) -> None:
     long = [option if option != "2" else "5000" for option in SHORT]
     line = [*command(), "edit-image", str(photo), "red ball", *long, "--run-dir", "run", "-o", "out.png"]
@@ -181,7 +181,7 @@ def test_an_interruption_saves_the_result_so_far(number: signal.Signals, photo: 
         time.sleep(0.2)
     program.send_signal(number)
     out, err = program.communicate(timeout=200)
-    assert program.returncode == 130, err
+    assert program.returncode == 128 + number, err
     assert lines(out) == ["out.png"]
     assert b"Stopping" in err
     assert pixels(tmp_path / "out.png").shape == (240, 320, 3)

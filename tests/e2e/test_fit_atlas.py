@@ -244,7 +244,9 @@ def test_ctrl_c_keeps_the_atlas_and_resume_ends_as_if_nothing_had_been(
         assert (tmp_path / "atlas" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_an_interrupted_edit_goes_on_with_its_fit(t2l: Callable[..., Run], clip: Path, tmp_path: Path) -> None:
+def test_an_interrupted_edit_goes_on_with_its_fit_and_the_next_one_has_it(
+    t2l: Callable[..., Run], clip: Path, tmp_path: Path
+) -> None:
     edit = ["edit-video", str(clip), "red thing", "--clip", "mini", "--steps", "1", "--views", "1", "--size", "129"]
     first = interrupted(*edit, "-o", "out", sure="fit 1 of")
     assert first.returncode == 130, first.stderr
@@ -253,3 +255,9 @@ def test_an_interrupted_edit_goes_on_with_its_fit(t2l: Callable[..., Run], clip:
     assert second.returncode == 0, second.stderr
     assert b"going on with its fit" in second.stderr
     assert b"optical flow" not in second.stderr
+    third = t2l(*edit, "-o", "again")
+    assert third.returncode == 0, third.stderr
+    assert b"using the atlas that was fitted before" in third.stderr
+    assert (tmp_path / "again-foreground.png").read_bytes() == (tmp_path / "out-foreground.png").read_bytes()
+    for frame in (tmp_path / "out").iterdir():
+        assert (tmp_path / "again" / frame.name).read_bytes() == frame.read_bytes()
