@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 from unittest import mock
 
-from t2l_cli.cli.app import main
+from t2l_cli.__main__ import main
 from tests.fuzz import stand_ins
 from tests.fuzz.case import Case
 
@@ -93,6 +93,7 @@ def _surroundings(case: Case, home: Path, temporary: Path) -> Iterator[None]:
     import torch
 
     threads, folder = torch.get_num_threads(), os.getcwd()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     own = {
         "HOME": str(home),
         "T2L_CACHE_DIR": str(home / "cache"),
@@ -112,6 +113,8 @@ def _surroundings(case: Case, home: Path, temporary: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             os.chdir(folder)
             torch.set_num_threads(threads)
 
@@ -143,19 +146,22 @@ def _streams(case: Case, home: Path, outcome: Outcome) -> Iterator[None]:
     handles += [
         {"pipe": pipe.number, "full": full, "closed": None}[k] for pipe, k in ((out, case.stdout), (err, case.stderr))
     ]
+    made: list[Any] = []
     saved, before = [os.dup(number) for number in range(3)], (sys.stdin, sys.stdout, sys.stderr)
     try:
         for number, handle in enumerate(handles):
             os.close(number) if handle is None else os.dup2(handle, number)
         for handle in {out.number, err.number, full, *handles} - {None}:
             os.close(handle)
-        sys.stdin, sys.stdout, sys.stderr = (_text(number, handle is None) for number, handle in enumerate(handles))
+        made = [_text(number, handle is None) for number, handle in enumerate(handles)]
+        sys.stdin, sys.stdout, sys.stderr = made
         yield
     finally:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-            stream.buffer.raw.close()  # what it could not write is not to come out later
+        for stream in filter(None, made):
+            stream.buffer.raw.close()  # what could not be written is not to come out later
         sys.stdin, sys.stdout, sys.stderr = before
         for number, handle in enumerate(saved):
             os.dup2(handle, number)
