@@ -125,7 +125,9 @@ _EDIT = (
     Setting("size", "size", "Short side in training, px; the result has full size.", "PX", RUN),
     Setting("views", "views.n_views", "Augmented views of a picture that CLIP sees per step.", "N", RUN),
     Setting("tries", "tries", "Short starts from different seeds; CLIP's favourite is continued.", "N", RUN),
-    Setting("seed", "seed", "The same seed and inputs give the same result; always reported.", "N", RUN),
+    Setting(
+        "seed", "seed", "The same seed, inputs and number of threads give the same result; always reported.", "N", RUN
+    ),
     Setting("device", "device", "Where to train.", "auto|cpu|cuda[:N]|mps", RUN),
     Setting("precision", "precision", "CLIP's arithmetic; auto is fp32.", "auto|fp32|fp16|bf16", RUN),
     Setting(
@@ -167,7 +169,7 @@ _VIDEO = (
 _FIT = (
     Setting("size", "size", "Short side that the fit works at, px.", "PX", RUN),
     Setting("visits", "visits", "How often each frame is looked at.", "N", RUN),
-    Setting("seed", "seed", "The same seed and video give the same atlas.", "N", RUN),
+    Setting("seed", "seed", "The same seed, video and number of threads give the same atlas.", "N", RUN),
     Setting("device", "device", "Where to compute.", "auto|cpu|cuda[:N]|mps", RUN),
     Setting("flow", "flow", "Optical flow of the fit: OpenCV's, or RAFT, a download.", "dis|raft", ATLAS),
     Setting(

@@ -102,9 +102,8 @@ def check_run_dir(
             raise RequestError(f"--run-dir {shown(path)} {clash}; choose another.")
         if foreign := foreign_in(path, _is_own, *outputs):
             raise RequestError(f"--run-dir {shown(path)} holds {shown(foreign)}, no file of a run; choose another.")
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
-        raise RequestError(f"cannot use --run-dir {shown(path)}: {why}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no system call takes
+        raise RequestError(f"cannot use --run-dir {shown(path)}: {reason(error)}.") from error
 
 
 def _is_own(name: str) -> bool:

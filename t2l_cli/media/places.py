@@ -22,9 +22,8 @@ def check_place(path: Path, overwrite: bool, *inputs: str | Path | None, folder:
     """
     try:
         _check_place(path, overwrite, inputs, folder)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        why = reason(error) if isinstance(error, OSError) else "the name holds a zero byte"
-        raise RequestError(f"cannot write {shown(path)}: {why}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no system call takes
+        raise RequestError(f"cannot write {shown(path)}: {reason(error)}.") from error
 
 
 def _check_place(path: Path, overwrite: bool, inputs: tuple[str | Path | None, ...], folder: bool) -> None:

@@ -14,6 +14,13 @@ from t2l_cli.media.output import check_output
 from t2l_cli.media.places import check_place, clash_with, foreign_in
 
 
+def test_a_name_that_the_system_has_no_bytes_for_holds_no_zero_byte_for_that(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="encoding, utf-8, has no such name"):
+        check_place(tmp_path / "\ud800.png", overwrite=False)
+    with pytest.raises(RequestError, match="zero byte"):
+        check_place(tmp_path / "a\0b.png", overwrite=False)
+
+
 def odd(path: Path, kind: str) -> Path:
     if kind == "pipe":
         os.mkfifo(path)
