@@ -16,7 +16,7 @@ from t2l_cli.cli.fit_atlas import fit_atlas
 from t2l_cli.cli.interrupt import exit_code
 from t2l_cli.cli.models import models
 from t2l_cli.cli.render_atlas import render_atlas
-from t2l_cli.cli.terminal import abandon_stdout, report, stderr_console, unprinted
+from t2l_cli.cli.terminal import abandon_stdout, printable, report, stderr_console, unprinted
 
 
 class _PlainHelp(TyperGroup):
@@ -87,7 +87,8 @@ def _run() -> int:
 def _usage(error: Exception) -> int:
     """Report a wrong command line; ``error`` is one of click's, whose home depends on typer's version."""
     console = stderr_console()
-    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]  # asked for by the caller
+    words = error.format_message().split()  # type: ignore[attr-defined]  # asked for by the caller
+    message = printable(" ".join(words))
     context = getattr(error, "ctx", None)
     if message:
         console.print("Error: ", style="bold red", end="")

@@ -60,8 +60,14 @@ class FitState:
         import torch
 
         start = time.monotonic()
+        kept = {"format": FORMAT, "version": VERSION, "key": self._key, "state": fit.state()}
         with atomic_path(self.path, overwrite=True) as temporary, temporary.open("wb") as file:
-            torch.save({"format": FORMAT, "version": VERSION, "key": self._key, "state": fit.state()}, file)
+            try:
+                torch.save(kept, file)
+            except RuntimeError as error:
+                if isinstance(full := error.__context__, OSError):
+                    raise full from error  # torch closes its archive after it, whose complaint would hide the cause
+                raise
         now = time.monotonic()
         self._next = now + max(EVERY, (now - start) / SHARE)
 

@@ -72,7 +72,10 @@ def _lock(path: Path, option: str) -> Iterator[None]:
 
     from t2l_cli.weights.cache import cache_dir
 
-    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
+    try:
+        name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
+    except ValueError as error:
+        raise RequestError(f"cannot write {shown(path)}: {reason(error)}.") from error
     folder = cache_dir() / "locks"
     lock = FileLock(folder / f"{name}.lock", timeout=0)
     try:

@@ -23,6 +23,8 @@ from t2l_cli.progress import Show
 if TYPE_CHECKING:
     from rich.console import Console
 
+LONGEST = 2000  # characters of a line that a person may read
+
 
 def stderr_console() -> Console:
     """A console on stderr that leaves its text alone (no markup, no colouring of numbers, no wrapping)."""
@@ -63,11 +65,11 @@ class Terminal:
     def note(self, text: str) -> None:
         """Say something that may be left unsaid."""
         if not self.quiet:
-            self.console.print(_printable(text))
+            self.console.print(printable(text))
 
     def warn(self, text: str) -> None:
         """Say something that --quiet does not silence."""
-        self.console.print(_printable(text), style="yellow")
+        self.console.print(printable(text), style="yellow")
 
     def write(self, text: str) -> None:
         """Print ``text`` and a line break on stdout; where that fails, it is said at the end of the block."""
@@ -119,7 +121,7 @@ def report(error: BaseException, verbose: bool = False) -> int:
         console.print(Traceback.from_exception(type(error), error, error.__traceback__), soft_wrap=False)
     text, code = _explained(error)
     console.print("Error: ", style="bold red", end="")
-    console.print("\n".join(_printable(line) for line in text.split("\n")))
+    console.print("\n".join(printable(line) for line in text.split("\n")))
     return code
 
 
@@ -154,6 +156,10 @@ def _explained(error: BaseException) -> tuple[str, int]:
     return f"{summary[:200]}\nThis is a bug in t2l; run with --verbose and report what it shows.", 1
 
 
-def _printable(text: str) -> str:
-    """``text`` in one line without control characters, which a file name or a foreign message may hold."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def printable(text: str) -> str:
+    """``text`` in one line without control characters, which a file name or a foreign message may hold.
+
+    What is too long to be read is cut in its middle: the ends say what it is and what to do.
+    """
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"

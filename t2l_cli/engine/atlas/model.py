@@ -32,7 +32,8 @@ class ClipIdentity:
     start: int = 0  # the clip's frame that is the atlas's first
 
     def __post_init__(self) -> None:
-        counts = {"frames": 1, "width": 1, "height": 1, "start": 0}  # name -> least
+        # name -> least; a pixel without a neighbour says nothing of how large the texels are
+        counts = {"frames": 1, "width": 2, "height": 2, "start": 0}
         for name, least in counts.items():
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least):

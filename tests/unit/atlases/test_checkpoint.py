@@ -86,6 +86,7 @@ def test_without_config_the_clip_says_it(small: dict[str, Any], tmp_path: Path) 
         ("\udcff", "does not say"),
         ('{"resx": "96", "resy": 54, "maximum_number_of_frames": 12}', "cannot be"),
         ('{"resx": 0, "resy": 54, "maximum_number_of_frames": 12}', "cannot be"),
+        ('{"resx": 1, "resy": 54, "maximum_number_of_frames": 12}', "the width of its clip"),
         ('{"resx": 96, "resy": 54, "maximum_number_of_frames": -1}', "cannot be"),
         ('{"resx": 96, "resy": 54.5, "maximum_number_of_frames": 12}', "cannot be"),
         ('{"resx": NaN, "resy": Infinity, "maximum_number_of_frames": 12}', "cannot be"),

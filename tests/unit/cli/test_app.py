@@ -134,6 +134,7 @@ def test_every_command_helps(name: str, command: Any, capsys: pytest.CaptureFixt
         ["composite", "-", "b.png", "--json", "-o", "-"],
         ["models", "pull"],
         ["models", "frob"],
+        ["x" * 100_000],
     ],
     ids=lambda argv: " ".join(argv)[:60],
 )
@@ -151,6 +152,7 @@ def _refused(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert 1 <= len(err.splitlines()) <= 2, err
+    assert len(err) < 3000
     assert err.startswith("Error: ")
     assert "bug" not in err
 

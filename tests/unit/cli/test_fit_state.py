@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +49,18 @@ def test_is_of_one_clip_mask_and_setting(tmp_path: Path) -> None:
         other.load()
     with pytest.raises(RequestError, match="there is no interrupted fit"):
         FitState(tmp_path / "b", "key").load()
+
+
+def test_a_full_disk_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fit, "state", lambda self: {"tensor": torch.zeros(50_000)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # the file would take 200,000
+    try:
+        with pytest.raises(OutputError, match="File too large"):
+            FitState(tmp_path / "atlas.resume", "key").keep(FIT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
 
 
 class Harm:

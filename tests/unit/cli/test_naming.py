@@ -71,6 +71,11 @@ def test_a_folder_that_takes_no_file_is_found_out_before_the_work() -> None:
         pass
 
 
+def test_a_name_that_cannot_be_is_a_wrong_request(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="zero byte"), claimed(tmp_path / "a\0b.png"):
+        pass
+
+
 def test_two_runs_do_not_share_a_run_directory(tmp_path: Path) -> None:
     with claimed(tmp_path / "a.png", tmp_path / "run"):
         with pytest.raises(RequestError, match="another --run-dir"), claimed(tmp_path / "b.png", tmp_path / "run"):

@@ -18,6 +18,14 @@ from t2l_cli.cli.terminal import Terminal, report
 from t2l_cli.errors import OutputError, RequestError, T2LError, WeightsError
 
 
+def test_what_is_too_long_to_be_read_is_cut_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
+    report(RequestError(f"{'x' * 100_000} exists; choose another --output."))
+    line = capsys.readouterr().err
+    assert len(line) < 2100
+    assert line.startswith("Error: xxx")
+    assert line.endswith("xxx exists; choose another --output.\n")
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
