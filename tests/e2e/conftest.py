@@ -21,7 +21,7 @@ def t2l(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
         line = [*command(), *map(str, arguments)]
         source: dict[str, object] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
         env = {**os.environ, **environment}
-        return subprocess.run(line, capture_output=True, env=env, timeout=500, check=False, **source)  # type: ignore[call-overload]  # its overloads know no keywords from a dict
+        return subprocess.run(line, capture_output=True, env=env, timeout=1500, check=False, **source)  # type: ignore[call-overload]  # its overloads know no keywords from a dict
 
     return run
 
