@@ -250,6 +250,8 @@ class VideoEdit(Edit):
 
         ``size``: (height, width) of the crop, texels; ``painted`` may be larger or smaller.
         """
+        # Straight alpha, where mapping back samples premultiplied: the generator gives every texel a colour, so nothing
+        # foreign bleeds, and going back from premultiplied would divide the gradient by opacities near 0.
         both = torch.cat([painted.rgb, painted.alpha], 1)
         by = painted.size[1] / size[1], painted.size[0] / size[0]
         uv = torch.stack([(seen.uv[..., k] - origin[k] + 0.5) * by[k] - 0.5 for k in (0, 1)], -1)
