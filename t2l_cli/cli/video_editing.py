@@ -23,7 +23,7 @@ from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, spa
 from t2l_cli.cli.settings import Earlier, read_run
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import EditConfig
-from t2l_cli.errors import DivergedError, RequestError
+from t2l_cli.errors import DivergedError, RequestError, T2LError
 from t2l_cli.media.compositing import rgba
 from t2l_cli.media.encode import ClipWriter, Codec, check_clip_output
 from t2l_cli.media.output import check_output, save_layer
@@ -231,7 +231,7 @@ def _paint(
 def _write(
     request: VideoRequest, excerpt: Excerpt, atlas: Atlas, layers: dict[str, EditLayer], terminal: Terminal
 ) -> list[Path]:
-    """Write the clip and the painted atlas layers; the paths written."""
+    """Write the clip and the painted atlas layers; the paths written. Where the clip cannot be, the layers stay."""
     written = [request.output]
     quantised = {}
     for name, layer in layers.items():
@@ -241,8 +241,12 @@ def _write(
         written.append(request.layer_file(name))
     try:
         map_back(excerpt, atlas, quantised, request.output, request.codec, request.overwrite, terminal)
+    except T2LError:
+        kept = ", ".join(shown(file) for file in written[1:])
+        terminal.warn(f"what was painted is kept: {kept}; t2l composite lays it over the video")
+        raise
     except BaseException:
-        for file in written[1:]:  # all or nothing
+        for file in written[1:]:
             with contextlib.suppress(OSError):
                 file.unlink()
         raise

@@ -137,7 +137,7 @@ def _drained(stream: BinaryIO, path: str | Path) -> BinaryIO:
         whole.write(chunk)
         if whole.tell() > MAX_PIPED:
             raise RequestError(
-                f"more than {MAX_PIPED >> 30} GB came from {shown(path)}, which no picture has; name a file."
+                f"more than {MAX_PIPED >> 30} GB came from {shown(path)}; name a file to read a picture that large."
             )
     whole.seek(0)
     return whole

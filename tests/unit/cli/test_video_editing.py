@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from t2l_cli.cli import video_editing
 from t2l_cli.cli.clips import Excerpt
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.engine.layers import EditLayer
+from t2l_cli.errors import OutputError
 from t2l_cli.media.videos import probe
 from tests.tiny_clips import make_clip
 from tests.truth import make_truth
@@ -43,3 +46,31 @@ def test_mapping_back_holds_a_frame_or_two_whatever_the_clips_length(
     assert len(alive) == FRAMES
     assert max(alive) <= 4
     assert probe(output).frames == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("failure", "kept"), [(OutputError("the disk is full."), ["out-foreground.png"]), (KeyboardInterrupt(), [])]
+)
+def test_what_was_painted_outlives_a_clip_that_cannot_be_written(
+    failure: BaseException,
+    kept: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(video_editing, "map_back", fail)
+    request: Any = SimpleNamespace(
+        output=tmp_path / "out.mp4",
+        layer_file=lambda name: tmp_path / f"out-{name}.png",
+        codec="h264",
+        overwrite=False,
+    )
+    layers = {"foreground": EditLayer(torch.ones(1, 3, 20, 20), torch.ones(1, 1, 20, 20))}
+    excerpt: Any = None
+    with pytest.raises(type(failure)):
+        video_editing._write(request, excerpt, excerpt, layers, Terminal(quiet=True))
+    assert os.listdir(tmp_path) == kept
+    assert ("what was painted is kept: " in capsys.readouterr().err) == bool(kept)
