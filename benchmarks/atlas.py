@@ -26,14 +26,14 @@ from torch import Tensor
 
 from t2l_cli.config import FIT_PRESETS, FitConfig
 from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
-from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
+from t2l_cli.engine.atlas.model import Atlas, VideoIdentity
 from t2l_cli.engine.atlas.quality import checkerboard
 from t2l_cli.engine.fit.fit import AtlasFit
 from t2l_cli.engine.motion.masks import FrameMask
 from t2l_cli.settings import FIT
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.truth import TruthClip, make_truth
+from tests.truth import TruthVideo, make_truth
 
 CLIPS = {
     "pan": lambda n: make_truth(frames=n),
@@ -65,7 +65,7 @@ def main() -> None:
             _report(name, truth.tensor(), truth.identity, config, masks, truth, args.pictures)
     for path in args.clips:
         frames = _read(path, args.frames)
-        identity = ClipIdentity(len(frames), frames.shape[-1], frames.shape[-2])
+        identity = VideoIdentity(len(frames), frames.shape[-1], frames.shape[-2])
         mask = (
             None if args.mask is None else FrameMask(0, torch.from_numpy(np.array(Image.open(args.mask).convert("L"))))
         )
@@ -91,10 +91,10 @@ def _arguments() -> argparse.Namespace:
 def _report(
     name: str,
     frames: Tensor,
-    identity: ClipIdentity,
+    identity: VideoIdentity,
     config: FitConfig,
     masks: Tensor | FrameMask | None,
-    truth: TruthClip | None,
+    truth: TruthVideo | None,
     pictures: Path | None,
 ) -> None:
     """Fit one clip and print its row."""
@@ -117,7 +117,7 @@ def _report(
         _sheet(fit, atlas).save(pictures / f"{name.replace(', ', '-').replace(' ', '-')}.png")
 
 
-def _against(truth: TruthClip, atlas: Atlas) -> list[str]:
+def _against(truth: TruthVideo, atlas: Atlas) -> list[str]:
     """IoU and MAE of the opacity, drift of both layers."""
     alpha, own = atlas.alpha.numpy(), truth.alpha
     both, either = ((alpha > 0.5) & (own > 0.5)).sum(), ((alpha > 0.5) | (own > 0.5)).sum()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from t2l_cli.engine.atlas.mapping import sample
-from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, ClipIdentity, used_texels
+from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, VideoIdentity, used_texels
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tests.truth import make_truth
@@ -30,7 +30,7 @@ def sliding(size: tuple[int, int], frames: int, texels: int) -> tuple[Atlas, tor
     alpha = blob.expand(frames, -1, -1).contiguous()
     used = [used_texels(uv, share, (texels, texels)) for share in (alpha, 1 - alpha)]
     layers = [AtlasLayer(texture, uv.clone(), seen) for seen in used]  # a file holds no tensor twice
-    atlas = Atlas(layers[0], layers[1], alpha, ClipIdentity(frames, width, height, 24.0))
+    atlas = Atlas(layers[0], layers[1], alpha, VideoIdentity(frames, width, height, 24.0))
     clip = torch.stack([(sample(texture[None], uv[t : t + 1])[0] * 255).round().to(torch.uint8) for t in range(frames)])
     return atlas, clip
 

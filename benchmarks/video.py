@@ -32,8 +32,8 @@ from t2l_cli.engine.atlas.mapping import Mapper, sample
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.video import VideoEdit
-from t2l_cli.media.encode import ClipWriter
-from t2l_cli.media.videos import ClipInfo, Frame
+from t2l_cli.media.encode import VideoWriter
+from t2l_cli.media.videos import Frame, VideoInfo
 from t2l_cli.weights import mini
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -81,8 +81,8 @@ def composite_peak(size: tuple[int, int], frames: int, texels: int) -> tuple[flo
         place = Path(folder)
         atlas, clip = sliding(size, frames, texels)
         save_atlas(atlas, place / "atlas")
-        info = ClipInfo(place, size[1], size[0], frames, Fraction(24), Fraction(1, 24), audio=False)
-        with ClipWriter(place / "clip.mp4", info, "lossless") as writer:
+        info = VideoInfo(place, size[1], size[0], frames, Fraction(24), Fraction(1, 24), audio=False)
+        with VideoWriter(place / "clip.mp4", info, "lossless") as writer:
             for t, frame in enumerate(clip):
                 rgb = frame.permute(1, 2, 0).contiguous().numpy()
                 writer.write(Frame(rgb, t, 1), rgb)

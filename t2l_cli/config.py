@@ -40,8 +40,8 @@ class LossWeights:
     """Relative weights of Eq. 2 (supplement, section 3)."""
 
     screen: float = 1.0  # lambda_g, L_screen
-    structure: float = 2.0  # lambda_s, L_structure (3 for clips)
-    sparsity: float = 5e-2  # lambda_r, L_reg (5e-4 for clips)
+    structure: float = 2.0  # lambda_s, L_structure (3 for videos)
+    sparsity: float = 5e-2  # lambda_r, L_reg (5e-4 for videos)
     l1: float = 2.0  # gamma, the L1 part of L_reg
     bootstrap: float = 10.0  # relevancy bootstrap, annealed linearly to 0
     distance: Distance = "spherical"  # D(x, y) of the text terms
@@ -57,9 +57,9 @@ class LossWeights:
 class OptimConfig:
     """MADGRAD and its schedule (supplement, section 3)."""
 
-    steps: int = 1000  # 3000 for a clip's layer
+    steps: int = 1000  # 3000 for a video's layer
     lr: float = 2.5e-3
-    lr_decay: float = 0.99  # factor a step (0.999 for clips)
+    lr_decay: float = 0.99  # factor per step (0.999 for videos)
     lr_min: float = 1e-5
     weight_decay: float = 0.01
     momentum: float = 0.9
@@ -99,7 +99,7 @@ STILL = AugmentConfig(crop=(1.0, 1.0), scale=(1.0, 1.0), flip_p=0.0, jitter_p=0.
 class ViewConfig:
     """How CLIP looks at a picture: view 1 is whole, the others are crops, each is augmented (method, section 4)."""
 
-    n_views: int = 16  # 6 for clips
+    n_views: int = 16  # 6 for videos
     crop: tuple[float, float] = (0.6, 1.0)  # part of each side
     flip_p: float = 0.5
     rotate: float = 15.0  # degrees, +-
@@ -110,7 +110,7 @@ class ViewConfig:
     jitter: float = 0.1
     jitter_p: float = 0.7
     grey_p: float = 0.15
-    fill: float = 1.0  # outside of the picture (0 for clips)
+    fill: float = 1.0  # outside of the picture (0 for videos)
     shared_draws: bool = False  # the source is seen through the composite's own draws, not through draws of its own
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """What a step on a clip's layer looks at: three frames, one crop (supplement, section 3.1)."""
+    """What a step on a video's layer looks at: three frames, one crop (supplement, section 3.1)."""
 
     stride: int = 2  # frames between the three
     crop: tuple[float, float] = (0.95, 1.0)  # side of the crop, part of the foreground's box or of the frame
@@ -162,7 +162,7 @@ class EditConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
-    segment: SegmentConfig = field(default_factory=SegmentConfig)  # of a clip's layer; a photo has none
+    segment: SegmentConfig = field(default_factory=SegmentConfig)  # of a video's layer; a photo has none
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -235,7 +235,7 @@ PRESETS: dict[str, Overlay] = {
     "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
 }
 # What supplement, sections 2.1 and 3, changes for one layer of a video. The paper has no bootstrap there, draft has it;
-# with the paper's structure weight a draft paints a part of the object (docs/clips.md).
+# with the paper's structure weight a draft paints a part of the object (docs/videos.md).
 _VIDEO: Overlay = {
     "size": 432,
     "optim.steps": 3000,
@@ -260,12 +260,12 @@ def video_config(prompts: tuple[str, ...]) -> EditConfig:
     return overlaid(EditConfig(prompts), _VIDEO)
 
 
-# --- from a raw clip to an atlas (fit-atlas) ---
+# --- from a raw video to an atlas (fit-atlas) ---
 
 
 @dataclass(frozen=True)
 class FitWeights:
-    """Relative weights of the fit's losses (video method, section 5); measured on clips with known truth."""
+    """Relative weights of the fit's losses (video method, section 5); measured on videos with known truth."""
 
     colour: float = 1.0  # Charbonnier distance of reconstruction and frame
     gradient: float = 1.0  # of their differences between neighbouring pixels
@@ -293,9 +293,9 @@ class FitRates:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """One fit of an atlas to a clip, whole."""
+    """One fit of an atlas to a video, whole."""
 
-    size: int = 432  # short side that the fit works at, px (never above the clip)
+    size: int = 432  # short side that the fit works at, px (never above the video)
     visits: int = 120  # how often every frame is looked at
     pairs: int = 3  # neighbouring frames (t, t + 1) in a step
     levels: int = 3  # resolutions, each twice as fine as the one before

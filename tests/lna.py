@@ -1,4 +1,4 @@
-"""A checkpoint of the published Layered Neural Atlases code, made here: its networks fitted to a clip of known truth.
+"""A checkpoint of the published Layered Neural Atlases code, made here: its networks fitted to a video of known truth.
 
 Coordinates, opacity and colours are regressed to the truth directly, with the code's own optimizer (one Adam over the
 four networks); what is saved is laid out as its evaluation writes it.
@@ -18,10 +18,10 @@ from torch.nn.functional import binary_cross_entropy
 
 from t2l_cli.engine.atlas.model import LayerName
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
-from tests.truth import TruthClip, bilinear, make_truth
+from tests.truth import TruthVideo, bilinear, make_truth
 
 STEPS, BATCH, RATE = 140, 256, 3e-3
-CONFIG: dict[str, Any] = {  # as published, shortened to what is about the networks and the clip
+CONFIG: dict[str, Any] = {  # as published, shortened to what is about the networks and the video
     "results_folder_name": "results",
     "maximum_number_of_frames": 70,
     "resx": 768,
@@ -46,8 +46,8 @@ CONFIG: dict[str, Any] = {  # as published, shortened to what is about the netwo
 
 
 @cache
-def fitted() -> tuple[TruthClip, NeuralAtlas, torch.optim.Adam]:
-    """A small clip, networks that show it, and their optimizer; made once a process, in some ten seconds."""
+def fitted() -> tuple[TruthVideo, NeuralAtlas, torch.optim.Adam]:
+    """A small video, networks that show it, and their optimizer; made once a process, in some ten seconds."""
     truth = make_truth((96, 54), 12, density=1.0, seed=3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -56,7 +56,7 @@ def fitted() -> tuple[TruthClip, NeuralAtlas, torch.optim.Adam]:
     return truth, networks.eval().requires_grad_(False), optimizer
 
 
-def plane(truth: TruthClip, name: LayerName, q: np.ndarray[Any, np.dtype[np.float64]]) -> Tensor:
+def plane(truth: TruthVideo, name: LayerName, q: np.ndarray[Any, np.dtype[np.float64]]) -> Tensor:
     """Where the texels ``q`` (N, 2) of a layer lie in LNA's plane by the truth: (N, 2), float64.
 
     Each layer is centred in its quarter; a px of the frame is 0.8 / longer side, as uv_mapping_scale 0.8 means it.
@@ -66,7 +66,7 @@ def plane(truth: TruthClip, name: LayerName, q: np.ndarray[Any, np.dtype[np.floa
     return torch.from_numpy(0.8 / max(width, height) * (q - middle) + (0.5 if name == "foreground" else -0.5))
 
 
-def _train(networks: NeuralAtlas, truth: TruthClip) -> torch.optim.Adam:
+def _train(networks: NeuralAtlas, truth: TruthVideo) -> torch.optim.Adam:
     groups = (networks.mapping1, networks.mapping2, networks.alpha, networks.atlas)
     optimizer = torch.optim.Adam([{"params": list(group.parameters())} for group in groups], lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=0.1)
@@ -112,13 +112,13 @@ def state_of(networks: NeuralAtlas, optimizer: torch.optim.Optimizer | None = No
 
 
 def write_checkpoint(
-    folder: Path, state: dict[str, Any], clip: tuple[int, int, int] | None = None, **config: Any
+    folder: Path, state: dict[str, Any], video: tuple[int, int, int] | None = None, **config: Any
 ) -> Path:
-    """Write ``folder``/checkpoint and, for ``clip`` = (frames, width, height), config.json; returns the checkpoint."""
+    """Write ``folder``/checkpoint and, for ``video`` = (frames, width, height), config.json; returns the checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "checkpoint"
     torch.save(state, path)
-    if clip is not None:
-        numbers = dict(zip(("maximum_number_of_frames", "resx", "resy"), clip, strict=True))
+    if video is not None:
+        numbers = dict(zip(("maximum_number_of_frames", "resx", "resy"), video, strict=True))
         (folder / "config.json").write_text(json.dumps(CONFIG | numbers | config, indent=4))
     return path

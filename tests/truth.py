@@ -1,4 +1,4 @@
-"""Clips whose decomposition is known exactly: drawn from two textures by formulas, in float64.
+"""Videos whose decomposition is known exactly: drawn from two textures by formulas, in float64.
 
     truth = make_truth((160, 90), 24)
     truth.frames, truth.alpha, truth.uv["background"], truth.texture["background"]
@@ -20,19 +20,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, ClipIdentity, LayerName, used_texels
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, LayerName, VideoIdentity, used_texels
 
 Array = npt.NDArray[np.float64]
 Motion = Callable[[int, Array], Array]  # frame t and places (..., 2) in px -> places on the surface, or back
 
-RELIEF = 0.06  # parallax: how far a hill moves from one end of the clip to the other, in parts of the longer side
+RELIEF = 0.06  # parallax: how far a hill moves from one end of the video to the other, in parts of the longer side
 WOBBLE = 0.012  # how far the blob's surface bends, in parts of the longer side
-MARGIN = 4  # texels around what the clip shows
+MARGIN = 4  # texels around what the video shows
 
 
 @dataclass(frozen=True)
-class TruthClip:
-    """A clip and how it was made. Coordinates are texels (x, y) of the layer's texture, its first centre at (0, 0)."""
+class TruthVideo:
+    """A video and how it was made. Coordinates are texels (x, y) of the layer's texture, its first centre at (0, 0)."""
 
     frames: npt.NDArray[np.uint8]  # (T, H, W, 3)
     alpha: Array  # (T, H, W), the foreground's opacity
@@ -41,10 +41,10 @@ class TruthClip:
     _back: dict[LayerName, Motion]  # texels -> px
 
     @property
-    def identity(self) -> ClipIdentity:
+    def identity(self) -> VideoIdentity:
         """Frames and size, at 24 frames a second."""
         frames, height, width = self.alpha.shape
-        return ClipIdentity(frames, width, height, 24.0)
+        return VideoIdentity(frames, width, height, 24.0)
 
     def tensor(self) -> torch.Tensor:
         """The frames as the engine takes them, (T, 3, H, W) uint8."""
@@ -82,8 +82,8 @@ def make_truth(
     plain: bool = False,
     density: float = 1.0,
     seed: int = 0,
-) -> TruthClip:
-    """Draw a clip of ``size`` (width, height) px; ``density`` is the texels a px of both textures.
+) -> TruthVideo:
+    """Draw a video of ``size`` (width, height) px; ``density`` is the texels a px of both textures.
 
     camera: "pan" also turns and zooms a little. foreground: without it alpha is 0 everywhere. path: "away" leaves the
     frame on the right and comes back, out of sight for some frames. wobble: its surface bends as jelly does.
@@ -112,7 +112,7 @@ def make_truth(
         uv[name] = density * surface[name] - corner
         texture[name] = paint(random, extent[0], extent[1], density * max(size))
         texels_back[name] = _unscaled(back[name], density, corner)
-    drawn = TruthClip(np.zeros((frames, height, width, 3), np.uint8), alpha, uv, texture, texels_back)
+    drawn = TruthVideo(np.zeros((frames, height, width, 3), np.uint8), alpha, uv, texture, texels_back)
     for t in range(frames):
         drawn.frames[t] = np.rint(255 * drawn.exact(t))
     return drawn

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpu_parts.run import Row, Task, Value
 from t2l_cli.config import FitConfig
-from t2l_cli.engine.atlas.model import ClipIdentity
+from t2l_cli.engine.atlas.model import VideoIdentity
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
 from t2l_cli.engine.fit.fit import AtlasFit
 from t2l_cli.settings import FIT
@@ -29,7 +29,7 @@ def fit(task: Task) -> Iterator[Row]:
     config = FIT.configure({"device": task.device}, task.sizes.fit_preset)
     device = torch.device(task.device)
     measure.forget_peak(device)
-    fitting = AtlasFit(frames, config, ClipIdentity(len(frames), width, height))
+    fitting = AtlasFit(frames, config, VideoIdentity(len(frames), width, height))
     yield from _stages(fitting, task, config)
     if task.sizes.layered_neural_atlas:
         seconds = lna_step_seconds(device, (width, height), len(frames))

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 import torch
 
-from t2l_cli.engine.atlas.model import ClipIdentity
+from t2l_cli.engine.atlas.model import VideoIdentity
 from t2l_cli.engine.atlas.networks import FOREIGN, NeuralAtlas
 from t2l_cli.errors import RequestError
 from t2l_cli.media.paths import reason, shown
@@ -21,13 +21,13 @@ CHECKPOINT, CONFIG = "checkpoint", "config.json"
 _NUMBERS = ("maximum_number_of_frames", "resx", "resy")
 
 
-def load_checkpoint(path: str | Path, clip: tuple[int, int, int] | None = None) -> tuple[NeuralAtlas, ClipIdentity]:
-    """Read a checkpoint (the file, or its folder) and say which clip it is of.
+def load_checkpoint(path: str | Path, video: tuple[int, int, int] | None = None) -> tuple[NeuralAtlas, VideoIdentity]:
+    """Read a checkpoint (the file, or its folder) and say which video it is of.
 
     The published code trains on at most ``maximum_number_of_frames`` frames of size resx x resy, from the first on;
-    its networks' time is relative to the number of frames used, min(maximum, the clip's). ``clip`` = (frames, width,
-    height), where it is known, therefore counts: a shorter clip was used whole, of a longer one the first frames.
-    Without config.json the clip's own numbers are taken. The file cannot run code: it is read with weights_only.
+    its networks' time is relative to the number of frames used, min(maximum, the video's). ``video`` = (frames, width,
+    height), where it is known, therefore counts: a shorter video was used whole, of a longer one the first frames.
+    Without config.json the video's own numbers are taken. The file cannot run code: it is read with weights_only.
     Raises RequestError, in one line, for anything that is not such a checkpoint, and where size or frames are unknown.
     """
     path = Path(path)
@@ -35,17 +35,17 @@ def load_checkpoint(path: str | Path, clip: tuple[int, int, int] | None = None) 
     networks = NeuralAtlas.from_state(_state(file))
     numbers = _numbers(file.parent / CONFIG)
     if numbers is None:
-        if clip is None:
-            raise RequestError(f"there is no {CONFIG} beside {shown(file)}: give the clip with --clip-file.")
-        return networks, ClipIdentity(*clip)
+        if video is None:
+            raise RequestError(f"there is no {CONFIG} beside {shown(file)}: give the video with --clip-file.")
+        return networks, VideoIdentity(*video)
     frames, width, height = numbers
-    if clip is None:
-        return networks, ClipIdentity(frames, width, height)
-    if clip[1:] != (width, height):
-        raise RequestError(f"the atlas is of a clip of {width} x {height} px, this one is {clip[1]} x {clip[2]}.")
-    if clip[0] > frames:
-        raise RequestError(f"the atlas has {frames} frames, the clip {clip[0]}; --frames 0:{frames} picks them.")
-    return networks, ClipIdentity(clip[0], width, height)
+    if video is None:
+        return networks, VideoIdentity(frames, width, height)
+    if video[1:] != (width, height):
+        raise RequestError(f"the atlas is of a video of {width} x {height} px, this one is {video[1]} x {video[2]}.")
+    if video[0] > frames:
+        raise RequestError(f"the atlas has {frames} frames, the video {video[0]}; --frames 0:{frames} picks them.")
+    return networks, VideoIdentity(video[0], width, height)
 
 
 def _state(file: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 foreground.png, background.png   what a person opens and paints over: RGBA, unused texels transparent
 atlas.safetensors                coordinates and opacity (float32); textures (16 bits: the PNGs' 8 would cost accuracy)
-atlas.json                       format, version, the clip's identity, how the coordinates are meant, what made it
+atlas.json                       format, version, the video's identity, how the coordinates are meant, what made it
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, ClipIdentity
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, VideoIdentity
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import atomic_folder, default_mode
 from t2l_cli.media.compositing import Bytes, rgba
@@ -30,7 +30,7 @@ from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.places import check_place, foreign_in
 from t2l_cli.media.records import read_json
 
-FORMAT, VERSION = "t2l-atlas", 1
+FORMAT, VERSION = "t2l-atlas", 2  # 1, of t2l 0.1, has "clip" where 2 has "video"
 TENSORS, RECORD = "atlas.safetensors", "atlas.json"
 CONVENTION = "uv: texels (x, y) of the layer's texture; the first texel's centre is (0, 0); y points down"
 _OWN = {TENSORS, RECORD, "foreground.png", "background.png", "alpha.png", "checkerboard.mp4", "run.json"}
@@ -133,7 +133,7 @@ def _fill(atlas: Atlas, folder: Path) -> None:
     record = {
         "format": FORMAT,
         "version": VERSION,
-        "clip": dataclasses.asdict(atlas.clip),
+        "video": dataclasses.asdict(atlas.video),
         "coordinates": CONVENTION,
         "sizes": {name: {"width": atlas.layer(name).size[1], "height": atlas.layer(name).size[0]} for name in LAYERS},
         "pictures": _digests(folder),
@@ -159,7 +159,7 @@ def load_atlas(folder: str | Path) -> Atlas:
     except (SafetensorError, OSError, ValueError) as error:
         raise RequestError(f"the atlas {shown(folder)} is broken: {TENSORS} cannot be read.") from error
     try:
-        clip = ClipIdentity(**record["clip"])
+        video = VideoIdentity(**record["clip" if "clip" in record else "video"])  # "clip": written by 0.1
         foreground, background = (_layer(tensors, name) for name in LAYERS)
         alpha = tensors["alpha"].float()
         origin = dict(record.get("origin") or {})
@@ -170,7 +170,7 @@ def load_atlas(folder: str | Path) -> Atlas:
     low, high = _extremes(alpha)
     if not (low >= 0 and high <= 1):
         raise RequestError(f"the atlas {shown(folder)} is broken: its opacity is not all between 0 and 1.")
-    return Atlas(foreground, background, alpha, clip, origin)
+    return Atlas(foreground, background, alpha, video, origin)
 
 
 def _layer(tensors: dict[str, Tensor], name: str) -> AtlasLayer:

@@ -29,17 +29,17 @@ class _PlainHelp(TyperGroup):
 app = typer.Typer(
     name="t2l",
     cls=_PlainHelp,
-    help="Edit photos and clips from text, after Text2LIVE: only an edit layer is painted, the rest stays.",
+    help="Edit photos and videos from text, after Text2LIVE: only an edit layer is painted, the rest stays.",
     epilog="Every option can come from an environment variable T2L_<OPTION>; the weights cache from T2L_CACHE_DIR.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("edit-image", short_help="Edit a photo from text.")(edit_image)
-app.command("edit-video", short_help="Edit a clip from text.")(edit_video)
-app.command("fit-atlas", short_help="Take a clip apart into its layers.")(fit_atlas)
+app.command("edit-video", short_help="Edit a video from text.")(edit_video)
+app.command("fit-atlas", short_help="Take a video apart into its layers.")(fit_atlas)
 app.command("render-atlas", short_help="Turn an atlas into pictures to look at and paint on.")(render_atlas)
-app.command("composite", short_help="Lay an edit layer over a photo, or painted layers over a clip.")(composite)
+app.command("composite", short_help="Lay an edit layer over a photo, or painted layers over a video.")(composite)
 app.add_typer(models, name="models")
 
 

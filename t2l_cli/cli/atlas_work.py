@@ -1,4 +1,4 @@
-"""The work of render-atlas and fit-atlas: from a checkpoint or a clip to an atlas folder with its previews."""
+"""The work of render-atlas and fit-atlas: from a checkpoint or a video to an atlas folder with its previews."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from t2l_cli.cli.clips import Excerpt, open_atlas, open_clip
 from t2l_cli.cli.fit_state import FitState
 from t2l_cli.cli.fitting import FitRequest, fitting, report
 from t2l_cli.cli.interrupt import Interruption, exit_code
@@ -19,11 +18,12 @@ from t2l_cli.cli.naming import claimed
 from t2l_cli.cli.pixels import picture_bytes, tensor_of
 from t2l_cli.cli.run_record import check_run_dir, spared, write_record
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.cli.videos import Excerpt, open_atlas, open_clip
 from t2l_cli.errors import OutputError, T2LError
-from t2l_cli.media.encode import ClipWriter
+from t2l_cli.media.encode import VideoWriter
 from t2l_cli.media.images import save_picture
 from t2l_cli.media.paths import shown
-from t2l_cli.media.videos import ClipInfo, Frame
+from t2l_cli.media.videos import Frame, VideoInfo
 from t2l_cli.progress import counted
 
 if TYPE_CHECKING:
@@ -38,36 +38,40 @@ SQUARE = 0.06  # of the frame's shorter side: a square of the checkerboard
 def render(
     path: Path,
     output: Path,
-    clip: Path | None,
+    video: Path | None,
     frames: str | None,
     resolution: int | None,
     device: str,
     overwrite: bool,
     terminal: Terminal,
 ) -> None:
-    """Write the atlas folder ``output`` with its previews, and say how well it holds the clip."""
+    """Write the atlas folder ``output`` with its previews, and say how well it holds the video."""
     from t2l_cli.atlases.store import check_atlas_output, is_atlas_folder, save_atlas
 
-    check_atlas_output(output, overwrite, path, clip)
-    excerpt = None if clip is None else open_clip(clip, frames, terminal)
+    check_atlas_output(output, overwrite, path, video)
+    excerpt = None if video is None else open_clip(video, frames, terminal)
     with claimed(output):
         atlas = open_atlas(path, excerpt, terminal, resolution, device)
-        record: dict[str, Any] = {"command": "render-atlas", "atlas": str(path), "clip": dataclasses.asdict(atlas.clip)}
+        record: dict[str, Any] = {
+            "command": "render-atlas",
+            "atlas": str(path),
+            "video": dataclasses.asdict(atlas.video),
+        }
         if excerpt is not None:
             record["psnr"] = round_trip(atlas, excerpt, terminal)
             origin = atlas.origin | {"round_trip_psnr": record["psnr"]}
-            atlas = dataclasses.replace(atlas, clip=excerpt.identity(), origin=origin)
-            terminal.note(f"rebuilt from the atlas, the clip has a PSNR of {record['psnr']:.1f} dB")
+            atlas = dataclasses.replace(atlas, video=excerpt.identity(), origin=origin)
+            terminal.note(f"rebuilt from the atlas, the video has a PSNR of {record['psnr']:.1f} dB")
         elif not is_atlas_folder(path):
             record["networks_psnr"] = atlas.origin["networks_psnr"]
-            terminal.note(f"the pictures hold the networks' own clip with a PSNR of {record['networks_psnr']:.1f} dB")
-            terminal.note(f"taken to be of {atlas.clip.frames} frames; --clip-file checks that, and how well it fits")
+            terminal.note(f"the pictures hold the networks' own video with a PSNR of {record['networks_psnr']:.1f} dB")
+            terminal.note(f"taken to be of {atlas.video.frames} frames; --clip-file checks that, and how well it fits")
         save_atlas(atlas, output, overwrite, beside=partial(_beside, atlas, terminal))
     terminal.result([output], record)
 
 
 def round_trip(atlas: Atlas, excerpt: Excerpt, terminal: Terminal) -> float:
-    """Mean PSNR, in dB, of the clip rebuilt from the atlas."""
+    """Mean PSNR, in dB, of the video rebuilt from the atlas."""
     from t2l_cli.engine.atlas.discretize import round_trip as one
 
     with counted(excerpt.read(), excerpt.frames, "round trip", terminal) as frames:
@@ -82,17 +86,17 @@ def _beside(atlas: Atlas, terminal: Terminal, folder: Path, record: dict[str, An
     from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
     from t2l_cli.engine.atlas.quality import checkerboard
 
-    clip = atlas.clip
-    save_picture(folder / "alpha.png", picture_bytes(atlas.alpha[clip.frames // 2].expand(3, -1, -1)), overwrite=True)
-    side = max(4.0, SQUARE * min(clip.width, clip.height))
+    video = atlas.video
+    save_picture(folder / "alpha.png", picture_bytes(atlas.alpha[video.frames // 2].expand(3, -1, -1)), overwrite=True)
+    side = max(4.0, SQUARE * min(video.width, video.height))
     boards = [checkerboard(layer, side) for layer in (atlas.foreground, atlas.background)]
     half = [dataclasses.replace(board, alpha=board.alpha * 0.5) for board in boards]
     mapper = Mapper(atlas, *half)
-    rate = Fraction(clip.rate or 25).limit_denominator(1001) or Fraction(1, 1001)
-    info = ClipInfo(folder, clip.width, clip.height, clip.frames, rate, 1 / rate, audio=False, names=(), notes=())
+    rate = Fraction(video.rate or 25).limit_denominator(1001) or Fraction(1, 1001)
+    info = VideoInfo(folder, video.width, video.height, video.frames, rate, 1 / rate, audio=False, names=(), notes=())
     with (
-        ClipWriter(folder / "checkerboard.mp4", info, overwrite=True) as writer,
-        counted(range(clip.frames), clip.frames, "checkerboard", terminal) as frames,
+        VideoWriter(folder / "checkerboard.mp4", info, overwrite=True) as writer,
+        counted(range(video.frames), video.frames, "checkerboard", terminal) as frames,
     ):
         for t in frames:
             picture = picture_bytes(mapper.over(reconstruct(atlas, t), t))
@@ -102,16 +106,16 @@ def _beside(atlas: Atlas, terminal: Terminal, folder: Path, record: dict[str, An
 
 
 def fit(request: FitRequest, terminal: Terminal) -> None:
-    """Fit an atlas to a clip and write its folder; also after Ctrl-C, as far as it is."""
+    """Fit an atlas to a video and write its folder; also after Ctrl-C, as far as it is."""
     from t2l_cli.atlases.store import as_stored, check_atlas_output, save_atlas
 
     config, again = request.config(), request.overwrite or request.resume
-    inputs = (request.clip, request.mask)
+    inputs = (request.video, request.mask)
     check_atlas_output(request.output, again, *inputs)
     if request.run_dir is not None:
         check_run_dir(request.run_dir, again, inputs, [request.output, state_file(request.output)])
     with claimed(request.output, request.run_dir), Interruption(terminal.quiet) as interruption:
-        excerpt = open_clip(request.clip, request.frames, terminal)
+        excerpt = open_clip(request.video, request.frames, terminal)
         state = FitState(state_file(request.output), request.key(excerpt))
         if os.path.exists(state.path) and not request.resume:
             terminal.note(f"an interrupted fit is there, {shown(state.path)}: --resume would go on with it")
@@ -121,7 +125,7 @@ def fit(request: FitRequest, terminal: Terminal) -> None:
         atlas, quality = as_stored(work.result()), work.quality()
         record = {
             "command": "fit-atlas",
-            "source": str(request.clip.absolute()),
+            "source": str(request.video.absolute()),
             "output": str(request.output.absolute()),
             "frames": list(excerpt.span),
             "mask": None if request.mask is None else str(request.mask.absolute()),
@@ -156,7 +160,7 @@ def state_file(output: Path) -> Path:
 
 
 def _keep(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any]) -> None:
-    """Write what a person can judge the fit by: the mask, the flow and the rebuilt clip, five frames of each."""
+    """Write what a person can judge the fit by: the mask, the flow and the rebuilt video, five frames of each."""
     from t2l_cli.engine.atlas.mapping import reconstruct
     from t2l_cli.engine.motion.flow import flow_picture
 
@@ -165,7 +169,7 @@ def _keep(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any]) ->
     def save(name: str, t: int, picture: Tensor) -> None:
         save_picture(folder / f"{name}-{t:05d}.png", picture_bytes(picture), overwrite=True)
 
-    last = atlas.clip.frames - 1
+    last = atlas.video.frames - 1
     for t in sorted({round(k * last / 4) for k in range(5)}):
         save("mask", t, work.masks[t].float().expand(3, -1, -1) / 255)
         save("alpha", t, atlas.alpha[t].expand(3, -1, -1))

@@ -1,4 +1,4 @@
-"""Painted atlas layers, or paint on one frame, over their clip."""
+"""Painted atlas layers, or paint on one frame, over their video."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from t2l_cli.cli.clips import codec_of, open_atlas, open_clip
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.cli.video_editing import layer_of, map_back
+from t2l_cli.cli.videos import codec_of, open_atlas, open_clip
 from t2l_cli.errors import RequestError
-from t2l_cli.media.encode import check_clip_output
+from t2l_cli.media.encode import check_video_output
 from t2l_cli.media.images import load_layer
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """One command line of composite for a clip."""
+    """One command line of composite for a video."""
 
     source: Path
     output: Path
@@ -35,10 +35,10 @@ class ClipRequest:
 
 
 def run(request: ClipRequest, terminal: Terminal) -> None:
-    """Write the clip with the paint on it; RequestError where layers, atlas and clip do not fit."""
+    """Write the video with the paint on it; RequestError where layers, atlas and video do not fit."""
     codec = codec_of(request.codec)
     inputs = (request.source, request.atlas, *request.painted.values(), request.paint)
-    check_clip_output(request.output, request.overwrite, *inputs, codec=codec)
+    check_video_output(request.output, request.overwrite, *inputs, codec=codec)
     layers = {name: layer_of(*load_layer(path)) for name, path in request.painted.items() if path is not None}
     excerpt = open_clip(request.source, request.frames, terminal)
     atlas = open_atlas(request.atlas, excerpt, terminal)
@@ -56,11 +56,11 @@ def _carried(request: ClipRequest, paint: EditLayer, atlas: object) -> EditLayer
     from t2l_cli.engine.atlas.model import Atlas
 
     assert isinstance(atlas, Atlas)
-    clip = atlas.clip
-    if not 0 <= request.frame < clip.frames:
-        raise RequestError(f"--frame must be between 0 and {clip.frames - 1}, not {request.frame}.")
-    if paint.size != (clip.height, clip.width):
+    video = atlas.video
+    if not 0 <= request.frame < video.frames:
+        raise RequestError(f"--frame must be between 0 and {video.frames - 1}, not {request.frame}.")
+    if paint.size != (video.height, video.width):
         raise RequestError(
-            f"the paint is {paint.size[1]} x {paint.size[0]} px, the clip's frames {clip.width} x {clip.height}."
+            f"the paint is {paint.size[1]} x {paint.size[0]} px, the video's frames {video.width} x {video.height}."
         )
     return from_frame(atlas, request.frame, paint, cast("LayerName", request.layer))

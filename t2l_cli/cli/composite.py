@@ -1,4 +1,4 @@
-"""`t2l composite`: an edit layer over its photo, or painted atlas layers over their clip."""
+"""`t2l composite`: an edit layer over its photo, or painted atlas layers over their video."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from t2l_cli.cli.naming import claimed
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import RequestError
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The photo (- is stdin), or with --atlas the clip.")]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The photo (- is stdin), or with --atlas the video.")]
 Layer = Annotated[
     str | None,
     typer.Argument(metavar="LAYER", help="The RGBA layer, of the photo's size; - is stdin.", show_default=False),
 ]
-CLIPS = "Clips"
-AtlasPath = Annotated[Path | None, o.option("--atlas", metavar="ATLAS", panel=CLIPS, help="The clip's atlas.")]
+VIDEOS = "Clips"
+AtlasPath = Annotated[Path | None, o.option("--atlas", metavar="ATLAS", panel=VIDEOS, help="The video's atlas.")]
 Foreground = Annotated[
-    Path | None, o.option("--foreground", metavar="PNG", panel=CLIPS, help="Painted RGBA layer of the foreground.")
+    Path | None, o.option("--foreground", metavar="PNG", panel=VIDEOS, help="Painted RGBA layer of the foreground.")
 ]
 Background = Annotated[
-    Path | None, o.option("--background", metavar="PNG", panel=CLIPS, help="Painted RGBA layer of the background.")
+    Path | None, o.option("--background", metavar="PNG", panel=VIDEOS, help="Painted RGBA layer of the background.")
 ]
 Paint = Annotated[
     Path | None,
-    o.option("--paint", metavar="PNG", panel=CLIPS, help="RGBA paint on one frame, carried to all; see --frame."),
+    o.option("--paint", metavar="PNG", panel=VIDEOS, help="RGBA paint on one frame, carried to all; see --frame."),
 ]
-FrameNumber = Annotated[int, o.option("--frame", metavar="N", panel=CLIPS, help="Frame that --paint is on, from 0.")]
+FrameNumber = Annotated[int, o.option("--frame", metavar="N", panel=VIDEOS, help="Frame that --paint is on, from 0.")]
 LayerName = Annotated[
-    str, o.option("--layer", metavar="foreground|background", panel=CLIPS, help="What --paint sticks to.")
+    str, o.option("--layer", metavar="foreground|background", panel=VIDEOS, help="What --paint sticks to.")
 ]
 Frames = Annotated[
-    str | None, o.option("--frames", metavar="A:B", panel=CLIPS, help="The frames that the atlas is of.")
+    str | None, o.option("--frames", metavar="A:B", panel=VIDEOS, help="The frames that the atlas is of.")
 ]
 Codec = Annotated[
     str,
     o.option(
-        "--codec", metavar="h264|lossless|prores", panel=CLIPS, help="prores: the edit alone with alpha, to .mov."
+        "--codec", metavar="h264|lossless|prores", panel=VIDEOS, help="prores: the edit alone with alpha, to .mov."
     ),
 ]
 
@@ -63,13 +63,13 @@ def composite(
 ) -> None:
     """Lay an RGBA edit layer over a photo: t2l composite photo.jpg layer.png -o out.png.
 
-    Or painted atlas layers over their clip: t2l composite clip.mp4 --atlas atlas --foreground painted.png -o out.mp4.
+    Or painted atlas layers over their video: t2l composite video.mp4 --atlas atlas --foreground painted.png -o out.mp4.
     """
     with Terminal(quiet, verbose, as_json) as terminal, claimed(Path(output)):
         painted = {"foreground": foreground, "background": background}
         if atlas is None:
             if layer is None or any((foreground, background, paint)):
-                raise RequestError("give a photo and its LAYER, or a clip with --atlas and painted atlas layers.")
+                raise RequestError("give a photo and its LAYER, or a video with --atlas and painted atlas layers.")
             _photo(source, layer, output, overwrite, terminal)
             return
         if layer is not None:

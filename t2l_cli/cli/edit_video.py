@@ -1,4 +1,4 @@
-"""`t2l edit-video`: the command line of one edit of a clip; the work itself is in video_editing.py."""
+"""`t2l edit-video`: the command line of one edit of a video; the work itself is in video_editing.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Output = Annotated[
         metavar="PATH",
         panel=o.OUTPUT,
         help="Where to write: .mp4 .mkv .mov, or a name without suffix for a folder of PNG frames. "
-        "Default: in the working directory, named after clip and prompt.",
+        "Default: in the working directory, named after video and prompt.",
     ),
 ]
 Codec = Annotated[
@@ -109,10 +109,10 @@ def edit_video(
     offline: o.Offline = False,
     **settings: Any,
 ) -> None:
-    """Edit a clip from text: t2l edit-video clip.mp4 "rusty car".
+    """Edit a video from text: t2l edit-video video.mp4 "rusty car".
 
-    The edit is painted once, on the clip's atlas, and sticks to things as they move. The painted layer is written
-    beside the clip, to go on with in an image editor (t2l composite). Ctrl-C keeps the result so far.
+    The edit is painted once, on the video's atlas, and sticks to things as they move. The painted layer is written
+    beside the video, to go on with in an image editor (t2l composite). Ctrl-C keeps the result so far.
     """
     with Terminal(quiet, verbose, as_json) as terminal:
         from t2l_cli.cli.video_editing import checked, run

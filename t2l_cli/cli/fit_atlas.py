@@ -1,4 +1,4 @@
-"""`t2l fit-atlas`: a raw clip to an atlas."""
+"""`t2l fit-atlas`: a raw video to an atlas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Mask = Annotated[
     o.option(
         "--mask",
         metavar="PATH",
-        help="The object in white: a clip, a folder, or one picture for the frame that --mask-frame names. "
+        help="The object in white: a video, a folder, or one picture for the frame that --mask-frame names. "
         "Default: what moves.",
     ),
 ]
@@ -39,7 +39,7 @@ Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="Only th
 @o.with_settings(FIT)
 def fit_atlas(
     ctx: typer.Context,
-    clip: ClipPath,
+    video: ClipPath,
     output: Annotated[Path, o.option("--output", "-o", metavar="ATLAS", help="The atlas folder to write.")],
     frames: Frames = None,
     mask: Mask = None,
@@ -55,7 +55,7 @@ def fit_atlas(
     verbose: o.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Take a clip apart into foreground, background and opacity: t2l fit-atlas clip.mp4 -o atlas.
+    """Take a video apart into foreground, background and opacity: t2l fit-atlas video.mp4 -o atlas.
 
     No masks, no flow files, no checkpoint needed. Ctrl-C keeps the atlas as far as it is fitted, and --resume goes on.
     """

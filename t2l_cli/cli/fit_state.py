@@ -20,7 +20,7 @@ SHARE = 0.02  # of the time that writing may take
 
 
 class FitState:
-    """The file ``path`` with the state of the fit whose clip, mask and settings are ``key``."""
+    """The file ``path`` with the state of the fit whose video, mask and settings are ``key``."""
 
     def __init__(self, path: Path, key: str) -> None:
         self.path, self._key = path, key
@@ -43,7 +43,7 @@ class FitState:
             raise RequestError(f"{shown(self.path)} is not an interrupted fit, or damaged: start anew.") from error
         if head != (FORMAT, VERSION, self._key):
             raise RequestError(
-                f"{shown(self.path)} was begun with another clip, mask or setting, or by another version: "
+                f"{shown(self.path)} was begun with another video, mask or setting, or by another version: "
                 "repeat its command, or leave --resume out."
             )
         return state

@@ -1,4 +1,4 @@
-"""The atlas of a clip that comes without one: fitted, and kept in the cache for the next prompt."""
+"""The atlas of a video that comes without one: fitted, and kept in the cache for the next prompt."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2l_cli.cli.clips import Excerpt
 from t2l_cli.cli.fit_state import FitState
 from t2l_cli.cli.fitting import FitRequest, fitting, report
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.cli.videos import Excerpt
 from t2l_cli.errors import RequestError, T2LError
 from t2l_cli.media.paths import shown
 from t2l_cli.weights.cache import cache_dir
@@ -24,7 +24,7 @@ _FOLDER = "atlases"  # in the cache
 
 
 def fitted_atlas(excerpt: Excerpt, request: FitRequest, terminal: Terminal, interruption: Interruption) -> Atlas:
-    """The atlas that ``request`` makes of the clip, or made on an earlier run; the bytes are the same.
+    """The atlas that ``request`` makes of the video, or made on an earlier run; the bytes are the same.
 
     A cache that cannot be written costs the next run its time, and this one nothing.
     """
@@ -39,7 +39,7 @@ def fitted_atlas(excerpt: Excerpt, request: FitRequest, terminal: Terminal, inte
         folder.parent.mkdir(parents=True, exist_ok=True)
     state = FitState(folder.with_suffix(".resume"), key)
     before = state.found()
-    terminal.note(f"no --atlas: {'fitting one to the clip first' if before is None else 'going on with its fit'}")
+    terminal.note(f"no --atlas: {'fitting one to the video first' if before is None else 'going on with its fit'}")
     work = fitting(excerpt, request, terminal, interruption, state, before)
     if interruption.requested:  # nothing is painted yet; the next run goes on from here
         raise interruption.requested

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2l_cli.cli.clips import Excerpt, fitted_key, frames_in_memory
 from t2l_cli.cli.fit_state import FitState
 from t2l_cli.cli.interrupt import Interruption
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.cli.videos import Excerpt, fitted_key, frames_in_memory
 from t2l_cli.config import FitConfig
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.images import load_mask
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class FitRequest:
     """One command line of fit-atlas, or what edit-video needs of one."""
 
-    clip: Path
+    video: Path
     output: Path
     frames: str | None = None
     mask: Path | None = None
@@ -173,7 +173,7 @@ def _masks(
 
 
 def _given_masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask:
-    """The user's mask: one picture for ``frame``, or a clip or folder with one for every frame of the clip."""
+    """The user's mask: one picture for ``frame``, or a video or folder with one for every frame of the video."""
     import torch
 
     from t2l_cli.engine.motion.masks import FrameMask
@@ -185,10 +185,10 @@ def _given_masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask
         return FrameMask(frame - first, torch.from_numpy(load_mask(path, (info.width, info.height))))
     own = probe(path)
     if own.frames not in (info.frames, excerpt.frames):
-        raise RequestError(f"{shown(path)} has {own.frames} masks, the clip {info.frames} frames; give one a frame.")
+        raise RequestError(f"{shown(path)} has {own.frames} masks, the video {info.frames} frames; give one a frame.")
     if (own.width, own.height) != (info.width, info.height):
         raise RequestError(
-            f"the masks {shown(path)} are {own.width} x {own.height} px, the clip {info.width} x {info.height}."
+            f"the masks {shown(path)} are {own.width} x {own.height} px, the video {info.width} x {info.height}."
         )
     span = excerpt.span if own.frames == info.frames else (0, own.frames)
     frames = Excerpt(own, span).read()

@@ -15,9 +15,9 @@ AtlasPath = Annotated[
     Path, typer.Argument(metavar="ATLAS", help="A published Layered Neural Atlases checkpoint, or an atlas folder.")
 ]
 ClipFile = Annotated[
-    Path | None, o.option("--clip-file", metavar="CLIP", help="The clip that it is of: checks it, and measures it.")
+    Path | None, o.option("--clip-file", metavar="CLIP", help="The video that it is of: checks it, and measures it.")
 ]
-Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="The clip's frames that the atlas is of.")]
+Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="The video's frames that the atlas is of.")]
 Resolution = Annotated[
     int | None,
     o.option("--resolution", metavar="N", help="Texels across a checkpoint's unit square. Default: 2000."),

@@ -1,4 +1,4 @@
-"""One edit of a clip, from the parameters to files: clip and atlas -> a training a layer -> frames with the edit on."""
+"""One edit of a video, from the parameters to files: atlas -> a training per layer -> frames with the edit on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from t2l_cli.cli.bars import duration
-from t2l_cli.cli.clips import Excerpt, codec_of, frames_in_memory, open_atlas, open_clip
 from t2l_cli.cli.editing import absolute, introduce, load_eyes, optimise
 from t2l_cli.cli.fitted_atlas import fitted_atlas
 from t2l_cli.cli.fitting import FitRequest
@@ -22,10 +21,11 @@ from t2l_cli.cli.pixels import bytes_of, picture_bytes, tensor_of
 from t2l_cli.cli.run_record import RunDir, Timings, check_run_dir, describe, spared, write_record
 from t2l_cli.cli.settings import Earlier, read_run
 from t2l_cli.cli.terminal import Terminal
+from t2l_cli.cli.videos import Excerpt, codec_of, frames_in_memory, open_atlas, open_clip
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import DivergedError, RequestError, T2LError
 from t2l_cli.media.compositing import rgba
-from t2l_cli.media.encode import ClipWriter, Codec, check_clip_output
+from t2l_cli.media.encode import Codec, VideoWriter, check_video_output
 from t2l_cli.media.output import check_output, save_layer
 from t2l_cli.media.paths import shown
 from t2l_cli.progress import counted
@@ -56,7 +56,7 @@ class VideoRequest:
     offline: bool
 
     def layer_file(self, name: str) -> Path:
-        """Where the painted atlas layer goes: beside the clip."""
+        """Where the painted atlas layer goes: beside the video."""
         return self.output.with_name(f"{self.output.stem}-{name}.png")
 
 
@@ -65,7 +65,7 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> VideoReque
     earlier = Earlier() if flags["config"] is None else read_run(flags["config"])
     source = flags["clip_path"] or earlier.source
     if source is None:
-        raise RequestError('name a clip and say what it should show: t2l edit-video clip.mp4 "rusty car".')
+        raise RequestError('name a video and say what it should show: t2l edit-video video.mp4 "rusty car".')
     prompts = _prompts(flags, earlier)
     own = {setting.name: settings[setting.name] for setting in VIDEO.settings}
     configs = {name: edit_config(VIDEO, texts, flags["preset"], own, earlier.config) for name, texts in prompts.items()}
@@ -108,7 +108,7 @@ def checked(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> VideoReque
 def _check_outputs(request: VideoRequest, inputs: tuple[str | Path | None, ...]) -> None:
     """RequestError where one of the request's outputs cannot or should not be written."""
     files = [request.layer_file(name) for name in request.configs]
-    check_clip_output(request.output, request.overwrite, *inputs, codec=request.codec)
+    check_video_output(request.output, request.overwrite, *inputs, codec=request.codec)
     for file in files:
         check_output(file, request.overwrite, *inputs)
     if request.run_dir is not None:
@@ -142,7 +142,7 @@ def _prompts(flags: Mapping[str, Any], earlier: Earlier) -> dict[str, tuple[str,
         return {flags["layer"] or "foreground": tuple(flags["prompts"])}
     if named or earlier.layers:
         return named or earlier.layers or {}
-    raise RequestError('say what the clip should show: t2l edit-video clip.mp4 "rusty car".')
+    raise RequestError('say what the video should show: t2l edit-video video.mp4 "rusty car".')
 
 
 def run(request: VideoRequest, terminal: Terminal) -> None:
@@ -206,9 +206,9 @@ def _paint(
     painted = _Painted()
     frames = frames_in_memory(excerpt)
     shared = next(iter(request.configs.values()))
-    clip, runtime, sha256 = load_eyes(shared, request.clip_weights, request.offline, terminal)
+    video, runtime, sha256 = load_eyes(shared, request.clip_weights, request.offline, terminal)
     for name, config in request.configs.items():
-        edit = VideoEdit(frames, atlas, cast("LayerName", name), clip, config, runtime)
+        edit = VideoEdit(frames, atlas, cast("LayerName", name), video, config, runtime)
         terminal.note(f"the {name}:")
         introduce(edit, terminal)
         run_dir = None if request.run_dir is None else RunDir(request.run_dir / name, terminal.warn)
@@ -231,7 +231,7 @@ def _paint(
 def _write(
     request: VideoRequest, excerpt: Excerpt, atlas: Atlas, layers: dict[str, EditLayer], terminal: Terminal
 ) -> list[Path]:
-    """Write the clip and the painted atlas layers; the paths written. Where the clip cannot be, the layers stay."""
+    """Write the video and the painted atlas layers; the paths written. Where the video cannot be, the layers stay."""
     written = [request.output]
     quantised = {}
     for name, layer in layers.items():
@@ -269,12 +269,12 @@ def map_back(
     overwrite: bool,
     terminal: Terminal,
 ) -> None:
-    """Lay painted atlas ``layers`` over the clip, frame by frame; with codec prores the edit alone."""
+    """Lay painted atlas ``layers`` over the video, frame by frame; with codec prores the edit alone."""
     from t2l_cli.engine.atlas.mapping import Mapper
 
     mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"))
     with (
-        ClipWriter(output, excerpt.info, codec, excerpt.span, overwrite) as writer,
+        VideoWriter(output, excerpt.info, codec, excerpt.span, overwrite) as writer,
         counted(excerpt.read(), excerpt.frames, "mapping back", terminal) as frames,
     ):
         for t, frame in enumerate(frames):

@@ -1,4 +1,4 @@
-"""The one optimisation loop, for a picture, a clip's layer and an atlas alike: by default MADGRAD with a decaying rate.
+"""The one optimisation loop, for a picture, a layer of a video and an atlas: by default MADGRAD with a decaying rate.
 
 It knows a model, a function that computes the losses of a step, and nothing of what they mean. Progress leaves it as an
 iterator of ``Step``; who consumes it (a progress bar, a benchmark, a test) decides when to stop.

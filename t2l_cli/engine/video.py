@@ -1,4 +1,4 @@
-"""One edit of one layer of a clip, trained on its atlas and judged in its frames (supplement, section 3.1).
+"""One edit of one layer of a video, trained on its atlas and judged in its frames (supplement, section 3.1).
 
 three frames --crop, flip--> their atlas coordinates --> the smallest atlas crop that holds them --> G
 --> edit layer of the crop --sampled back--> three edited frames --> the losses of a picture, each
@@ -39,7 +39,7 @@ Box = tuple[int, int, int, int]  # top, left, height, width; px
 
 @dataclass(frozen=True)
 class Segment:
-    """K frames cropped alike, with their atlas coordinates: what a step sees of the clip.
+    """K frames cropped alike, with their atlas coordinates: what a step sees of the video.
 
     frames: (K, 3, h, w) in [0, 1]. uv: (K, h, w, 2), texels of the atlas at training size. share: (K, 1, h, w).
     bounds: left, top, right and bottom of the layer's part in them, texels.
@@ -56,7 +56,7 @@ class Segment:
 
 
 class VideoEdit(Edit):
-    """Trains an edit layer for one layer of a clip; ``result()`` has the size of the layer's texture.
+    """Trains an edit layer for one layer of a video; ``result()`` has the size of the layer's texture.
 
     Frames are cropped and reduced to the short side ``config.size``. ``size`` is the size (h, w) of the whole atlas in
     training and in ``preview``: about ``config.segment.texels`` texels per px of these crops.
@@ -73,12 +73,12 @@ class VideoEdit(Edit):
         config: EditConfig,
         runtime: Runtime | None = None,
     ) -> None:
-        """Prepare the edit of the layer ``name``; ``frames`` (T, 3, H, W) uint8 on the CPU, the clip of ``atlas``.
+        """Prepare the edit of the layer ``name``; ``frames`` (T, 3, H, W) uint8 on the CPU, the video of ``atlas``.
 
-        Raises RequestError where clip and atlas do not match, or the layer is never seen.
+        Raises RequestError where video and atlas do not match, or the layer is never seen.
         """
         super().__init__(clip, config, runtime)
-        atlas.check_clip(len(frames), frames.shape[-1], frames.shape[-2])
+        atlas.check_video(len(frames), frames.shape[-1], frames.shape[-2])
         self.frames, self.atlas, self.name = frames, atlas, name
         self.segment = config.segment
         self.layer = atlas.layer(name)
@@ -277,9 +277,9 @@ class VideoEdit(Edit):
 
 
 def _three(t: int, stride: int, n: int) -> list[int]:
-    """Frame ``t`` of ``n`` and its neighbours ``stride`` apart; at an end of the clip the two that follow or precede.
+    """Frame ``t`` of ``n`` and its neighbours ``stride`` apart; at an end of the video the two that follow or precede.
 
-    Fewer where the clip is too short for three.
+    Fewer where the video is too short for three.
     """
     stride = max(1, min(stride, (n - 1) // 2))
     first = t if t < stride else t - 2 * stride if t + stride >= n else t - stride

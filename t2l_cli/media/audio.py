@@ -1,4 +1,4 @@
-"""The sound of a clip: packets copied as they are from one file into another, in step with the video."""
+"""The sound of a video: packets copied as they are from one file into another, in step with the video."""
 
 from __future__ import annotations
 

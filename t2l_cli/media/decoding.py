@@ -83,7 +83,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if isinstance(error, OSError):
             raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
         if _is_picture(path):
-            what = "is a still picture, not a clip; give a video file or a folder of frames"
+            what = "is a still picture, not a video; give a video file or a folder of frames"
         else:
             what = "is not a video that t2l reads, or it is cut short; playlists are not followed"
         raise RequestError(f"{shown(path)} {what}.") from error

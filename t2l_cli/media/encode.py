@@ -1,4 +1,4 @@
-"""Clips out: a video file or a folder of PNG frames, whole or not at all. Reading is in :mod:`t2l_cli.media.videos`."""
+"""Writes video files and folders of PNG frames, whole or not at all. Reading is in :mod:`t2l_cli.media.videos`."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from t2l_cli.media.muxing import FORMATS, Codec, VideoFile
 from t2l_cli.media.output import save_picture
 from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.places import check_place, foreign_in
-from t2l_cli.media.videos import ClipInfo, Frame
+from t2l_cli.media.videos import Frame, VideoInfo
 
-__all__ = ["ClipWriter", "Codec", "check_clip_output"]
+__all__ = ["Codec", "VideoWriter", "check_video_output"]
 
 
-def check_clip_output(path: str | Path, overwrite: bool, *inputs: str | Path | None, codec: Codec = "h264") -> None:
-    """Raise RequestError, before any work, where :class:`ClipWriter` could not or should not write ``path``.
+def check_video_output(path: str | Path, overwrite: bool, *inputs: str | Path | None, codec: Codec = "h264") -> None:
+    """Raise RequestError, before any work, where :class:`VideoWriter` could not or should not write ``path``.
 
     A suffix that is none of .mp4 .mkv .mov (none at all: a folder of PNG frames), a codec that does not fit it, and
     what :func:`~t2l_cli.media.places.check_place` refuses. A folder is replaced only where it holds nothing but frames.
     """
     if str(path) == STDIO:
-        raise RequestError("a clip cannot go to the standard output; name a file or a folder with -o.")
+        raise RequestError("a video cannot go to the standard output; name a file or a folder with -o.")
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix and suffix not in FORMATS:
         known = " ".join(FORMATS)
         raise RequestError(
-            f"the suffix {shown(suffix)} of {shown(path)} is not one that t2l can write a clip for; "
+            f"the suffix {shown(suffix)} of {shown(path)} is not one that t2l can write a video for; "
             f"use one of {known}, or none for a folder of frames."
         )
     if codec == "prores" and suffix not in ("", ".mov"):
@@ -58,25 +58,25 @@ class _Sink(Protocol):
     def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None: ...
 
 
-class ClipWriter:
-    """Writes a clip frame by frame; a context manager, at whose end the output appears, or after an error nothing.
+class VideoWriter:
+    """Writes a video frame by frame; a context manager, at whose end the output appears, or after an error nothing.
 
     ``info`` is the source: its sound is copied, the times of its frames are kept. ``span`` says which of its frames
     will come (all where it is None). A folder takes PNG, whatever ``codec``. A .mkv keeps times to the millisecond, and
     where its sound begins before 0 (AAC's first packet often does) all of it is later by that much.
 
-    Raises RequestError at once for what :func:`check_clip_output` refuses, OutputError where writing fails.
+    Raises RequestError at once for what :func:`check_video_output` refuses, OutputError where writing fails.
     """
 
     def __init__(
         self,
         path: str | Path,
-        info: ClipInfo,
+        info: VideoInfo,
         codec: Codec = "h264",
         span: tuple[int, int] | None = None,
         overwrite: bool = False,
     ) -> None:
-        check_clip_output(path, overwrite, info.path, codec=codec)
+        check_video_output(path, overwrite, info.path, codec=codec)
         self._path = Path(path)
         self._info = info
         self._codec = codec
@@ -99,7 +99,7 @@ class ClipWriter:
         """
         size = (self._info.height, self._info.width)
         if rgb.shape != (*size, 3) or (alpha is not None and alpha.shape != size):
-            raise ValueError(f"a frame of {rgb.shape} does not belong to a clip of {size}")
+            raise ValueError(f"a frame of {rgb.shape} does not belong to a video of {size}")
         if alpha is not None and not self._keeps_alpha:
             raise ValueError(f"{self._codec} keeps no alpha")
         if self._sink is None:
@@ -141,7 +141,7 @@ class _FrameFolder:
         self._names = names
 
     def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None:
-        """Add one picture; its name is its place in the clip."""
+        """Add one picture; its name is its place in the video."""
         save_picture(self._place / next(self._names), rgb, alpha)
 
 

@@ -55,7 +55,7 @@ def load_frames(folder: Path, names: tuple[str, ...]) -> Iterator[Picture]:
             has, others = (f"{width} x {height}" for width, height in (picture.size, size))
             raise RequestError(
                 f"{shown(folder / name)} is {has} pixels and {shown(names[0])} {others}: "
-                "the frames of a clip have one size."
+                "the frames of a video have one size."
             )
         yield picture
 

@@ -22,11 +22,11 @@ from t2l_cli.errors import OutputError
 from t2l_cli.media.audio import AudioCopy
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.decoding import FROM_RGB, opened
-from t2l_cli.media.videos import ClipInfo, Frame
+from t2l_cli.media.videos import Frame, VideoInfo
 
 Codec = Literal["h264", "lossless", "prores"]
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
-"""Clips that can be written: suffix -> FFmpeg's name of the format."""
+"""Videos that can be written: suffix -> FFmpeg's name of the format."""
 
 _RGB = 0  # MatrixCoefficients of pictures that are stored as RGB (ITU-T H.273)
 _TS_DISCONT = 0x0200  # FFmpeg's flag of broadcast formats, whose times start anywhere
@@ -54,12 +54,12 @@ def _recipe(codec: Codec, odd: bool) -> _Recipe:
 class VideoFile:
     """Encodes frames into the file ``path``, in the format of its suffix; a context manager that completes the file.
 
-    ``partial``: the frames are a part of the clip, so the first one's time becomes 0 and the sound begins and ends
+    ``partial``: the frames are a part of the video, so the first one's time becomes 0 and the sound begins and ends
     with them. Otherwise times are the source's, but a broadcast recording starts at 0. Raises PyAV's errors, which
     for a full disk are OSErrors too.
     """
 
-    def __init__(self, path: Path, info: ClipInfo, codec: Codec, partial: bool) -> None:
+    def __init__(self, path: Path, info: VideoInfo, codec: Codec, partial: bool) -> None:
         self._info = info
         self._partial = partial
         odd = bool(info.width % 2 or info.height % 2)
@@ -73,7 +73,7 @@ class VideoFile:
                 f"{info.width} x {info.height} is odd: written as H.264 4:4:4, which some players cannot show"
             )
         with contextlib.ExitStack() as stack:
-            # A folder of frames has no sound, nor has a clip that is made here.
+            # A folder of frames has no sound, nor has a video that is made here.
             source, track = stack.enter_context(opened(info.path)) if info.path.is_file() else (None, None)
             self._container = av.open(str(path), "w", format=FORMATS[path.suffix.lower()], options=_options(path, info))
             stack.callback(_abandon, self._container)
@@ -158,7 +158,7 @@ class VideoFile:
                 self._container.close()
 
 
-def _options(path: Path, info: ClipInfo) -> dict[str, str]:
+def _options(path: Path, info: VideoInfo) -> dict[str, str]:
     """What the container is told: the index first, and times as fine as the source's."""
     if path.suffix.lower() == ".mkv":  # milliseconds, always
         return {}

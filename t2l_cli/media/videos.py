@@ -1,4 +1,4 @@
-"""Clips in: a video file or a folder of pictures becomes upright 8-bit RGB frames with their times, one at a time.
+"""Videos in: a video file or a folder of pictures becomes upright 8-bit RGB frames with their times, one at a time.
 
 Writing is in :mod:`t2l_cli.media.encode`.
 """
@@ -28,8 +28,8 @@ _HDR_CURVES = (16, 18)  # PQ and HLG (ITU-T H.273, TransferCharacteristics)
 
 
 @dataclass(frozen=True)
-class ClipInfo:
-    """What a clip is, found by decoding all of it once."""
+class VideoInfo:
+    """What a video is, found by decoding all of it once."""
 
     path: Path
     width: int  # px, upright
@@ -47,23 +47,23 @@ class Frame:
     """One frame, upright, in 8 bits."""
 
     rgb: Bytes  # (H, W, 3)
-    pts: int  # in units of ClipInfo.time_base; starts anywhere, strictly increasing
-    duration: int  # in units of ClipInfo.time_base; 0: unknown
+    pts: int  # in units of VideoInfo.time_base; starts anywhere, strictly increasing
+    duration: int  # in units of VideoInfo.time_base; 0: unknown
 
 
-def probe(path: str | Path) -> ClipInfo:
+def probe(path: str | Path) -> VideoInfo:
     """Read a video file or a folder of frames once, wholly, and say what it holds.
 
-    Raises RequestError, in one line with the path, for anything that cannot be read as a clip of one size between 16
+    Raises RequestError, in one line with the path, for anything that cannot be read as a video of one size between 16
     and 16,384 px a side, from its first to its last frame.
     """
     if str(path) == STDIO:
-        raise RequestError("a clip cannot come from the standard input; name a video file or a folder of frames.")
+        raise RequestError("a video cannot come from the standard input; name a video file or a folder of frames.")
     path = Path(path)
     return _probe_folder(path) if os.path.isdir(path) else _probe_file(path)
 
 
-def _probe_folder(path: Path) -> ClipInfo:
+def _probe_folder(path: Path) -> VideoInfo:
     names = frame_names(path)
     notes: dict[str, None] = {}  # in order, each once
     width = height = 0
@@ -74,10 +74,10 @@ def _probe_folder(path: Path) -> ClipInfo:
         notes |= dict.fromkeys(note.replace(", transparency kept", "") for note in picture.notes)
         if picture.alpha is not None:
             notes["transparency is left out"] = None
-    return ClipInfo(path, width, height, len(names), DEFAULT_RATE, 1 / DEFAULT_RATE, False, names, tuple(notes))
+    return VideoInfo(path, width, height, len(names), DEFAULT_RATE, 1 / DEFAULT_RATE, False, names, tuple(notes))
 
 
-def _probe_file(path: Path) -> ClipInfo:
+def _probe_file(path: Path) -> VideoInfo:
     with opened(path) as (container, stream):
         notes: tuple[str, ...] = ()
         width = height = count = damaged = 0
@@ -94,7 +94,7 @@ def _probe_file(path: Path) -> ClipInfo:
             notes += (f"{count} frames could be read of the {stream.frames} in its index: the file may be cut short",)
         time_base = stream.time_base or 1 / DEFAULT_RATE
         audio = bool(container.streams.audio)
-        return ClipInfo(path, width, height, count, track_rate(stream), time_base, audio, (), notes)
+        return VideoInfo(path, width, height, count, track_rate(stream), time_base, audio, (), notes)
 
 
 def _notes(container: InputContainer, stream: VideoStream, picture: VideoFrame) -> tuple[str, ...]:
@@ -120,10 +120,10 @@ def _notes(container: InputContainer, stream: VideoStream, picture: VideoFrame) 
     return tuple(notes)
 
 
-def read_frames(info: ClipInfo, span: tuple[int, int] | None = None) -> Iterator[Frame]:
+def read_frames(info: VideoInfo, span: tuple[int, int] | None = None) -> Iterator[Frame]:
     """Yield the frames a to b - 1 of ``span`` (a, b), or all, one in memory at a time.
 
-    A file is decoded from its start, so that frame numbers are exact. RequestError where the clip is no longer what
+    A file is decoded from its start, so that frame numbers are exact. RequestError where the video is no longer what
     :func:`probe` found.
     """
     first, end = span or (0, info.frames)
@@ -138,12 +138,12 @@ def read_frames(info: ClipInfo, span: tuple[int, int] | None = None) -> Iterator
         raise RequestError(f"{shown(info.path)} has changed since it was opened; start again.")
 
 
-def _of_folder(info: ClipInfo, first: int, end: int) -> Iterator[Frame]:
+def _of_folder(info: VideoInfo, first: int, end: int) -> Iterator[Frame]:
     for index, picture in enumerate(load_frames(info.path, info.names[first:end]), first):
         yield Frame(picture.rgb, index, 1)
 
 
-def _of_file(info: ClipInfo, first: int, end: int) -> Iterator[Frame]:
+def _of_file(info: VideoInfo, first: int, end: int) -> Iterator[Frame]:
     with opened(info.path) as (container, stream):
         turn: Turn | None = None
         for shot in islice(decoded(info.path, container, stream), first, end):
@@ -154,8 +154,8 @@ def _of_file(info: ClipInfo, first: int, end: int) -> Iterator[Frame]:
 def parse_span(text: str | None, frames: int) -> tuple[int, int]:
     """The frames (a, b), 0 <= a < b <= ``frames``, that ``text`` asks for: "a:b" without b, as Python slices.
 
-    Either side may be left out, negative numbers count from the end, None is the whole clip. RequestError where
-    ``text`` is nothing of the kind, or a range that is empty or beyond the clip.
+    Either side may be left out, negative numbers count from the end, None is the whole video. RequestError where
+    ``text`` is nothing of the kind, or a range that is empty or beyond the video.
     """
     if text is None:
         return 0, frames
@@ -167,7 +167,9 @@ def parse_span(text: str | None, frames: int) -> tuple[int, int]:
     end = int(match[2]) if match[2] else frames
     first, end = (place + frames if place < 0 else place for place in (first, end))
     if not (0 <= first <= frames and 0 <= end <= frames):
-        raise RequestError(f"--frames {shown(text)} is beyond the clip, which has {frames} frames: 0:{frames} at most.")
+        raise RequestError(
+            f"--frames {shown(text)} is beyond the video, which has {frames} frames: 0:{frames} at most."
+        )
     if first >= end:
         raise RequestError(f"--frames {shown(text)} holds no frame; the end comes after the first, such as 0:70.")
     return first, end

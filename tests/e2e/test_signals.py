@@ -49,22 +49,22 @@ def names(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a long clip, its atlas, and a red layer of the atlas's size."""
+    """A folder with a long video, its atlas, and a red layer of the atlas's size."""
     folder = tmp_path_factory.mktemp("long")
     truth = make_truth(SIZE, LONG)
     save_atlas(truth.atlas(), folder / "atlas")
     height, width = truth.atlas().foreground.size
     Image.new("RGBA", (width, height), (255, 0, 0, 255)).save(folder / "layer.png")
-    (folder / "clip").mkdir()
+    (folder / "video").mkdir()
     for i, rgb in enumerate(truth.frames):
-        Image.fromarray(rgb).save(folder / "clip" / f"{i:05d}.png", compress_level=1)
+        Image.fromarray(rgb).save(folder / "video" / f"{i:05d}.png", compress_level=1)
     return folder
 
 
 @pytest.mark.parametrize(("number", "output"), [*((number, "out.mp4") for number in SIGNALS), (signal.SIGTERM, "out")])
-def test_composite_of_a_clip(number: signal.Signals, output: str, shot: Path, tmp_path: Path) -> None:
+def test_composite_of_a_video(number: signal.Signals, output: str, shot: Path, tmp_path: Path) -> None:
     paint = ("--atlas", str(shot / "atlas"), "--foreground", str(shot / "layer.png"), "-o", output)
-    done = signalled(tmp_path, number, "mapping back: frame", "composite", str(shot / "clip"), *paint)
+    done = signalled(tmp_path, number, "mapping back: frame", "composite", str(shot / "video"), *paint)
     assert done.returncode == 128 + number, done.stderr
     assert done.stdout == b""
     assert lines(done.stderr)[-1] == "Error: interrupted; nothing was written."
@@ -80,15 +80,15 @@ def test_render_atlas(number: signal.Signals, shot: Path, tmp_path: Path) -> Non
 
 
 def test_fit_atlas_keeps_what_there_is(tmp_path: Path) -> None:
-    (tmp_path / "clip").mkdir()
+    (tmp_path / "video").mkdir()
     for i, rgb in enumerate(make_truth((96, 64), 4).frames):
-        Image.fromarray(rgb).save(tmp_path / "clip" / f"{i}.png")
-    fit = ("fit-atlas", "clip", "-o", "atlas", "--preset", "draft", "--visits", "2000", "--device", "cpu")
+        Image.fromarray(rgb).save(tmp_path / "video" / f"{i}.png")
+    fit = ("fit-atlas", "video", "-o", "atlas", "--preset", "draft", "--visits", "2000", "--device", "cpu")
     done = signalled(tmp_path, signal.SIGTERM, "fit 1 of", *fit)
     assert done.returncode == 143, done.stderr
     assert lines(done.stdout) == ["atlas"]
-    assert names(tmp_path) == ["atlas", "atlas.resume", "clip"]
-    assert load_atlas(tmp_path / "atlas").clip.frames == 4
+    assert names(tmp_path) == ["atlas", "atlas.resume", "video"]
+    assert load_atlas(tmp_path / "atlas").video.frames == 4
 
 
 def test_models_pull(tmp_path: Path, user_folders: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_edit_is_stopped_while_it_imports(tmp_path: Path) -> None:
 @pytest.mark.parametrize("output", ["out.mp4", "out"])
 def test_what_a_killed_run_left_is_removed_by_the_next(output: str, shot: Path, tmp_path: Path) -> None:
     paint = ("--atlas", str(shot / "atlas"), "--foreground", str(shot / "layer.png"), "-o", output)
-    killed = signalled(tmp_path, signal.SIGKILL, "mapping back: frame", "composite", str(shot / "clip"), *paint)
+    killed = signalled(tmp_path, signal.SIGKILL, "mapping back: frame", "composite", str(shot / "video"), *paint)
     assert killed.returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 1
     layer, photo = tmp_path / "layer.png", tmp_path / "photo.png"

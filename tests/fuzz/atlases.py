@@ -20,7 +20,7 @@ from tests.fuzz import damage, pictures
 from tests.fuzz.case import SHORT, Case, words
 from tests.fuzz.dice import Dice
 from tests.lna import CONFIG, state_of
-from tests.tiny_clips import make_clip
+from tests.tiny_videos import make_video
 from tests.truth import make_truth
 
 SIZE, FRAMES = (48, 32), 3
@@ -28,16 +28,16 @@ SIZE, FRAMES = (48, 32), 3
 
 @functools.cache
 def _files() -> dict[str, bytes]:
-    """A clip as a folder and as a file, its atlas, and painted layers for it, by their paths."""
+    """A video as a folder and as a file, its atlas, and painted layers for it, by their paths."""
     truth = make_truth(SIZE, FRAMES)
     atlas = truth.atlas()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         save_atlas(atlas, folder / "atlas")
-        (folder / "clip").mkdir()
+        (folder / "video").mkdir()
         for t, rgb in enumerate(truth.frames):
-            Image.fromarray(rgb).save(folder / f"clip/{t}.png")
-        make_clip(folder / "clip.mp4", range(FRAMES), size=SIZE)
+            Image.fromarray(rgb).save(folder / f"video/{t}.png")
+        make_video(folder / "video.mp4", range(FRAMES), size=SIZE)
         sizes = {"fg": atlas.foreground.size[::-1], "bg": atlas.background.size[::-1], "paint": SIZE}
         for name, size in sizes.items():
             Image.new("RGBA", size, (255, 0, 0, 128)).save(folder / f"{name}.png")
@@ -45,7 +45,7 @@ def _files() -> dict[str, bytes]:
 
 
 def furnish(folder: Path) -> None:
-    """Put a clip (clip/, and another one, clip.mp4), its atlas/ and the layers fg.png, bg.png and paint.png there."""
+    """Put a video (video/, and another, video.mp4), its atlas/ and the layers fg.png, bg.png and paint.png there."""
     for name, data in _files().items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +73,13 @@ def changed_atlas(dice: Dice, folder: Path) -> Case:
     command = dice.choice(
         (
             words("render-atlas", "atlas", "-o", "new"),
-            words("render-atlas", "atlas", "-o", "new", "--clip-file", "clip"),
-            words("composite", "clip", "--atlas", "atlas", "--foreground", "fg.png", "-o", "out.mp4"),
-            words("composite", "clip", "--atlas", "atlas", "--paint", "paint.png", "-o", "out", "--frame", "1"),
-            words("composite", "clip", "--atlas", "atlas", "--background", "bg.png", "-o", "out.mov", "--codec=prores"),
-            words("edit-video", "clip", "red", "--atlas", "atlas", SHORT, "-o", "out.mp4"),
+            words("render-atlas", "atlas", "-o", "new", "--clip-file", "video"),
+            words("composite", "video", "--atlas", "atlas", "--foreground", "fg.png", "-o", "out.mp4"),
+            words("composite", "video", "--atlas", "atlas", "--paint", "paint.png", "-o", "out", "--frame", "1"),
+            words(
+                "composite", "video", "--atlas", "atlas", "--background", "bg.png", "-o", "out.mov", "--codec=prores"
+            ),
+            words("edit-video", "video", "red", "--atlas", "atlas", SHORT, "-o", "out.mp4"),
         )
     )
     case.argv, case.output = command, command[command.index("-o") + 1]
@@ -146,7 +148,7 @@ def checkpoint(dice: Dice, folder: Path) -> Case:
     case.put("lna/checkpoint", _saved(state) if data is None else data)
     if dice.maybe(0.9):
         case.put("lna/config.json", damage.as_text(dice, settings))
-    more = dice.choice(([], [], ["--clip-file", "clip"], ["--clip-file", "clip", "--frames", "0:2"]))
+    more = dice.choice(([], [], ["--clip-file", "video"], ["--clip-file", "video", "--frames", "0:2"]))
     case.output = "new"
     case.argv = words("render-atlas", dice.one("lna", "lna/checkpoint"), "-o", "new", "--resolution", "32", more)
     return case

@@ -62,15 +62,15 @@ def over_inputs(dice: Dice, folder: Path) -> Case:
     case.put("notes.txt", b"mine")
     case.put("old.png", pictures.plain())
     _earlier_run(dice, case)
-    clip = dice.maybe(0.5)
-    if clip:
+    video = dice.maybe(0.5)
+    if video:
         atlases.furnish(folder)
         _own_things(dice, case)
     existing = ["photo.png", "layer.png", "mask.png", "run.json", "old.png", "notes.txt"]
-    if clip:
+    if video:
         existing += [
-            "clip",
-            "clip.mp4",
+            "video",
+            "video.mp4",
             "atlas",
             "fg.png",
             "bg.png",
@@ -79,7 +79,7 @@ def over_inputs(dice: Dice, folder: Path) -> Case:
             "old-atlas/foreground.png",
         ]
     target = _alias(dice, case, dice.choice(existing), existing)
-    case.argv = _clip_line(dice, target) if clip else _photo_line(dice, target, (folder / target).is_file())
+    case.argv = _clip_line(dice, target) if video else _photo_line(dice, target, (folder / target).is_file())
     case.output = case.value("--output", "-o")
     if dice.maybe(0.85):
         case.argv.append("--overwrite")
@@ -100,7 +100,7 @@ def _own_things(dice: Dice, case: Case) -> None:
     for path in sorted((case.folder / "atlas").iterdir()):
         case.put(f"old-atlas/{path.name}", path.read_bytes())
     for name in dice.some((".git/config", ".env", "painted.png", ".DS_Store", "sub/mine.png", ".hidden.png"), 3):
-        for folder in ("old-atlas", *(["clip"] if dice.maybe(0.3) else [])):
+        for folder in ("old-atlas", *(["video"] if dice.maybe(0.3) else [])):
             path = case.put(f"{folder}/{name}", b"mine")
             if name != ".DS_Store":  # made by file managers, and again when it is missing
                 case.own.add(path)
@@ -172,18 +172,18 @@ def _clip_line(dice: Dice, target: str) -> list[str]:
         case 0:
             return words("render-atlas", dice.one("atlas", folder), "-o", folder)
         case 1:
-            return words("render-atlas", "atlas", "--clip-file", "clip", "-o", target)
+            return words("render-atlas", "atlas", "--clip-file", "video", "-o", target)
         case 2:
-            return words("fit-atlas", "clip", "-o", folder)
+            return words("fit-atlas", "video", "-o", folder)
         case 3:
-            return words("composite", "clip", "--atlas", "atlas", "--foreground", "fg.png", "-o", target)
+            return words("composite", "video", "--atlas", "atlas", "--foreground", "fg.png", "-o", target)
         case 4:
-            return words("composite", "clip", "--atlas", "atlas", "--paint", "paint.png", "-o", target)
+            return words("composite", "video", "--atlas", "atlas", "--paint", "paint.png", "-o", target)
         case 5:
             run_dir = dice.one(target, ".", "run", "old-run")
-            return words("edit-video", "clip", "red", "--atlas", "atlas", SHORT, "-o", "new.mp4", "--run-dir", run_dir)
+            return words("edit-video", "video", "red", "--atlas", "atlas", SHORT, "-o", "new.mp4", "--run-dir", run_dir)
         case _:
-            return words("edit-video", dice.one("clip", "clip.mp4"), "red", "--atlas", "atlas", SHORT, "-o", target)
+            return words("edit-video", dice.one("video", "video.mp4"), "red", "--atlas", "atlas", SHORT, "-o", target)
 
 
 def faults(dice: Dice, folder: Path) -> Case:
@@ -195,14 +195,14 @@ def faults(dice: Dice, folder: Path) -> Case:
     if dice.maybe(0.6):
         case.room = dice.one(0, 1, 100, 1000, 3000, 10_000, 50_000)
     else:
-        case.env["T2L_CACHE_DIR"] = dice.one("photo.png", "photo.png/cache", "/dev/null", "x" * 300, "clip/0.png")
+        case.env["T2L_CACHE_DIR"] = dice.one("photo.png", "photo.png/cache", "/dev/null", "x" * 300, "video/0.png")
     run_dir = ["--run-dir", "run"] if dice.maybe(0.3) else []
     lines = (
         words("composite", "photo.png", "layer.png", "-o", dice.one("out.png", "out.jpg", "out.tif", "out.avif")),
         words("edit-image", "photo.png", "red", SHORT, "-o", "out.png", run_dir),
         words(
             "composite",
-            "clip",
+            "video",
             "--atlas",
             "atlas",
             "--foreground",
@@ -210,10 +210,10 @@ def faults(dice: Dice, folder: Path) -> Case:
             "-o",
             dice.one("out.mp4", "out.mkv", "out"),
         ),
-        words("edit-video", "clip", "red", "--atlas", "atlas", SHORT, "-o", dice.one("out.mp4", "out"), run_dir),
-        words("edit-video", "clip", "red", SHORT, "-o", "out.mp4"),
+        words("edit-video", "video", "red", "--atlas", "atlas", SHORT, "-o", dice.one("out.mp4", "out"), run_dir),
+        words("edit-video", "video", "red", SHORT, "-o", "out.mp4"),
         words("render-atlas", "atlas", "-o", "new"),
-        words("fit-atlas", "clip", "-o", "new", run_dir),
+        words("fit-atlas", "video", "-o", "new", run_dir),
     )
     case.argv = dice.choice(lines)
     case.output = case.value("--output", "-o")

@@ -15,12 +15,12 @@ from tests.fuzz.dice import Dice
 
 
 @functools.cache
-def _text(clip: bool) -> str:
-    config = video_config(("red",)) if clip else EditConfig(("red",))
+def _text(video: bool) -> str:
+    config = video_config(("red",)) if video else EditConfig(("red",))
     optim, views = dataclasses.replace(config.optim, steps=1), dataclasses.replace(config.views, n_views=1)
-    config = dataclasses.replace(config, clip="mini", size=129, optim=optim, views=views)
+    config = dataclasses.replace(config, video="mini", size=129, optim=optim, views=views)
     record = {
-        "command": "edit-video" if clip else "edit-image",
+        "command": "edit-video" if video else "edit-image",
         "seed": 0,
         "config": dataclasses.asdict(config),
         "texts": {"prompts": ["red"], "roi": None, "roi_chosen_by_clip": True, "layer": ["red"]},
@@ -37,16 +37,16 @@ def _text(clip: bool) -> str:
         "clip_weights": None,
         "seconds": {"start": 0.1, "optimise": 0.1},
     }
-    if clip:
+    if video:
         record |= {"frames": [0, 3], "layers": {"foreground": ["red"]}, "details": {}}
     return json.dumps(record)
 
 
-def record(clip: bool, source: str, folder: Path) -> dict[str, Any]:
-    """A record as a run writes it, of a photo or a clip ``source`` in ``folder``."""
-    made: dict[str, Any] = json.loads(_text(clip))
+def record(video: bool, source: str, folder: Path) -> dict[str, Any]:
+    """A record as a run writes it, of a photo or a video ``source`` in ``folder``."""
+    made: dict[str, Any] = json.loads(_text(video))
     made |= {"source": str(folder / source), "output": str(folder / "out.png")}
-    if clip:
+    if video:
         made["atlas"] = str(folder / "atlas")
     return made
 
@@ -59,12 +59,12 @@ def fresh(source: str, folder: Path) -> bytes:
 def changed_record(dice: Dice, folder: Path) -> Case:
     """A run repeated from a record that is not what the program wrote."""
     case = Case(folder)
-    clip = dice.maybe(0.25)
-    if clip:
+    video = dice.maybe(0.25)
+    if video:
         atlases.furnish(folder)
     else:
         case.put("photo.png", pictures.plain())
-    made = record(clip, "clip" if clip else "photo.png", folder)
+    made = record(video, "video" if video else "photo.png", folder)
     if dice.maybe(0.9):
         if dice.maybe(0.7):  # most of what can go wrong is in the settings
             made["config"] = damage.mutated(dice, made["config"])
@@ -78,7 +78,7 @@ def changed_record(dice: Dice, folder: Path) -> Case:
     if dice.maybe(0.3):
         more = dice.choice((list(SHORT), ["--preset", "draft"], ["--seed", texts.integer(dice)], ["--clip", "mini"]))
         case.code = None if case.code == 0 else case.code
-    command = "edit-video" if clip else "edit-image"
-    case.output = "out.mp4" if clip else "out.png"
+    command = "edit-video" if video else "edit-image"
+    case.output = "out.mp4" if video else "out.png"
     case.argv = words(command, "--config", "run.json", "-o", case.output, more)
     return case

@@ -1,4 +1,4 @@
-"""Cases about clips: videos in every container, folders of frames, playlists; whole and damaged."""
+"""Cases about videos: videos in every container, folders of frames, playlists; whole and damaged."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from PIL import Image
 from tests.fuzz import atlases, damage, pictures, texts
 from tests.fuzz.case import SHORT, Case, words
 from tests.fuzz.dice import Dice
-from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, no_frames, set_matrix
+from tests.tiny_videos import SIXHUNDREDTH, VFR, make_sound, make_video, no_frames, set_matrix
 
-# suffix -> settings of make_clip, any of them
+# suffix -> settings of make_video, any of them
 KINDS: dict[str, tuple[dict[str, Any], ...]] = {
     ".mp4": (
         {},
@@ -43,17 +43,17 @@ _TURNS = ((0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0), (-1, 0, 0, 1), (0, 0, 0,
 
 
 def any_clip(dice: Dice, folder: Path) -> Case:
-    """A clip of any kind, damaged in one of three, to every command that reads one."""
+    """A video of any kind, damaged in one of three, to every command that reads one."""
     case = Case(folder)
     atlases.furnish(folder)
     kind = dice.randrange(10)
     if kind < 6:
-        clip = _file(dice, case)
+        video = _file(dice, case)
     elif kind < 8:
-        clip = _frames(dice, case)
+        video = _frames(dice, case)
     else:
-        clip = _no_clip(dice, case)
-    _line(dice, case, clip)
+        video = _no_clip(dice, case)
+    _line(dice, case, video)
     return case
 
 
@@ -66,11 +66,11 @@ def _file(dice: Dice, case: Case) -> str:
         settings["times"] = dice.one([0], [0, 1], range(9), [0, 5, 5 * 10**8])
     path = case.folder / texts.name(dice, suffix, odd=0.15)
     if not {"size", "times"} & set(settings) and suffix != ".ts":  # three frames of it are too few to be recognised
-        case.due(0, "the clip is whole and the atlas's")
+        case.due(0, "the video is whole and the atlas's")
     try:
-        make_clip(path, **(_USUAL | settings))
+        make_video(path, **(_USUAL | settings))
     except (av.error.FFmpegError, ValueError, OSError):  # a size that the codec does not take, a name like a protocol
-        case.put(path.name, (case.folder / "clip.mp4").read_bytes())
+        case.put(path.name, (case.folder / "video.mp4").read_bytes())
         case.code = None
     if suffix == ".mp4" and dice.maybe(0.15):
         case.code = None
@@ -100,11 +100,11 @@ def _frames(dice: Dice, case: Case) -> str:
 
 
 def _no_clip(dice: Dice, case: Case) -> str:
-    """What must not be taken for a clip; playlists above all, which would read other files."""
-    name = dice.one("list", "clip") + dice.one(".mp4", ".m3u8", ".txt", ".ffconcat", ".mkv")
+    """What must not be taken for a video; playlists above all, which would read other files."""
+    name = dice.one("list", "video") + dice.one(".mp4", ".m3u8", ".txt", ".ffconcat", ".mkv")
     if (case.folder / name).exists():
         name = "list" + name
-    other = dice.one("clip.mp4", str(case.folder / "clip.mp4"), f"file:{case.folder / 'clip.mp4'}")
+    other = dice.one("video.mp4", str(case.folder / "video.mp4"), f"file:{case.folder / 'video.mp4'}")
     playlists: tuple[Callable[[], bytes], ...] = (
         lambda: f"ffconcat version 1.0\nfile {other}\n".encode(),
         lambda: f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n".encode(),
@@ -120,7 +120,7 @@ def _no_clip(dice: Dice, case: Case) -> str:
     choice = dice.randrange(len(playlists))
     case.put(name, playlists[choice]())
     if choice < len(playlists) - 1:
-        case.due(2, "this is no clip")
+        case.due(2, "this is no video")
     return name
 
 
@@ -132,27 +132,27 @@ def _made(maker: Callable[[Path], Path], case: Case, suffix: str) -> bytes:
 
 
 def _gif() -> bytes:
-    """An animation under the name of a clip."""
+    """An animation under the name of a video."""
     out = io.BytesIO()
     frames = [Image.new("RGB", atlases.SIZE, (80 * t, 0, 0)) for t in range(atlases.FRAMES)]
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
     return out.getvalue()
 
 
-def _line(dice: Dice, case: Case, clip: str) -> None:
-    """A command for ``clip``."""
+def _line(dice: Dice, case: Case, video: str) -> None:
+    """A command for ``video``."""
     output = dice.one("out.mp4", "out.mkv", "out.mov", "out")
     codec = dice.choice(([], [], ["--codec=lossless"], ["--codec=prores"]))
     frames = ["--frames", dice.one("0:3", "0:2", ":", "-3:", "1:2")] if dice.maybe(0.2) else []
     commands = (
-        words("composite", codec, frames, "--atlas=atlas", "--foreground=fg.png", "-o", output, "--", clip),
-        words("composite", codec, frames, "--atlas=atlas", "--paint=paint.png", "-o", output, "--", clip),
-        words("edit-video", codec, frames, "--atlas=atlas", SHORT, "-o", output, "--", clip, "red"),
-        words("render-atlas", "atlas", f"--clip-file={clip}", "-o", "new"),
-        words("edit-video", frames, SHORT, "-o", output, "--", clip, "red"),
-        words("fit-atlas", frames, "-o", "new", dice.choice(([], ["--run-dir=run"])), "--", clip),
-        words("fit-atlas", "-o", "new", f"--mask={clip}", "--", "clip"),
-        words("composite", "-o", "out.png", "--", clip, "paint.png"),
+        words("composite", codec, frames, "--atlas=atlas", "--foreground=fg.png", "-o", output, "--", video),
+        words("composite", codec, frames, "--atlas=atlas", "--paint=paint.png", "-o", output, "--", video),
+        words("edit-video", codec, frames, "--atlas=atlas", SHORT, "-o", output, "--", video, "red"),
+        words("render-atlas", "atlas", f"--clip-file={video}", "-o", "new"),
+        words("edit-video", frames, SHORT, "-o", output, "--", video, "red"),
+        words("fit-atlas", frames, "-o", "new", dice.choice(([], ["--run-dir=run"])), "--", video),
+        words("fit-atlas", "-o", "new", f"--mask={video}", "--", "video"),
+        words("composite", "-o", "out.png", "--", video, "paint.png"),
     )
     command = dice.randrange(len(commands))
     case.argv = commands[command]

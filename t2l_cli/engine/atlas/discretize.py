@@ -1,4 +1,4 @@
-"""From LNA's networks to an Atlas: the textures at a resolution R, cropped to what the clip uses (supplement, 3.1).
+"""From LNA's networks to an Atlas: the textures at a resolution R, cropped to what the video uses (supplement, 3.1).
 
 Texel i of the foreground stands for i / R, of the background for i / R - 1.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.engine.atlas.mapping import reconstruct, usual_step
-from t2l_cli.engine.atlas.model import OPAQUE, Atlas, AtlasLayer, ClipIdentity, used_texels
+from t2l_cli.engine.atlas.model import OPAQUE, Atlas, AtlasLayer, VideoIdentity, used_texels
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
 from t2l_cli.engine.atlas.quality import psnr
 from t2l_cli.engine.runtime import memory_guard
@@ -39,17 +39,17 @@ class Discretization:
     def __init__(
         self,
         networks: NeuralAtlas,
-        clip: ClipIdentity,
+        video: VideoIdentity,
         resolution: int = RESOLUTION,
         device: torch.device | str = "cpu",
         trained_frames: int | None = None,
     ) -> None:
         if not 16 <= resolution <= 16_000:
             raise RequestError(f"--resolution must be between 16 and 16000, not {resolution}.")
-        self.device, self.trained_frames = torch.device(device), trained_frames or clip.frames
+        self.device, self.trained_frames = torch.device(device), trained_frames or video.frames
         with memory_guard(self.device):
             self.networks = networks.to(self.device).eval()
-        self.clip, self.resolution = clip, resolution
+        self.video, self.resolution = video, resolution
         self._atlas: Atlas | None = None
         self._steps = self._work()
 
@@ -66,29 +66,29 @@ class Discretization:
     def network_frame(self, t: int) -> Tensor:
         """Frame ``t`` as the networks themselves have it, (3, H, W)."""
         rgb = self._evaluate(self.networks.reconstruct, self._locations(t))
-        return rgb.T.reshape(3, self.clip.height, self.clip.width)
+        return rgb.T.reshape(3, self.video.height, self.video.width)
 
     def _work(self) -> Iterator[Tick]:
-        clip = self.clip
-        shape = (clip.frames, clip.height, clip.width)
+        video = self.video
+        shape = (video.frames, video.height, video.width)
         uv = {name: torch.empty(*shape, 2) for name in _OFFSET}
         alpha = torch.empty(shape)
         maps = {"foreground": self.networks.foreground_uv, "background": self.networks.background_uv}
-        for t in range(clip.frames):
+        for t in range(video.frames):
             at = self._locations(t)
             alpha[t] = self._evaluate(self.networks.opacity, at).reshape(shape[1:])
             for name, mapping in maps.items():
                 where = self._evaluate(mapping, at) - _OFFSET[name]
                 uv[name][t] = (where * self.resolution).reshape(*shape[1:], 2)
-            yield Tick(t, clip.frames, "coordinates")
+            yield Tick(t, video.frames, "coordinates")
         boxes = {name: _box(name, uv[name], alpha) for name in _OFFSET}  # both are checked before either is painted
         layers = {}
         for k, name in enumerate(_OFFSET):
             layers[name] = self._layer(name, uv[name], alpha if name == "foreground" else 1 - alpha, *boxes[name])
             yield Tick(k, len(_OFFSET), "textures")
-        atlas = Atlas(layers["foreground"], layers["background"], alpha, clip)
+        atlas = Atlas(layers["foreground"], layers["background"], alpha, video)
         figures = []
-        chosen = sorted({0, clip.frames // 2, clip.frames - 1})
+        chosen = sorted({0, video.frames // 2, video.frames - 1})
         for k, t in enumerate(chosen):
             figures.append(round_trip(atlas, self.network_frame(t), t))
             yield Tick(k, len(chosen), "comparison")
@@ -113,10 +113,10 @@ class Discretization:
         return AtlasLayer(texture, uv, _in_use(uv, share, size))
 
     def _locations(self, t: int) -> Tensor:
-        clip = self.clip
-        y, x = torch.meshgrid(torch.arange(clip.height), torch.arange(clip.width), indexing="ij")
+        video = self.video
+        y, x = torch.meshgrid(torch.arange(video.height), torch.arange(video.width), indexing="ij")
         time = torch.full_like(x, t).flatten()
-        return normalised(x.flatten(), y.flatten(), time, (clip.width, clip.height), self.trained_frames)
+        return normalised(x.flatten(), y.flatten(), time, (video.width, video.height), self.trained_frames)
 
     def _evaluate(self, function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
         with torch.no_grad(), memory_guard(self.device):

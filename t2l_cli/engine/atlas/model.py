@@ -1,4 +1,4 @@
-"""The discretised atlas of a clip: all that editing needs to know, whoever made it (video method, section 1).
+"""The discretised atlas of a video: all that editing needs to know, whoever made it (video method, section 1).
 
 Coordinates are texels (x, y) of the layer's texture, float32; the centre of the first texel is (0, 0). Float32 because
 half precision steps by a whole texel beyond 1024. 70 frames of 768 x 432 take 0.46 GB: 20 bytes a pixel.
@@ -21,15 +21,15 @@ OPAQUE = 0.95  # foreground opacity above which a pixel is the foreground's for 
 
 
 @dataclass(frozen=True)
-class ClipIdentity:
-    """Which clip an atlas belongs to, or which part of one. RequestError where that cannot be."""
+class VideoIdentity:
+    """Which video an atlas belongs to, or which part of one. RequestError where that cannot be."""
 
     frames: int
     width: int  # px
     height: int  # px
     rate: float | None = None  # frames a second
-    first_frame: str | None = None  # digest of the first frame's pixels; None where its maker never saw the clip
-    start: int = 0  # the clip's frame that is the atlas's first
+    first_frame: str | None = None  # digest of the first frame's pixels; None where its maker never saw the video
+    start: int = 0  # the video's frame that is the atlas's first
 
     def __post_init__(self) -> None:
         # name -> least; a pixel without a neighbour says nothing of how large the texels are
@@ -37,9 +37,9 @@ class ClipIdentity:
         for name, least in counts.items():
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least):
-                raise RequestError(f"the atlas is broken: the {name} of its clip is no such number.")
+                raise RequestError(f"the atlas is broken: the {name} of its video is no such number.")
         if self.rate is not None and not (isinstance(self.rate, int | float) and 0 < self.rate < math.inf):
-            raise RequestError("the atlas is broken: the rate of its clip is no such number.")
+            raise RequestError("the atlas is broken: the rate of its video is no such number.")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class AtlasLayer:
 
 @dataclass(frozen=True)
 class Atlas:
-    """A clip taken apart: I = alpha * F(uv_f) + (1 - alpha) * B(uv_b) (LNA, Eq. 1).
+    """A video taken apart: I = alpha * F(uv_f) + (1 - alpha) * B(uv_b) (LNA, Eq. 1).
 
     alpha: (T, H, W) in [0, 1], opacity of the foreground. origin: what made it, with its figures, for the record.
     Raises RequestError where the parts do not belong together.
@@ -70,11 +70,11 @@ class Atlas:
     foreground: AtlasLayer
     background: AtlasLayer
     alpha: Tensor
-    clip: ClipIdentity
+    video: VideoIdentity
     origin: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shape = (self.clip.frames, self.clip.height, self.clip.width)
+        shape = (self.video.frames, self.video.height, self.video.width)
         if tuple(self.alpha.shape) != shape:
             raise RequestError(f"the atlas is broken: alpha is {tuple(self.alpha.shape)}, not {shape}.")
         for name in LAYERS:
@@ -94,16 +94,16 @@ class Atlas:
         alpha = self.alpha[t]
         return alpha if name == "foreground" else 1 - alpha
 
-    def check_clip(self, frames: int, width: int, height: int) -> None:
-        """RequestError where a clip of ``frames`` frames, ``width`` x ``height`` px, is not the atlas's."""
-        own = self.clip
+    def check_video(self, frames: int, width: int, height: int) -> None:
+        """RequestError where a video of ``frames`` frames, ``width`` x ``height`` px, is not the atlas's."""
+        own = self.video
         if (width, height) != (own.width, own.height):
             raise RequestError(
-                f"the atlas is of a clip of {own.width} x {own.height} px, this one is {width} x {height}."
+                f"the atlas is of a video of {own.width} x {own.height} px, this one is {width} x {height}."
             )
         if frames != own.frames:
             hint = f"; --frames a:b with {own.frames} frames picks them" if frames > own.frames else ""
-            raise RequestError(f"the atlas has {own.frames} frames, the clip {frames}{hint}.")
+            raise RequestError(f"the atlas has {own.frames} frames, the video {frames}{hint}.")
 
 
 def used_texels(uv: Tensor, share: Tensor, size: tuple[int, int], least: float = 0.5) -> Tensor:

@@ -105,13 +105,13 @@ class NeuralAtlas(nn.Module):
         return rgb
 
     def reconstruct(self, xyt: Tensor) -> Tensor:
-        """(N, 3): the clip as the networks have it (LNA, Eq. 1)."""
+        """(N, 3): the video as the networks have it (LNA, Eq. 1)."""
         a = self.opacity(xyt)[:, None]
         return a * self.colour(self.foreground_uv(xyt)) + (1 - a) * self.colour(self.background_uv(xyt))
 
 
 def normalised(x: Tensor, y: Tensor, t: Tensor, size: tuple[int, int], frames: int) -> Tensor:
-    """(N, 3) locations of pixels x, y (integers, no half-pixel offset) in frame t of a clip of ``size`` = (w, h).
+    """(N, 3) locations of pixels x, y (integers, no half-pixel offset) in frame t of a video of ``size`` = (w, h).
 
     The longer side counts on both axes; ``frames`` is the number that the networks were trained with.
     """

@@ -16,7 +16,7 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.motion.flow import Flow, warp
 
 CHECKER = 12  # px of the flow's frames along a square of the checkerboard
-PSNR_FRAMES = 32  # that are reconstructed, at most, evenly over the clip
+PSNR_FRAMES = 32  # that are reconstructed, at most, evenly over the video
 OWNED = 0.9  # of a pixel, for its layer's coordinates to be judged there
 LEAST_PSNR, LEAST_SHARPNESS, MOST_RESIDUAL, MOST_WARP = 28.0, 0.6, 0.5, 0.08  # beyond these: advice
 MOST_GROWTH = 2.5  # of the foreground's area from small frames to large ones: advice
@@ -28,7 +28,7 @@ class Quality:
     """Figures of an atlas. The residuals and warp errors are None for a layer that is hardly seen.
 
     psnr: dB, mean over up to ``PSNR_FRAMES`` frames. sharpness: mean |2 alpha - 1| where there is foreground: 1 is
-    decided, 0 is undecided. *_residual: px of the clip, median, by which the atlas position of a point moves along the
+    decided, 0 is undecided. *_residual: px of the video, median, by which the atlas position of a point moves along the
     flow. *_warp: mean difference in [0, 1] of a checkerboard painted on the layer between frames, along the flow.
     """
 
@@ -38,7 +38,7 @@ class Quality:
     foreground_residual: float | None
     background_warp: float | None
     foreground_warp: float | None
-    foreground_area: float  # part of the clip
+    foreground_area: float  # part of the video
     advice: tuple[str, ...] = ()
 
     @property
@@ -49,7 +49,7 @@ class Quality:
 
 @torch.no_grad()
 def measure(atlas: Atlas, frames: Tensor, flow: Flow) -> Quality:
-    """Judge ``atlas`` by its clip's ``frames`` (T, 3, H, W) uint8 and their ``flow``, of any size."""
+    """Judge ``atlas`` by its video's ``frames`` (T, 3, H, W) uint8 and their ``flow``, of any size."""
     looked_at = sorted({round(t) for t in torch.linspace(0, len(frames) - 1, min(len(frames), PSNR_FRAMES)).tolist()})
     figures = [psnr(reconstruct(atlas, t).clamp(0, 1), frames[t].float() / 255) for t in looked_at]
     mean_psnr = sum(min(figure, FULL_PSNR) for figure in figures) / len(figures)
@@ -76,9 +76,9 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 def _along_flow(atlas: Atlas, name: LayerName, flow: Flow) -> tuple[float | None, float | None]:
-    """(residual in px of the clip, warp error) of a layer; None where too little of it is seen."""
+    """(residual in px of the video, warp error) of a layer; None where too little of it is seen."""
     size = flow.size
-    scale = atlas.clip.width / size[1]
+    scale = atlas.video.width / size[1]
     layer = atlas.layer(name)
     board = checkerboard(layer, CHECKER * scale)
     residuals, errors = [], []
@@ -125,7 +125,7 @@ def _texels_per_pixel(uv: Tensor) -> Tensor:
 
 
 def checkerboard(layer: AtlasLayer, side: float) -> EditLayer:
-    """A black and white checkerboard of a layer's size, opaque, squares of ``side`` px of the clip, to judge by."""
+    """A black and white checkerboard of a layer's size, opaque, squares of ``side`` px of the video, to judge by."""
     middle = layer.uv[len(layer.uv) // 2]
     squares = max(2.0, side * _texels_per_pixel(middle).median().item())
     height, width = layer.size

@@ -112,7 +112,7 @@ class LayerField(nn.Module):
 
 
 class Field(nn.Module):
-    """The whole model of a clip. ``foreground`` is None where nothing but the camera moves."""
+    """The whole model of a video. ``foreground`` is None where nothing but the camera moves."""
 
     def __init__(
         self, background: LayerField, foreground: LayerField | None, frames: int, size: Size, levels: int

@@ -1,4 +1,4 @@
-"""The fitted model as an ``Atlas`` of the clip's own size."""
+"""The fitted model as an ``Atlas`` of the video's own size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, ClipIdentity, used_texels
+from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, VideoIdentity, used_texels
 from t2l_cli.engine.fit.field import MAX_TEXTURE, Field, LayerField, resize
 from t2l_cli.engine.fit.textures import CERTAIN, Seen, chunks, improved
 
@@ -16,7 +16,7 @@ FAINT = 0.02  # opacity below which, and within which of 1, a pixel belongs to o
 
 
 @torch.no_grad()
-def discretise(model: Field, frames: Tensor, clip: ClipIdentity, origin: dict[str, Any]) -> Atlas:
+def discretise(model: Field, frames: Tensor, video: VideoIdentity, origin: dict[str, Any]) -> Atlas:
     """The atlas of ``frames`` (T, 3, H, W) uint8 on the CPU. Where they are larger than the model's working size,
     the textures are made as much denser and take the frames' detail.
     """
@@ -31,8 +31,8 @@ def discretise(model: Field, frames: Tensor, clip: ClipIdentity, origin: dict[st
     background = _layer(model.background, frames, 1 - alpha, device)
     if model.foreground is None:
         nothing = AtlasLayer(torch.zeros(3, 8, 8), torch.zeros(*alpha.shape, 2), torch.zeros(8, 8, dtype=torch.bool))
-        return Atlas(nothing, background, alpha, clip, origin)
-    return Atlas(_layer(model.foreground, frames, alpha, device), background, alpha, clip, origin)
+        return Atlas(nothing, background, alpha, video, origin)
+    return Atlas(_layer(model.foreground, frames, alpha, device), background, alpha, video, origin)
 
 
 def _layer(layer: LayerField, frames: Tensor, share: Tensor, device: torch.device) -> AtlasLayer:

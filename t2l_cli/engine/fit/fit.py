@@ -1,4 +1,4 @@
-"""From a raw clip to an atlas, whole: flow, camera, mask, then the fit, coarse to fine.
+"""From a raw video to an atlas, whole: flow, camera, mask, then the fit, coarse to fine.
 
 Iterate ``AtlasFit`` for the steps; ``result()`` is an atlas at any time once the fit has begun.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.config import FitConfig
-from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
+from t2l_cli.engine.atlas.model import Atlas, VideoIdentity
 from t2l_cli.engine.atlas.quality import Quality, measure
 from t2l_cli.engine.fit.field import resize
 from t2l_cli.engine.fit.finish import discretise
@@ -35,7 +35,7 @@ LEAST_SIDE = 24  # px of a frame
 
 
 class AtlasFit:
-    """Fits an atlas to a clip.
+    """Fits an atlas to a video.
 
     Attributes, once they are found: ``flow`` (working size), ``masks`` (T, H, W) uint8, 0 or 255, the first guess of
     the foreground; ``found_foreground``, False where nothing but the camera moves: the background is fitted alone.
@@ -50,7 +50,7 @@ class AtlasFit:
         self,
         frames: Tensor,
         config: FitConfig,
-        clip: ClipIdentity,
+        video: VideoIdentity,
         masks: Tensor | FrameMask | MaskFunction | None = None,
         flow: FlowFunction | None = None,
         runtime: Runtime | None = None,
@@ -59,13 +59,13 @@ class AtlasFit:
         alone; or what finds them in a frame; None: from motion. ``flow(a, b)``: flow between two frames (3, h, w)
         uint8, (2, h, w) px; None: DIS.
 
-        Raises RequestError for a clip that is too short or too small, and for masks that do not fit it.
+        Raises RequestError for a video that is too short or too small, and for masks that do not fit it.
         """
         if len(frames) < 2:
-            raise RequestError("a clip of one frame has no motion to tell its layers by: edit it with t2l edit-image.")
+            raise RequestError("a video of one frame has no motion to tell its layers by: edit it with t2l edit-image.")
         if min(frames.shape[-2:]) < LEAST_SIDE:
-            raise RequestError(f"the clip is {frames.shape[-1]} x {frames.shape[-2]} px, {LEAST_SIDE} are the least.")
-        self.frames, self.config, self.clip = frames, config, clip
+            raise RequestError(f"the video is {frames.shape[-1]} x {frames.shape[-2]} px, {LEAST_SIDE} are the least.")
+        self.frames, self.config, self.video = frames, config, video
         self.runtime = runtime or resolve(config.device)
         self.size = working_size((frames.shape[-2], frames.shape[-1]), config.size)
         self._given: Tensor | FrameMask | MaskFunction | None = masks
@@ -82,7 +82,7 @@ class AtlasFit:
     def __iter__(self) -> Iterator[Tick]:
         """The steps, each with its stage in words; before the fit they have no losses. Iterating again goes on.
 
-        RequestError where the scene changes within the clip; DivergedError, DeviceMemoryError end the fit.
+        RequestError where the scene changes within the video; DivergedError, DeviceMemoryError end the fit.
         """
         return self._steps
 
@@ -92,11 +92,11 @@ class AtlasFit:
         return self._training is not None
 
     def result(self) -> Atlas:
-        """The atlas as it stands, of the clip's size, on the CPU; RequestError while flow and mask are unknown."""
+        """The atlas as it stands, of the video's size, on the CPU; RequestError while flow and mask are unknown."""
         training = self._trained()
         if self._atlas is None or self._atlas[0] != training.done:
             with memory_guard(self.runtime.device):
-                self._atlas = (training.done, discretise(training.model, self.frames, self.clip, self._origin()))
+                self._atlas = (training.done, discretise(training.model, self.frames, self.video, self._origin()))
         return self._atlas[1]
 
     def quality(self) -> Quality:
@@ -112,7 +112,7 @@ class AtlasFit:
         return {"scene": pack(training.scene), "training": training.state()}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from ``state()`` of a fit of the same clip and settings; to be called before the first step.
+        """Go on from ``state()`` of a fit of the same video and settings; to be called before the first step.
 
         On a CPU the rest of the fit is, to the bit, what it would have been without the break. A state of something
         else raises RequestError at the first step.
@@ -121,7 +121,7 @@ class AtlasFit:
 
     def _trained(self) -> Training:
         if self._training is None:
-            raise RequestError("there is no atlas yet: the clip's motion is still being looked at.")
+            raise RequestError("there is no atlas yet: the video's motion is still being looked at.")
         return self._training
 
     def _origin(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class AtlasFit:
         small = torch.stack([reduce_frame(frame, self.size) for frame in self.frames])
         if self._resumed is None:
             self.flow = yield from _told("optical flow", estimate(self.frames, self.size, self._flow_function))
-            check_cuts(small, self.flow, self.clip.start)
+            check_cuts(small, self.flow, self.video.start)
             scene = yield from self._scene(small)
             self._training = self._begin(scene)
         else:
@@ -149,7 +149,7 @@ class AtlasFit:
                 training = self._begin(scene)
                 training.resume(self._resumed["training"])
             except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-                raise RequestError("the state of the fit to go on with is broken, or of another clip.") from error
+                raise RequestError("the state of the fit to go on with is broken, or of another video.") from error
             self._training, self._resumed = training, None
         yield from self._training.steps
 
@@ -188,13 +188,13 @@ class AtlasFit:
         found = yield from _told("mask", detect(self.frames, given, self.flow))
         if not found.any():
             raise RequestError(
-                f"no {self.config.mask_class or 'such thing'} is seen in the clip: give --mask, or no mask at all."
+                f"no {self.config.mask_class or 'such thing'} is seen in the video: give --mask, or no mask at all."
             )
         return found.float()
 
 
 def working_size(size: tuple[int, int], short: int) -> tuple[int, int]:
-    """(h, w) of frames of ``size`` reduced to a short side of ``short`` px; never above the clip's."""
+    """(h, w) of frames of ``size`` reduced to a short side of ``short`` px; never above the video's."""
     scale = min(1.0, short / min(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -215,5 +215,5 @@ def _reduced(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _as_pictures(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks (T, h, w) in [0, 1] at the clip's ``size``, uint8, 0 or 255."""
+    """Masks (T, h, w) in [0, 1] at the video's ``size``, uint8, 0 or 255."""
     return torch.cat([(resize(mask[None, None], size)[0] > 0.5).to(torch.uint8) * 255 for mask in masks])

@@ -1,4 +1,4 @@
-"""What the front end knows of a clip before the fit begins, and the same in plain tensors to be kept in a file."""
+"""What the front end knows of a video before the fit begins, and the same in plain tensors to be kept in a file."""
 
 from __future__ import annotations
 

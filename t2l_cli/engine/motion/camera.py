@@ -22,7 +22,7 @@ Model = Literal["homography", "affine", "similarity"]
 INLIER = 0.5  # px of the flow's frames
 MOST_POINTS = 8000  # of a frame that RANSAC sees
 LEAST_POINTS = 24  # below, nothing moves
-MOSAIC = 3.0  # frames' areas: a homography that spreads the clip further is trusted no more
+MOSAIC = 3.0  # frames' areas: a homography that spreads the video further is trusted no more
 
 
 @dataclass(frozen=True)

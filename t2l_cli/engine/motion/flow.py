@@ -73,7 +73,7 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def flow_size(size: tuple[int, int], working: tuple[int, int]) -> tuple[int, int]:
-    """(h, w) at which a clip of ``size`` is looked at for flow: the working size, or finer where that is too small."""
+    """(h, w) at which a video of ``size`` is looked at for flow: the working size, or finer where that is too small."""
     scale = min(1.0, max(working[1], FLOW_WIDTH) / size[1])
     return max(working[0], round(size[0] * scale)), max(working[1], round(size[1] * scale))
 
@@ -154,7 +154,7 @@ def check_cuts(frames: Tensor, flow: Flow, first: int = 0) -> None:
     """RequestError where the scene changes between two of ``frames`` (T, 3, h, w) uint8, of the flow's size.
 
     A cut: hardly a pixel finds its way there and back, other pairs do better, and the colours are others as well.
-    ``first``: the clip's frame that is frames[0].
+    ``first``: the video's frame that is frames[0].
     """
     share = flow.forward_ok.float().mean((1, 2))
     likeness = torch.tensor([_likeness(a, b) for a, b in itertools.pairwise(frames)])

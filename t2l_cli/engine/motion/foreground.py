@@ -27,7 +27,7 @@ COLOUR, MOTION = 0.7, 0.5  # weights of the two; together above 1 they tell fore
 MEMORY = 0.85  # of a frame's say in the next one
 LEAST_PART = 0.25  # of the largest component's area, for another one to count
 LEAST_AREA = 0.002  # of the frame, for the largest
-LEAST_FRAMES = 0.15  # of the clip that must show a foreground for it to be believed
+LEAST_FRAMES = 0.15  # of the video that must show a foreground for it to be believed
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def check_masks(masks: Tensor, frames: Tensor) -> Tensor:
         raise RequestError(f"there are {len(masks)} masks and {len(frames)} frames; give one mask a frame.")
     have, need = tuple(masks.shape[-2:]), tuple(frames.shape[-2:])
     if have != need:
-        raise RequestError(f"the mask is {have[1]} x {have[0]} px, the clip {need[1]} x {need[0]}.")
+        raise RequestError(f"the mask is {have[1]} x {have[0]} px, the video {need[1]} x {need[0]}.")
     solid = _solid(masks)
     area = solid.float().mean((1, 2))
     if area.max() < LEAST:
@@ -52,7 +52,7 @@ def check_masks(masks: Tensor, frames: Tensor) -> Tensor:
 def check_frame_mask(given: FrameMask, frames: Tensor) -> Tensor:
     """(H, W) bool of one frame's mask; RequestError as ``check_masks``, and where there is no such frame."""
     if not 0 <= given.t < len(frames):
-        raise RequestError(f"the mask is for frame {given.t}, the clip has frames 0 to {len(frames) - 1}.")
+        raise RequestError(f"the mask is for frame {given.t}, the video has frames 0 to {len(frames) - 1}.")
     return check_masks(given.mask[None], frames[given.t : given.t + 1])[0]
 
 

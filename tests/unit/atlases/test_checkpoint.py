@@ -1,4 +1,4 @@
-"""Published checkpoints: read with what their config says of the clip, never run, refused in one line."""
+"""Published checkpoints: read with what their config says of the video, never run, refused in one line."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def small() -> dict[str, Any]:
     return state_of(NeuralAtlas())
 
 
-def refused(says: str, path: Path, clip: tuple[int, int, int] | None = None) -> None:
+def refused(says: str, path: Path, video: tuple[int, int, int] | None = None) -> None:
     """In one line, and without any other noise."""
     with warnings.catch_warnings(action="error"), pytest.raises(RequestError, match=says) as caught:
-        load_checkpoint(path, clip)
+        load_checkpoint(path, video)
     assert "\n" not in str(caught.value)
 
 
@@ -46,9 +46,9 @@ def test_a_published_checkpoint_is_read(state: dict[str, Any], tmp_path: Path) -
     _, ours, _ = fitted()
     at = normalised(torch.arange(90), torch.arange(90) % 54, torch.arange(90) % 12, (96, 54), 12)
     for given_path in (path, tmp_path):
-        networks, clip = load_checkpoint(given_path)
-        assert (clip.frames, clip.width, clip.height) == (12, 96, 54)
-        assert clip.first_frame is None
+        networks, video = load_checkpoint(given_path)
+        assert (video.frames, video.width, video.height) == (12, 96, 54)
+        assert video.first_frame is None
         assert torch.equal(networks.reconstruct(at), ours.reconstruct(at))
 
 
@@ -59,20 +59,20 @@ def test_the_files_name_is_free(small: dict[str, Any], tmp_path: Path) -> None:
     refused("there is no checkpoint", tmp_path / "nowhere" / "checkpoint")
 
 
-def test_which_clip_it_is_of(small: dict[str, Any], tmp_path: Path) -> None:
-    """The code trains on min(maximum, the clip's frames): a shorter clip was used whole, of a longer one the start."""
+def test_which_video_it_is_of(small: dict[str, Any], tmp_path: Path) -> None:
+    """The code trains on min(maximum, the video's frames): a shorter one was used whole, of a longer one the start."""
     path = write_checkpoint(tmp_path, small, (70, 768, 432))
     assert load_checkpoint(path)[1].frames == 70
     assert load_checkpoint(path, (70, 768, 432))[1].frames == 70
     assert load_checkpoint(path, (50, 768, 432))[1].frames == 50
-    refused(r"70 frames, the clip 71; --frames 0:70", path, (71, 768, 432))
+    refused(r"70 frames, the video 71; --frames 0:70", path, (71, 768, 432))
     refused(r"768 x 432 px, this one is 854 x 480", path, (70, 854, 480))
 
 
-def test_without_config_the_clip_says_it(small: dict[str, Any], tmp_path: Path) -> None:
+def test_without_config_the_video_says_it(small: dict[str, Any], tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, small)
-    clip = load_checkpoint(path, (24, 100, 60))[1]
-    assert (clip.frames, clip.width, clip.height) == (24, 100, 60)
+    video = load_checkpoint(path, (24, 100, 60))[1]
+    assert (video.frames, video.width, video.height) == (24, 100, 60)
     refused(r"no config\.json", path)
 
 
@@ -86,7 +86,7 @@ def test_without_config_the_clip_says_it(small: dict[str, Any], tmp_path: Path) 
         ("\udcff", "does not say"),
         ('{"resx": "96", "resy": 54, "maximum_number_of_frames": 12}', "cannot be"),
         ('{"resx": 0, "resy": 54, "maximum_number_of_frames": 12}', "cannot be"),
-        ('{"resx": 1, "resy": 54, "maximum_number_of_frames": 12}', "the width of its clip"),
+        ('{"resx": 1, "resy": 54, "maximum_number_of_frames": 12}', "the width of its video"),
         ('{"resx": 96, "resy": 54, "maximum_number_of_frames": -1}', "cannot be"),
         ('{"resx": 96, "resy": 54.5, "maximum_number_of_frames": 12}', "cannot be"),
         ('{"resx": NaN, "resy": Infinity, "maximum_number_of_frames": 12}', "cannot be"),

@@ -24,8 +24,8 @@ from tests.truth import make_truth
 @pytest.fixture(scope="module")
 def atlas() -> Atlas:
     made = make_truth((40, 24), 3).atlas()
-    clip = dataclasses.replace(made.clip, first_frame="ab12", start=5)
-    return dataclasses.replace(made, clip=clip, origin={"maker": "truth", "psnr": 33.25, "boxes": [1, 2]})
+    video = dataclasses.replace(made.video, first_frame="ab12", start=5)
+    return dataclasses.replace(made, video=video, origin={"maker": "truth", "psnr": 33.25, "boxes": [1, 2]})
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def folder(atlas: Atlas, tmp_path: Path) -> Path:
 
 def test_an_atlas_comes_back(atlas: Atlas, folder: Path) -> None:
     again = load_atlas(folder)
-    assert again.clip == atlas.clip
+    assert again.video == atlas.video
     assert again.origin == atlas.origin
     assert torch.equal(again.alpha, atlas.alpha)
     for name in LAYERS:
@@ -52,7 +52,7 @@ def test_an_atlas_as_stored_is_what_comes_back_to_the_bit(atlas: Atlas, folder: 
     """So that an edit gives the same bytes whether its atlas was fitted just now or was in the cache."""
     stored, again = as_stored(atlas), load_atlas(folder)
     assert torch.equal(stored.alpha, again.alpha)
-    assert (stored.clip, stored.origin) == (again.clip, again.origin)
+    assert (stored.video, stored.origin) == (again.video, again.origin)
     for name in LAYERS:
         for part in ("texture", "uv", "used"):
             ours, theirs = getattr(stored.layer(name), part), getattr(again.layer(name), part)
@@ -83,10 +83,17 @@ def test_the_pictures_are_what_a_person_paints_over(atlas: Atlas, folder: Path) 
 
 def test_the_record_says_what_it_is(atlas: Atlas, folder: Path) -> None:
     record = json.loads((folder / "atlas.json").read_text())
-    assert (record["format"], record["version"]) == ("t2l-atlas", 1)
-    assert record["clip"]["frames"] == 3
+    assert (record["format"], record["version"]) == ("t2l-atlas", 2)
+    assert record["video"]["frames"] == 3
     assert "texel" in record["coordinates"]
     assert record["sizes"]["background"] == {"width": atlas.background.size[1], "height": atlas.background.size[0]}
+
+
+def test_an_atlas_of_release_0_1_is_read(atlas: Atlas, folder: Path) -> None:
+    record = json.loads((folder / "atlas.json").read_text())
+    record["clip"] = record.pop("video")
+    (folder / "atlas.json").write_text(json.dumps(record | {"version": 1}))
+    assert load_atlas(folder).video == atlas.video
 
 
 def test_whoever_may_read_the_pictures_may_read_the_rest(folder: Path) -> None:
@@ -114,7 +121,7 @@ def test_an_existing_folder_is_kept_without_overwrite(atlas: Atlas, folder: Path
 def test_an_atlas_is_replaced_with_overwrite(folder: Path, tmp_path: Path) -> None:
     other = make_truth((40, 24), 2, seed=1).atlas()
     save_atlas(other, folder, overwrite=True)
-    assert load_atlas(folder).clip.frames == 2
+    assert load_atlas(folder).video.frames == 2
     assert os.listdir(tmp_path) == ["atlas"]
 
 
@@ -247,7 +254,7 @@ def test_a_rename_that_fails_puts_the_old_atlas_back(
     monkeypatch.setattr(os, "rename", second_fails)
     with pytest.raises(OutputError, match="Input/output error"):
         save_atlas(atlas, folder, overwrite=True)
-    assert load_atlas(folder).clip == atlas.clip
+    assert load_atlas(folder).video == atlas.video
     assert os.listdir(tmp_path) == ["atlas"]
 
 
@@ -280,21 +287,21 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "another format": ("not the record", lambda f: record(f, format="sprites")),
     "a newer version": ("newer t2l", lambda f: record(f, version=2)),
     "no version": ("not the record", lambda f: record(f, version=None)),
-    "no clip": ("broken", lambda f: record(f, clip=None)),
-    "half a clip": ("broken", lambda f: record(f, clip={"frames": 3})),
-    "more of a clip": ("broken", lambda f: record(f, clip={"frames": 3, "width": 40, "height": 24, "depth": 2})),
-    "another clip": ("broken", lambda f: record(f, clip={"frames": 3, "width": 24, "height": 40})),
-    "words for numbers": ("broken", lambda f: record(f, clip={"frames": "3", "width": 40, "height": 24})),
-    "frames in parts": ("the frames of its clip", lambda f: record(f, clip=CLIP | {"frames": 3.0})),
-    "infinitely wide": ("the width of its clip", lambda f: record(f, clip=CLIP | {"width": float("inf")})),
-    "no number of frames a second": ("the rate", lambda f: record(f, clip=CLIP | {"rate": float("nan")})),
-    "a start in words": ("the start", lambda f: record(f, clip=CLIP | {"start": "first"})),
+    "no video": ("broken", lambda f: record(f, video=None)),
+    "half a video": ("broken", lambda f: record(f, video={"frames": 3})),
+    "more of a video": ("broken", lambda f: record(f, video={"frames": 3, "width": 40, "height": 24, "depth": 2})),
+    "another video": ("broken", lambda f: record(f, video={"frames": 3, "width": 24, "height": 40})),
+    "words for numbers": ("broken", lambda f: record(f, video={"frames": "3", "width": 40, "height": 24})),
+    "frames in parts": ("the frames of its video", lambda f: record(f, video=CLIP | {"frames": 3.0})),
+    "infinitely wide": ("the width of its video", lambda f: record(f, video=CLIP | {"width": float("inf")})),
+    "no number of frames a second": ("the rate", lambda f: record(f, video=CLIP | {"rate": float("nan")})),
+    "a start in words": ("the start", lambda f: record(f, video=CLIP | {"start": "first"})),
     "an origin of another kind": ("wrong type", lambda f: record(f, origin=[1])),
     "record nested deeply": ("cannot be read", lambda f: (f / "atlas.json").write_text("[" * 100_000)),
     "a texture of no texels": ("texture", lambda f: tensors(f, lambda held: held.update(
         {"foreground.texture": torch.zeros(3, 0, 9, dtype=torch.uint16), "foreground.used": torch.zeros(0, 9) > 0}))),
     "no frames": ("broken", lambda f: (
-        record(f, clip={"frames": 0, "width": 40, "height": 24}),
+        record(f, video={"frames": 0, "width": 40, "height": 24}),
         tensors(f, lambda held: held.update({n: held[n][:0].clone() for n in held if n == "alpha" or "uv" in n})))),
     "tensors cut off": ("cannot be read", lambda f: os.truncate(f / "atlas.safetensors", 500)),
     "tensors empty": ("cannot be read", lambda f: os.truncate(f / "atlas.safetensors", 0)),

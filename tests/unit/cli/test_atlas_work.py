@@ -15,7 +15,7 @@ from t2l_cli.cli.fitting import FitRequest
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.engine.atlas.quality import Quality
 from t2l_cli.errors import RequestError
-from tests.tiny_clips import make_clip
+from tests.tiny_videos import make_video
 from tests.truth import make_truth
 
 QUALITY = Quality(30.0, None, None, None, None, None, 0.0)
@@ -38,15 +38,15 @@ def test_a_fit_is_kept_where_its_atlas_was_painted_in_meanwhile(
         )
 
     monkeypatch.setattr(atlas_work, "fitting", fitting)
-    clip = make_clip(tmp_path / "clip.mp4", range(3), size=(40, 24))
-    request = FitRequest(clip, folder, overwrite=True)
+    video = make_video(tmp_path / "video.mp4", range(3), size=(40, 24))
+    request = FitRequest(video, folder, overwrite=True)
     with pytest.raises(RequestError, match=r"foreground\.png is no longer as it was written"):
         atlas_work.fit(request, Terminal())
     assert f"the fit is kept in {folder}.resume: --resume writes its atlas" in capsys.readouterr().err
     with Image.open(picture) as image:
         assert image.getpixel((0, 0)) == (255, 0, 0, 255)
     state = atlas_work.FitState(
-        atlas_work.state_file(folder), request.key(atlas_work.open_clip(clip, None, Terminal()))
+        atlas_work.state_file(folder), request.key(atlas_work.open_clip(video, None, Terminal()))
     )
     assert state.load() == {"step": 7}
-    assert load_atlas(folder).clip == atlas.clip
+    assert load_atlas(folder).video == atlas.video

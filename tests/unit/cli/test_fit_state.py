@@ -41,11 +41,11 @@ def test_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_is_of_one_clip_mask_and_setting(tmp_path: Path) -> None:
+def test_is_of_one_video_mask_and_setting(tmp_path: Path) -> None:
     FitState(tmp_path / "a", "key").keep(FIT)
     other = FitState(tmp_path / "a", "another")
     assert other.found() is None
-    with pytest.raises(RequestError, match="another clip, mask or setting"):
+    with pytest.raises(RequestError, match="another video, mask or setting"):
         other.load()
     with pytest.raises(RequestError, match="there is no interrupted fit"):
         FitState(tmp_path / "b", "key").load()

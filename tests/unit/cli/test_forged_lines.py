@@ -12,7 +12,7 @@ from PIL import Image
 
 from t2l_cli.atlases.store import save_atlas
 from t2l_cli.cli.app import main
-from tests.tiny_clips import make_clip
+from tests.tiny_videos import make_video
 from tests.truth import make_truth
 
 EVIL = "x\nError: forged\x1b[31m"
@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (40, 24)).save("photo.png")
     Image.new("RGBA", (9, 99)).save("layer.png")
-    make_clip(Path("clip.mp4"), range(3), size=(40, 24))
+    make_video(Path("clip.mp4"), range(3), size=(40, 24))
     save_atlas(make_truth((40, 24), 3).atlas(), "atlas")
     Path("text").write_text("no picture")
     return tmp_path

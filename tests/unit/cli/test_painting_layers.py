@@ -1,4 +1,4 @@
-"""The layers of a clip, trained one after the other: what is kept when one of them ends early."""
+"""The layers of a video, trained one after the other: what is kept when one of them ends early."""
 
 from __future__ import annotations
 

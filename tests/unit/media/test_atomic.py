@@ -178,7 +178,7 @@ import os, signal, sys
 from pathlib import Path
 from t2l_cli.media.atomic import atomic_folder, atomic_path
 with atomic_path(Path(sys.argv[1]) / "a.mp4") as file, atomic_folder(Path(sys.argv[1]) / "b") as folder:
-    file.write_bytes(b"half a clip")
+    file.write_bytes(b"half a video")
     (folder / "00000.png").write_bytes(b"a frame")
     print("ready", flush=True)
     sys.stdin.read()
@@ -248,7 +248,7 @@ def test_a_link_is_removed_and_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clip's frames are written one by one: looking each time would take the square of their number."""
+    """A video's frames are written one by one: looking each time would take the square of their number."""
     looks: list[object] = []
     scan = os.scandir
     monkeypatch.setattr(os, "scandir", lambda folder: looks.append(folder) or scan(folder))

@@ -66,15 +66,15 @@ def test_folders_of_inputs_and_inputs_in_folders(tmp_path: Path) -> None:
     frames, atlas = tmp_path / "frames", tmp_path / "atlas"
     for folder in (frames, atlas, frames / "run"):
         folder.mkdir()
-    for file in (frames / "1.png", atlas / "foreground.png", tmp_path / "clip.mp4"):
+    for file in (frames / "1.png", atlas / "foreground.png", tmp_path / "video.mp4"):
         file.write_bytes(b"")
     assert clash_with(frames / "1.png", frames) == f"is a part of the input {frames}"
     assert clash_with(atlas, atlas / "foreground.png") == f"holds the input {atlas / 'foreground.png'}"
-    assert clash_with(tmp_path, tmp_path / "clip.mp4", frames) == f"holds the input {tmp_path / 'clip.mp4'}"
+    assert clash_with(tmp_path, tmp_path / "video.mp4", frames) == f"holds the input {tmp_path / 'video.mp4'}"
     assert clash_with(atlas, frames, atlas) == "is the input itself"
     assert clash_with(frames / "2.png", frames) is None  # replaces nothing
     assert clash_with(frames / "run", frames) is None  # a folder in it is none of its frames
-    assert clash_with(atlas, frames, tmp_path / "clip.mp4", tmp_path) is None
+    assert clash_with(atlas, frames, tmp_path / "video.mp4", tmp_path) is None
     with pytest.raises(RequestError, match="is a part of the input"):
         check_place(frames / "1.png", True, frames)
 

@@ -1,4 +1,4 @@
-"""Clips in: frames, times, colours and turns as they should be seen; one line for everything that is no clip."""
+"""Videos in: frames, times, colours and turns as they should be seen; one line for everything that is no video."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from t2l_cli.errors import RequestError
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.output import save_picture
-from t2l_cli.media.videos import ClipInfo, frame_digest, parse_span, probe, read_frames
-from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip, make_sound, no_frames, packets, picture, set_matrix
+from t2l_cli.media.videos import VideoInfo, frame_digest, parse_span, probe, read_frames
+from tests.tiny_videos import SIXHUNDREDTH, VFR, make_sound, make_video, no_frames, packets, picture, set_matrix
 
 
 def frames_of(path: Path) -> list[Bytes]:
@@ -29,10 +29,10 @@ def error(a: Bytes, b: Bytes) -> float:
     return float(np.abs(a.astype(int) - b).max())
 
 
-def test_a_clip_of_uneven_times(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "a.mp4", VFR, SIXHUNDREDTH, container={"video_track_timescale": "600"})
+def test_a_video_of_uneven_times(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", VFR, SIXHUNDREDTH, container={"video_track_timescale": "600"})
     info = probe(path)
-    assert info == ClipInfo(path, 64, 48, 8, info.rate, SIXHUNDREDTH, audio=False)
+    assert info == VideoInfo(path, 64, 48, 8, info.rate, SIXHUNDREDTH, audio=False)
     assert 20 < info.rate < 27
     frames = read_frames(info)
     assert isinstance(frames, GeneratorType)  # one at a time
@@ -44,7 +44,7 @@ def test_a_clip_of_uneven_times(tmp_path: Path) -> None:
 
 
 def test_frames_are_freed_without_the_collector(tmp_path: Path) -> None:
-    info = probe(make_clip(tmp_path / "a.mkv", range(12), codec="libx264", pixels="yuv420p"))
+    info = probe(make_video(tmp_path / "a.mkv", range(12), codec="libx264", pixels="yuv420p"))
     gc.collect()
     gc.disable()
     try:
@@ -56,7 +56,7 @@ def test_frames_are_freed_without_the_collector(tmp_path: Path) -> None:
 
 
 def test_a_span_is_those_frames(tmp_path: Path) -> None:
-    info = probe(make_clip(tmp_path / "a.mkv", VFR, SIXHUNDREDTH))
+    info = probe(make_video(tmp_path / "a.mkv", VFR, SIXHUNDREDTH))
     part = list(read_frames(info, (3, 6)))
     assert [frame.pts for frame in part] == [frame.pts for frame in read_frames(info)][3:6]
     assert np.array_equal(part[0].rgb, picture(3))
@@ -78,7 +78,7 @@ TURNS: list[tuple[tuple[int, int, int, int], str, Callable[[Bytes], Bytes]]] = [
 def test_frames_are_turned_upright(
     tmp_path: Path, matrix: tuple[int, int, int, int], words: str, turn: Callable[[Bytes], Bytes]
 ) -> None:
-    path = set_matrix(make_clip(tmp_path / "a.mp4", range(2)), matrix)
+    path = set_matrix(make_video(tmp_path / "a.mp4", range(2)), matrix)
     info = probe(path)
     expected = turn(picture(0))
     assert (info.height, info.width) == expected.shape[:2]
@@ -89,9 +89,9 @@ def test_frames_are_turned_upright(
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p", "yuv444p10le"])
 @pytest.mark.parametrize("matrix", [1, 5, 6, 9])
 @pytest.mark.parametrize("limited", [True, False])
-def test_colours_by_the_clips_own_matrix_and_range(tmp_path: Path, pixels: str, matrix: int, limited: bool) -> None:
+def test_colours_by_the_videos_own_matrix_and_range(tmp_path: Path, pixels: str, matrix: int, limited: bool) -> None:
     colours = {"colorspace": matrix, "color_range": 1 if limited else 2}
-    path = make_clip(tmp_path / "a.mkv", range(1), codec="ffv1", pixels=pixels, colours=colours, options={})
+    path = make_video(tmp_path / "a.mkv", range(1), codec="ffv1", pixels=pixels, colours=colours, options={})
     (frame,) = frames_of(path)
     worst = error(frame, picture(0))
     assert worst <= (6 if pixels == "yuv420p" else 2)
@@ -102,7 +102,7 @@ def test_colours_by_the_clips_own_matrix_and_range(tmp_path: Path, pixels: str, 
 @pytest.mark.parametrize(("size", "matrix"), [((64, 48), 5), ((1280, 720), 1), ((720, 576), 5)])
 def test_untagged_colours_are_taken_as_players_do(tmp_path: Path, size: tuple[int, int], matrix: int) -> None:
     tagged = {"colorspace": matrix, "color_range": 1}
-    path = make_clip(
+    path = make_video(
         tmp_path / "a.mkv", range(1), size=size, codec="ffv1", pixels="yuv444p", colours=tagged, options={}
     )
     untagged = tmp_path / "untagged.nut"
@@ -117,17 +117,19 @@ def test_untagged_colours_are_taken_as_players_do(tmp_path: Path, size: tuple[in
 
 
 def test_odd_sizes_and_full_range_jpeg(tmp_path: Path) -> None:
-    odd = make_clip(tmp_path / "odd.mkv", range(2), size=(37, 29), codec="ffv1", pixels="yuv420p", options={})
+    odd = make_video(tmp_path / "odd.mkv", range(2), size=(37, 29), codec="ffv1", pixels="yuv420p", options={})
     info = probe(odd)
     assert (info.width, info.height) == (37, 29)
     assert error(frames_of(odd)[1], picture(1, (37, 29))) < 12
-    jpeg = make_clip(tmp_path / "j.avi", range(2), codec="mjpeg", pixels="yuvj420p", options={"q": "2"}, qmin=1, qmax=2)
+    jpeg = make_video(
+        tmp_path / "j.avi", range(2), codec="mjpeg", pixels="yuvj420p", options={"q": "2"}, qmin=1, qmax=2
+    )
     assert abs(frames_of(jpeg)[0].mean() - picture(0).mean()) < 0.5
 
 
 def test_times_always_rise(tmp_path: Path) -> None:
     for name in ("b.avi", "b.h264"):  # dts alone, and no times at all
-        path = make_clip(tmp_path / name, codec="libx264", pixels="yuv420p", options={"bf": "2"})
+        path = make_video(tmp_path / name, codec="libx264", pixels="yuv420p", options={"bf": "2"})
         info = probe(path)
         times = [frame.pts for frame in read_frames(info)]
         assert len(times) == info.frames == 8
@@ -136,7 +138,7 @@ def test_times_always_rise(tmp_path: Path) -> None:
 
 def test_a_broadcast_recording_that_starts_between_key_frames(tmp_path: Path) -> None:
     options = {"g": "4", "bf": "0", "sc_threshold": "0"}
-    path = make_clip(tmp_path / "a.ts", range(12), codec="libx264", pixels="yuv420p", options=options, audio="aac")
+    path = make_video(tmp_path / "a.ts", range(12), codec="libx264", pixels="yuv420p", options=options, audio="aac")
     data = path.read_bytes()
     units = [data[i : i + 188] for i in range(0, len(data), 188)]
     starts = [i for i, unit in enumerate(units) if unit[1] & 0x40 and unit[1] & 0x1F == 1 and unit[2] == 0]
@@ -148,7 +150,7 @@ def test_a_broadcast_recording_that_starts_between_key_frames(tmp_path: Path) ->
 
 
 def test_frames_that_the_decoder_patched_are_told(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "a.mkv", range(20), size=(128, 96), codec="libx264", pixels="yuv420p")
+    path = make_video(tmp_path / "a.mkv", range(20), size=(128, 96), codec="libx264", pixels="yuv420p")
     data = path.read_bytes()
     tenth = packets(path, "video")[10][1]
     bad = tenth[: len(tenth) // 2] + bytes(byte ^ 0x55 for byte in tenth[len(tenth) // 2 :])
@@ -170,8 +172,8 @@ def test_frames_that_the_decoder_patched_are_told(tmp_path: Path) -> None:
 )
 def test_transparency_that_is_left_out_is_said(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
     options = {"auto-alt-ref": "0"} if codec == "libvpx" else {}
-    clip = make_clip(tmp_path / name, codec=codec, pixels=pixels, options=options)
-    assert "transparency is left out" in probe(clip).notes
+    video = make_video(tmp_path / name, codec=codec, pixels=pixels, options=options)
+    assert "transparency is left out" in probe(video).notes
 
 
 def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ def test_a_folder_of_frames(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no picture")
     (folder / "more.png").mkdir()
     info = probe(folder)
-    assert info == ClipInfo(
+    assert info == VideoInfo(
         folder, 64, 48, 3, Fraction(25), Fraction(1, 25), False, tuple(names), ("transparency is left out",)
     )
     frames = list(read_frames(info, (1, 3)))
@@ -226,15 +228,15 @@ def test_bad_folders(tmp_path: Path) -> None:
 
 def broken(path: Path) -> Path:
     """An mp4, its index first, of which the end is missing."""
-    path = make_clip(path, range(30), options={"qp": "0", "g": "1"}, container={"movflags": "+faststart"})
+    path = make_video(path, range(30), options={"qp": "0", "g": "1"}, container={"movflags": "+faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     return path
 
 
 def resized(path: Path) -> Path:
     """A stream whose frames grow after the third."""
-    small = make_clip(path.with_name("s.h264"), range(3), codec="libx264", pixels="yuv420p")
-    large = make_clip(path.with_name("l.h264"), range(3), size=(80, 48), codec="libx264", pixels="yuv420p")
+    small = make_video(path.with_name("s.h264"), range(3), codec="libx264", pixels="yuv420p")
+    large = make_video(path.with_name("l.h264"), range(3), size=(80, 48), codec="libx264", pixels="yuv420p")
     path.write_bytes(small.read_bytes() + large.read_bytes())
     return path
 
@@ -246,7 +248,7 @@ def written(path: Path, data: bytes) -> Path:
 
 def cut(path: Path) -> Path:
     """An mp4 of which the index, at the end, is missing."""
-    make_clip(path)
+    make_video(path)
     return written(path, path.read_bytes()[:-400])
 
 
@@ -256,7 +258,7 @@ def device(path: Path) -> Path:
 
 
 def test_a_file_cut_between_two_pictures_is_said_to_be_short(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "whole.mp4", range(12), container={"movflags": "faststart"})
+    path = make_video(tmp_path / "whole.mp4", range(12), container={"movflags": "faststart"})
     assert probe(path).notes == ()
     with av.open(str(path)) as container:
         ends = [packet.pos + packet.size for packet in container.demux(video=0) if packet.size]
@@ -284,7 +286,7 @@ PLAYLISTS = {
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("suffix", [None, ".mp4", ".mkv"])
 def test_playlists_are_not_followed_under_any_name(tmp_path: Path, kind: str, suffix: str | None) -> None:
-    make_clip(tmp_path / "other.ts", codec="libx264", pixels="yuv420p", options={})
+    make_video(tmp_path / "other.ts", codec="libx264", pixels="yuv420p", options={})
     assert probe(tmp_path / "other.ts").frames == 8
     path = tmp_path / kind if suffix is None else (tmp_path / kind).with_suffix(suffix)
     path.write_bytes(PLAYLISTS[kind])
@@ -318,7 +320,7 @@ def test_a_name_is_no_pattern_of_other_files(tmp_path: Path) -> None:
     ],
 )
 def test_the_kinds_of_files_that_people_have(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
-    info = probe(make_clip(tmp_path / name, codec=codec, pixels=pixels, options={}))
+    info = probe(make_video(tmp_path / name, codec=codec, pixels=pixels, options={}))
     assert (info.width, info.height, info.frames) == (64, 48, 8)
 
 
@@ -328,19 +330,19 @@ BAD: list[tuple[str, Callable[[Path], Path], str]] = [
     ("text.mp4", lambda path: written(path, b"not a video\n" * 99), REFUSED),
     ("text.txt", lambda path: written(path, b"not a video\n" * 99), REFUSED),
     ("sound.wav", make_sound, "holds no video"),
-    ("photo.png", lambda path: (save_picture(path, picture(0)), path)[1], "is a still picture, not a clip"),
+    ("photo.png", lambda path: (save_picture(path, picture(0)), path)[1], "is a still picture, not a video"),
     ("cut.mp4", cut, "is not a video that t2l reads, or it is cut short"),
     ("none.avi", no_frames, "holds no frame that can be decoded"),
     ("broken.mp4", broken, r"breaks after \d+ frames .*; repair it"),
     ("resized.h264", resized, "changes its size from 64 x 48 to 80 x 48 pixels at frame 3"),
     (
         "small.mkv",
-        lambda path: make_clip(path, size=(14, 48)),
+        lambda path: make_video(path, size=(14, 48)),
         "14 x 48 pixels, which is too small .* 16 x 16 at least",
     ),
     (
         "large.mkv",
-        lambda path: make_clip(path, range(1), size=(16_400, 16), codec="ffv1", pixels="bgr0", options={}),
+        lambda path: make_video(path, range(1), size=(16_400, 16), codec="ffv1", pixels="bgr0", options={}),
         "16400 x 16 pixels; the limit is 16,384 a side",
     ),
     ("fifo.mp4", device, "is neither a video file nor a folder"),
@@ -350,7 +352,7 @@ BAD: list[tuple[str, Callable[[Path], Path], str]] = [
 
 
 @pytest.mark.parametrize(("name", "make", "words"), BAD, ids=[case[0] for case in BAD])
-def test_what_is_no_clip_gets_one_line(tmp_path: Path, name: str, make: Callable[[Path], Path], words: str) -> None:
+def test_what_is_no_video_gets_one_line(tmp_path: Path, name: str, make: Callable[[Path], Path], words: str) -> None:
     with pytest.raises(RequestError, match=words) as caught:
         probe(make(tmp_path / name))
     assert str(caught.value).isprintable()
@@ -359,20 +361,20 @@ def test_what_is_no_clip_gets_one_line(tmp_path: Path, name: str, make: Callable
 def test_unreadable_and_standard_input(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="cannot come from the standard input"):
         probe("-")
-    path = make_clip(tmp_path / "a.mp4", range(2))
+    path = make_video(tmp_path / "a.mp4", range(2))
     path.chmod(0)
     if os.geteuid() != 0:  # root reads everything
         with pytest.raises(RequestError, match="Permission denied"):
             probe(path)
 
 
-def test_a_clip_that_changed_since_it_was_opened(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "a.mkv", range(4))
+def test_a_video_that_changed_since_it_was_opened(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mkv", range(4))
     info = probe(path)
-    make_clip(path, range(3))
+    make_video(path, range(3))
     with pytest.raises(RequestError, match="has changed since it was opened"):
         list(read_frames(info))
-    make_clip(path, range(4), size=(48, 64))
+    make_video(path, range(4), size=(48, 64))
     with pytest.raises(RequestError, match="has changed"):
         list(read_frames(info))
 

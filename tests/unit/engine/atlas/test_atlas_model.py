@@ -1,4 +1,4 @@
-"""The Atlas: its parts have to belong together, and to the clip."""
+"""The Atlas: its parts have to belong together, and to the video."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_parts_of_other_shapes_are_refused(atlas: Atlas) -> None:
         {"foreground": dataclasses.replace(layer, texture=layer.texture[:1])},
         {"foreground": dataclasses.replace(layer, texture=layer.texture[0])},
         {"background": dataclasses.replace(layer, used=layer.used[1:])},
-        {"clip": dataclasses.replace(atlas.clip, width=41)},
+        {"video": dataclasses.replace(atlas.video, width=41)},
     ]
     for changes in broken:
         with pytest.raises(RequestError, match="the atlas is broken") as caught:
@@ -45,14 +45,14 @@ def test_layers_by_name_and_their_shares(atlas: Atlas) -> None:
     assert atlas.share("background", torch.tensor([2, 0])).shape == (2, 24, 40)
 
 
-def test_the_clip_has_to_match(atlas: Atlas) -> None:
-    atlas.check_clip(3, 40, 24)
+def test_the_video_has_to_match(atlas: Atlas) -> None:
+    atlas.check_video(3, 40, 24)
     with pytest.raises(RequestError, match=r"40 x 24 px, this one is 24 x 40"):
-        atlas.check_clip(3, 24, 40)
-    with pytest.raises(RequestError, match=r"3 frames, the clip 2\.$"):
-        atlas.check_clip(2, 40, 24)
+        atlas.check_video(3, 24, 40)
+    with pytest.raises(RequestError, match=r"3 frames, the video 2\.$"):
+        atlas.check_video(2, 40, 24)
     with pytest.raises(RequestError, match=r"--frames a:b with 3 frames"):
-        atlas.check_clip(70, 40, 24)
+        atlas.check_video(70, 40, 24)
 
 
 def test_used_texels_are_the_four_around_each_owned_coordinate() -> None:

@@ -13,20 +13,20 @@ from torch import Tensor
 from t2l_cli.engine.atlas import discretize
 from t2l_cli.engine.atlas.discretize import Discretization
 from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, ClipIdentity, LayerName
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName, VideoIdentity
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
 from t2l_cli.engine.atlas.quality import psnr
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError
 from tests.lna import fitted, plane
-from tests.truth import Array, TruthClip
+from tests.truth import Array, TruthVideo
 
 RESOLUTION = 480
 OFFSETS = {"foreground": 0.0, "background": -1.0}
 
 
 @pytest.fixture(scope="module")
-def truth() -> TruthClip:
+def truth() -> TruthVideo:
     return fitted()[0]
 
 
@@ -36,7 +36,7 @@ def networks() -> NeuralAtlas:
 
 
 @pytest.fixture(scope="module")
-def work(truth: TruthClip, networks: NeuralAtlas) -> Discretization:
+def work(truth: TruthVideo, networks: NeuralAtlas) -> Discretization:
     work = Discretization(networks, truth.identity, RESOLUTION)
     for _ in work:
         pass
@@ -48,7 +48,7 @@ def atlas(work: Discretization) -> Atlas:
     return work.result()
 
 
-def exactly(networks: NeuralAtlas, truth: TruthClip, t: int) -> tuple[dict[LayerName, Tensor], Tensor]:
+def exactly(networks: NeuralAtlas, truth: TruthVideo, t: int) -> tuple[dict[LayerName, Tensor], Tensor]:
     """Both layers' places on LNA's plane (H, W, 2) and the opacity (H, W) of frame ``t``, all in float64."""
     double = copy.deepcopy(networks).double()
     height, width = truth.alpha.shape[1:]
@@ -63,13 +63,13 @@ def exactly(networks: NeuralAtlas, truth: TruthClip, t: int) -> tuple[dict[Layer
     return places, double.opacity(flat).reshape(height, width)
 
 
-def corner(atlas: Atlas, networks: NeuralAtlas, truth: TruthClip, name: LayerName) -> Tensor:
+def corner(atlas: Atlas, networks: NeuralAtlas, truth: TruthVideo, name: LayerName) -> Tensor:
     """(2,): the texel of the whole plane that is the picture's first; by one pixel's coordinates."""
     places, _ = exactly(networks, truth, 0)
     return ((places[name][0, 0] - OFFSETS[name]) * RESOLUTION - atlas.layer(name).uv[0, 0, 0]).round()
 
 
-def test_the_clip_is_rebuilt_as_well_as_by_the_networks(truth: TruthClip, work: Discretization, atlas: Atlas) -> None:
+def test_the_video_is_rebuilt_as_well_as_by_the_networks(truth: TruthVideo, work: Discretization, atlas: Atlas) -> None:
     frames = truth.tensor().float() / 255
     for t, frame in enumerate(frames):
         own, ours = psnr(work.network_frame(t), frame), psnr(reconstruct(atlas, t), frame)
@@ -77,7 +77,7 @@ def test_the_clip_is_rebuilt_as_well_as_by_the_networks(truth: TruthClip, work: 
         assert ours > own - 0.1
 
 
-def test_positions_and_opacity_agree_with_float64(truth: TruthClip, networks: NeuralAtlas, atlas: Atlas) -> None:
+def test_positions_and_opacity_agree_with_float64(truth: TruthVideo, networks: NeuralAtlas, atlas: Atlas) -> None:
     for t in (0, 5, 11):
         places, alpha = exactly(networks, truth, t)
         assert (atlas.alpha[t].double() - alpha).abs().max() < 1e-5
@@ -86,7 +86,7 @@ def test_positions_and_opacity_agree_with_float64(truth: TruthClip, networks: Ne
             assert (atlas.layer(name).uv[t].double() - texels).abs().max() < 2e-3
 
 
-def test_texels_are_the_planes_colours_at_their_index(truth: TruthClip, networks: NeuralAtlas, atlas: Atlas) -> None:
+def test_texels_are_the_planes_colours_at_their_index(truth: TruthVideo, networks: NeuralAtlas, atlas: Atlas) -> None:
     double = copy.deepcopy(networks).double()
     for name in LAYERS:
         texture = atlas.layer(name).texture
@@ -96,7 +96,7 @@ def test_texels_are_the_planes_colours_at_their_index(truth: TruthClip, networks
             assert (texture[:, row, column].double() - double.colour(place[None])[0]).abs().max() < 2e-3
 
 
-def test_the_box_is_what_the_clip_uses_and_no_more(truth: TruthClip, atlas: Atlas) -> None:
+def test_the_box_is_what_the_video_uses_and_no_more(truth: TruthVideo, atlas: Atlas) -> None:
     """All of the background; of the foreground what is opaque, and around it at most 30 px of what is visible."""
     margin = {"foreground": 30 * 0.8 / 96 * RESOLUTION * 2, "background": 0.0}
     for name, certain, visible in (("foreground", 0.95, 0.5 / 255), ("background", -1.0, -1.0)):
@@ -112,17 +112,17 @@ def test_the_box_is_what_the_clip_uses_and_no_more(truth: TruthClip, atlas: Atla
 
 
 def test_a_soft_outline_is_rebuilt_too(
-    truth: TruthClip, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
+    truth: TruthVideo, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A foreground that fades out over many pixels, as smoke or motion blur does, is cut off nowhere."""
     soft = copy.deepcopy(networks)
     last = soft.alpha.hidden[-1]
     last.weight.mul_(0.35)  # type: ignore[operator, union-attr]
     last.bias.mul_(0.35).add_(0.3)  # type: ignore[operator, union-attr]
-    clip = dataclasses.replace(truth.identity, frames=4)
+    video = dataclasses.replace(truth.identity, frames=4)
 
     def figure() -> float:
-        work = Discretization(soft, clip, RESOLUTION)
+        work = Discretization(soft, video, RESOLUTION)
         atlas = work.result()
         return min(psnr(reconstruct(atlas, t), work.network_frame(t)) for t in range(4))
 
@@ -133,7 +133,7 @@ def test_a_soft_outline_is_rebuilt_too(
     assert with_margin > figure() + 3
 
 
-def test_used_texels_are_one_piece(truth: TruthClip, atlas: Atlas) -> None:
+def test_used_texels_are_one_piece(truth: TruthVideo, atlas: Atlas) -> None:
     """Pixels lie four texels apart here; between them everything is in use, beyond the outline nothing."""
     step = 0.8 / 96 * RESOLUTION
     rows, columns = np.mgrid[0 : atlas.foreground.size[0], 0 : atlas.foreground.size[1]]
@@ -146,7 +146,7 @@ def test_used_texels_are_one_piece(truth: TruthClip, atlas: Atlas) -> None:
 
 
 def test_an_edit_at_a_place_of_the_atlas_is_at_its_place_in_every_frame(
-    truth: TruthClip, networks: NeuralAtlas, atlas: Atlas
+    truth: TruthVideo, networks: NeuralAtlas, atlas: Atlas
 ) -> None:
     """A dot on the blob: where the networks say to a hundredth of a px, where the truth says to the fit's half px."""
     spot = truth.uv["foreground"][6, 28, 46]  # texels of the truth
@@ -180,30 +180,30 @@ def centroid(picture: Tensor) -> Array:
     return np.array([(mass * k).sum().item() for k in (x, y)]) / mass.sum().item()
 
 
-def test_progress_and_the_result_without_it(truth: TruthClip, networks: NeuralAtlas) -> None:
-    clip = dataclasses.replace(truth.identity, frames=12)
-    work = Discretization(networks, clip, 40)
+def test_progress_and_the_result_without_it(truth: TruthVideo, networks: NeuralAtlas) -> None:
+    video = dataclasses.replace(truth.identity, frames=12)
+    work = Discretization(networks, video, 40)
     first = next(iter(work))
     assert (first.i, first.n, first.terms) == (0, 12, {})
     atlas = work.result()
     assert list(work) == []
     assert work.result() is atlas
-    assert atlas.clip == clip
+    assert atlas.video == video
     assert atlas.origin["maker"] == "layered-neural-atlases"
     assert atlas.origin["resolution"] == 40
-    steps = list(Discretization(networks, clip, 40))
+    steps = list(Discretization(networks, video, 40))
     for stage in ("coordinates", "textures", "comparison"):
         own = [step for step in steps if step.stage == stage]
         assert [step.i for step in own] == list(range(own[0].n))
 
 
 def test_the_size_of_the_chunks_does_not_matter(
-    truth: TruthClip, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
+    truth: TruthVideo, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip = dataclasses.replace(truth.identity, frames=2)
-    whole = Discretization(networks, clip, 50).result()
+    video = dataclasses.replace(truth.identity, frames=2)
+    whole = Discretization(networks, video, 50).result()
     monkeypatch.setattr(discretize, "CHUNK", 701)
-    parts = Discretization(networks, clip, 50).result()
+    parts = Discretization(networks, video, 50).result()
     torch.testing.assert_close(parts.alpha, whole.alpha)
     for name in LAYERS:
         torch.testing.assert_close(parts.layer(name).uv, whole.layer(name).uv)
@@ -211,7 +211,7 @@ def test_the_size_of_the_chunks_does_not_matter(
 
 
 @pytest.mark.parametrize("bias", [-9.0, 0.5])
-def test_a_clip_without_an_opaque_foreground_works(truth: TruthClip, networks: NeuralAtlas, bias: float) -> None:
+def test_a_video_without_an_opaque_foreground_works(truth: TruthVideo, networks: NeuralAtlas, bias: float) -> None:
     """Nowhere above 0.95: nothing at all, or three quarters of it everywhere."""
     faint = copy.deepcopy(networks)
     last = faint.alpha.hidden[-1]
@@ -225,22 +225,22 @@ def test_a_clip_without_an_opaque_foreground_works(truth: TruthClip, networks: N
     Mapper(atlas, EditLayer(*(torch.ones(1, n, *atlas.foreground.size) for n in (3, 1)))).layer(0)
 
 
-def test_a_portrait_clip(networks: NeuralAtlas) -> None:
-    clip = ClipIdentity(2, 10, 24)
-    atlas = Discretization(networks, clip, 100).result()
+def test_a_portrait_video(networks: NeuralAtlas) -> None:
+    video = VideoIdentity(2, 10, 24)
+    atlas = Discretization(networks, video, 100).result()
     at = normalised(torch.tensor([3]), torch.tensor([20]), torch.tensor([1]), (10, 24), 2)
     moved = networks.background_uv(at)[0] * 100 - atlas.background.uv[1, 20, 3]
     assert (moved - moved.round()).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("resolution", [0, -5, 10**9])
-def test_a_resolution_that_cannot_be_is_refused(truth: TruthClip, networks: NeuralAtlas, resolution: int) -> None:
+def test_a_resolution_that_cannot_be_is_refused(truth: TruthVideo, networks: NeuralAtlas, resolution: int) -> None:
     with pytest.raises(RequestError, match="--resolution"):
         Discretization(networks, truth.identity, resolution)
 
 
 def test_a_picture_that_is_too_large_is_refused_before_any_is_painted(
-    truth: TruthClip, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
+    truth: TruthVideo, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discretize, "MAX_TEXELS", 4500)  # the blob's is smaller, the ground's larger
     monkeypatch.setattr(networks, "colour", None)

@@ -1,4 +1,4 @@
-"""Between atlas and frames, against float64 written out independently, and on clips whose decomposition is known."""
+"""Between atlas and frames, against float64 written out independently, and on videos whose decomposition is known."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from t2l_cli.engine.atlas.mapping import (
 from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError
-from tests.truth import Array, TruthClip, bilinear, make_truth
+from tests.truth import Array, TruthVideo, bilinear, make_truth
 
 
 @pytest.fixture(scope="module")
-def truth() -> TruthClip:
+def truth() -> TruthVideo:
     return make_truth((80, 48), 9)
 
 
 @pytest.fixture(scope="module")
-def atlas(truth: TruthClip) -> Atlas:
+def atlas(truth: TruthVideo) -> Atlas:
     return truth.atlas()
 
 
@@ -112,13 +112,13 @@ def test_premultiplied_and_back() -> None:
 # --- reconstruction and mapping back
 
 
-def test_the_truth_reconstructs_the_clip(truth: TruthClip, atlas: Atlas) -> None:
+def test_the_truth_reconstructs_the_video(truth: TruthVideo, atlas: Atlas) -> None:
     for t in range(len(truth.frames)):
         np.testing.assert_allclose(reconstruct(atlas, t).permute(1, 2, 0).numpy(), truth.exact(t), atol=5e-5)
 
 
 @pytest.mark.parametrize("names", [("foreground",), ("background",), LAYERS])
-def test_mapping_back_is_equations_15_and_16(truth: TruthClip, atlas: Atlas, names: tuple[LayerName, ...]) -> None:
+def test_mapping_back_is_equations_15_and_16(truth: TruthVideo, atlas: Atlas, names: tuple[LayerName, ...]) -> None:
     layers = {name: painted(atlas, name, seed) for seed, name in enumerate(names)}
     mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"))
     for t in (0, 4, 8):
@@ -144,7 +144,7 @@ def test_the_layer_over_the_frame_is_the_edited_frame(atlas: Atlas) -> None:
         torch.testing.assert_close(layer.over(frame[None])[0], mapper.over(frame, t), atol=2e-5, rtol=0)
 
 
-def test_without_paint_the_clip_comes_back_bit_for_bit(truth: TruthClip, atlas: Atlas) -> None:
+def test_without_paint_the_video_comes_back_bit_for_bit(truth: TruthVideo, atlas: Atlas) -> None:
     empty = {
         name: EditLayer(rand(1, 3, *atlas.layer(name).size), torch.zeros(1, 1, *atlas.layer(name).size))
         for name in LAYERS
@@ -156,7 +156,7 @@ def test_without_paint_the_clip_comes_back_bit_for_bit(truth: TruthClip, atlas: 
             assert not mapper.layer(t).alpha.any()
 
 
-def test_a_pixel_without_paint_is_not_touched(truth: TruthClip, atlas: Atlas) -> None:
+def test_a_pixel_without_paint_is_not_touched(truth: TruthVideo, atlas: Atlas) -> None:
     mapper = Mapper(atlas, painted(atlas, "foreground"), painted(atlas, "background", 1))
     frame = truth.tensor()[3].float() / 255
     bare = mapper.layer(3).alpha[0, 0] == 0
@@ -218,7 +218,7 @@ def test_a_dot_painted_on_a_frame_is_at_its_place_in_all(name: LayerName, densit
         assert np.abs(centroid(mapper.layer(t).alpha[0, 0]) - place).max() < 0.1
 
 
-def test_paint_survives_the_way_to_the_atlas_and_back(truth: TruthClip, atlas: Atlas) -> None:
+def test_paint_survives_the_way_to_the_atlas_and_back(truth: TruthVideo, atlas: Atlas) -> None:
     """A smooth edit of the whole frame, carried to both layers, comes back to its frame as it was."""
     coarse = torch.nn.functional.interpolate(rand(1, 4, 4, 5), size=(48, 80), mode="bicubic").clamp(0.05, 1)
     paint = EditLayer(coarse[:, :3], coarse[:, 3:])

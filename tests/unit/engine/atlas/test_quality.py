@@ -10,21 +10,21 @@ import torch
 from t2l_cli.engine.atlas.model import AtlasLayer
 from t2l_cli.engine.atlas.quality import checkerboard, measure
 from t2l_cli.engine.motion.flow import Flow, estimate
-from tests.truth import TruthClip, make_truth
+from tests.truth import TruthVideo, make_truth
 from tests.unit.engine.motion.test_flow import finish
 
 
 @pytest.fixture(scope="module")
-def truth() -> TruthClip:
+def truth() -> TruthVideo:
     return make_truth((128, 72), 8)
 
 
 @pytest.fixture(scope="module")
-def flow(truth: TruthClip) -> Flow:
+def flow(truth: TruthVideo) -> Flow:
     return finish(estimate(truth.tensor(), (72, 128)))
 
 
-def test_the_truth_is_found_good(truth: TruthClip, flow: Flow) -> None:
+def test_the_truth_is_found_good(truth: TruthVideo, flow: Flow) -> None:
     quality = measure(truth.atlas(), truth.tensor(), flow)
     assert quality.psnr > 45
     assert quality.sharpness is not None
@@ -34,7 +34,7 @@ def test_the_truth_is_found_good(truth: TruthClip, flow: Flow) -> None:
     assert quality.advice == ()
 
 
-def test_a_layer_that_slides_is_found_out_whatever_its_psnr(truth: TruthClip, flow: Flow) -> None:
+def test_a_layer_that_slides_is_found_out_whatever_its_psnr(truth: TruthVideo, flow: Flow) -> None:
     """An atlas that does not move along with the camera: every frame its own place on a grey texture."""
     atlas = truth.atlas()
     uv = atlas.background.uv + 3 * torch.arange(8)[:, None, None, None]
@@ -47,13 +47,13 @@ def test_a_layer_that_slides_is_found_out_whatever_its_psnr(truth: TruthClip, fl
     assert any("background slides" in line for line in quality.advice)
 
 
-def test_undecided_opacity_is_said(truth: TruthClip, flow: Flow) -> None:
+def test_undecided_opacity_is_said(truth: TruthVideo, flow: Flow) -> None:
     atlas = truth.atlas()
     quality = measure(dataclasses.replace(atlas, alpha=0.5 * atlas.alpha), truth.tensor(), flow)
     assert any("--mask" in line for line in quality.advice)
 
 
-def test_flow_of_another_size_gives_px_of_the_clip(truth: TruthClip, flow: Flow) -> None:
+def test_flow_of_another_size_gives_px_of_the_video(truth: TruthVideo, flow: Flow) -> None:
     atlas = truth.atlas()
     uv = atlas.background.uv + 3 * torch.arange(8)[:, None, None, None]
     sliding = dataclasses.replace(atlas, background=dataclasses.replace(atlas.background, uv=uv))

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 from t2l_cli.config import FitConfig
-from t2l_cli.engine.atlas.model import ClipIdentity
+from t2l_cli.engine.atlas.model import VideoIdentity
 from t2l_cli.engine.fit.fit import AtlasFit, working_size
 from t2l_cli.engine.motion.masks import FrameMask
 from t2l_cli.engine.optimize import Step
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.errors import RequestError
 from t2l_cli.settings import FIT
-from tests.truth import TruthClip, make_truth
+from tests.truth import TruthVideo, make_truth
 
 SMALL = dataclasses.replace(FIT.configure({}, "draft"), visits=1)  # the least steps
 
 
-def identity(frames: Tensor) -> ClipIdentity:
-    return ClipIdentity(len(frames), frames.shape[-1], frames.shape[-2])
+def identity(frames: Tensor) -> VideoIdentity:
+    return VideoIdentity(len(frames), frames.shape[-1], frames.shape[-2])
 
 
 def prepare(frames: Tensor, config: FitConfig = SMALL, masks: Tensor | FrameMask | None = None) -> AtlasFit:
@@ -30,12 +30,12 @@ def prepare(frames: Tensor, config: FitConfig = SMALL, masks: Tensor | FrameMask
 
 
 @pytest.fixture(scope="module")
-def truth() -> TruthClip:
+def truth() -> TruthVideo:
     return make_truth((128, 72), 12)
 
 
 @pytest.fixture(scope="module")
-def fitted(truth: TruthClip) -> tuple[AtlasFit, list[Step]]:
+def fitted(truth: TruthVideo) -> tuple[AtlasFit, list[Step]]:
     fit = prepare(truth.tensor(), FIT.configure({}, "draft"))
     return fit, list(fit)
 
@@ -48,7 +48,7 @@ def test_stages_are_told_in_words(fitted: tuple[AtlasFit, list[Step]]) -> None:
     assert steps[-1].total < steps[-100].total * 1.5
 
 
-def test_takes_a_clip_apart(truth: TruthClip, fitted: tuple[AtlasFit, list[Step]]) -> None:
+def test_takes_a_video_apart(truth: TruthVideo, fitted: tuple[AtlasFit, list[Step]]) -> None:
     fit, _ = fitted
     atlas, quality = fit.result(), fit.quality()
     own = torch.from_numpy(truth.alpha)
@@ -62,14 +62,14 @@ def test_takes_a_clip_apart(truth: TruthClip, fitted: tuple[AtlasFit, list[Step]
     assert atlas.origin["made_by"] == "fit-atlas"
 
 
-def test_what_the_terminal_shows(truth: TruthClip, fitted: tuple[AtlasFit, list[Step]]) -> None:
+def test_what_the_terminal_shows(truth: TruthVideo, fitted: tuple[AtlasFit, list[Step]]) -> None:
     fit, _ = fitted
     assert fit.masks.shape == truth.alpha.shape
     assert set(fit.masks.unique().tolist()) == {0, 255}
     assert fit.flow.size == fit.size == (72, 128)
 
 
-def test_the_same_seed_gives_the_same_steps(truth: TruthClip) -> None:
+def test_the_same_seed_gives_the_same_steps(truth: TruthVideo) -> None:
     totals = []
     for _ in range(2):
         steps = (step for step in prepare(truth.tensor()[:4]) if step.stage.startswith("fit"))
@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_steps(truth: TruthClip) -> None:
     assert totals[0] == totals[1]
 
 
-def test_result_is_there_when_the_fit_begins_and_has_the_clips_size(truth: TruthClip) -> None:
+def test_result_is_there_when_the_fit_begins_and_has_the_videos_size(truth: TruthVideo) -> None:
     frames = truth.tensor()[:3]
     fit = prepare(frames, dataclasses.replace(SMALL, size=36))
     assert not fit.ready
@@ -90,11 +90,11 @@ def test_result_is_there_when_the_fit_begins_and_has_the_clips_size(truth: Truth
     assert fit.size == (36, 64)
     atlas = fit.result()
     assert atlas.alpha.shape == (3, 72, 128)
-    assert atlas.background.size[0] > 72  # textures are as fine as the clip, not as the fit
+    assert atlas.background.size[0] > 72  # textures are as fine as the video, not as the fit
     assert fit.quality().psnr > 25
 
 
-def test_one_mask_for_one_frame(truth: TruthClip) -> None:
+def test_one_mask_for_one_frame(truth: TruthVideo) -> None:
     frames = truth.tensor()[:4]
     fit = prepare(frames, SMALL, FrameMask(1, torch.from_numpy(truth.alpha[1])))
     next(step for step in fit if step.stage.startswith("fit"))
@@ -115,23 +115,23 @@ def test_equal_frames_are_a_background_alone(value: int) -> None:
     assert fit.quality().psnr > 40
 
 
-def test_two_frames_are_enough(truth: TruthClip) -> None:
+def test_two_frames_are_enough(truth: TruthVideo) -> None:
     fit = prepare(truth.tensor()[::3][:2])
     next(step for step in fit if step.stage.startswith("fit"))
-    assert fit.result().clip.frames == 2
+    assert fit.result().video.frames == 2
 
 
-def test_one_frame_is_not(truth: TruthClip) -> None:
+def test_one_frame_is_not(truth: TruthVideo) -> None:
     with pytest.raises(RequestError, match="one frame"):
         prepare(truth.tensor()[:1])
 
 
-def test_a_tiny_clip_is_refused() -> None:
+def test_a_tiny_video_is_refused() -> None:
     with pytest.raises(RequestError, match="20 x 10 px"):
         prepare(torch.zeros(3, 3, 10, 20, dtype=torch.uint8))
 
 
-def test_a_cut_is_refused(truth: TruthClip) -> None:
+def test_a_cut_is_refused(truth: TruthVideo) -> None:
     other = 255 - make_truth((128, 72), 3, foreground=False, seed=9).tensor()
     with pytest.raises(RequestError, match="between frames 2 and 3"):
         list(prepare(torch.cat([truth.tensor()[:3], other])))

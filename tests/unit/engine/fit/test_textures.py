@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from t2l_cli.engine.atlas.mapping import reconstruct, sample
-from t2l_cli.engine.atlas.model import ClipIdentity
+from t2l_cli.engine.atlas.model import VideoIdentity
 from t2l_cli.engine.atlas.quality import psnr
 from t2l_cli.engine.fit import textures
 from t2l_cli.engine.fit.field import Field, LayerField
@@ -71,10 +71,10 @@ def test_chunks_cover_all_frames_in_order(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list(textures.chunks(3, (100, 100)))) == 3
 
 
-def test_the_finished_atlas_has_the_clips_size_and_detail() -> None:
+def test_the_finished_atlas_has_the_videos_size_and_detail() -> None:
     model, frames = panning()
     textures.resample(model, 0, reduced(frames), torch.zeros(4, 1, *SIZE))
-    identity = ClipIdentity(4, 160, 96)
+    identity = VideoIdentity(4, 160, 96)
     atlas = discretise(model, frames, identity, {"made_by": "test"})
     assert atlas.background.uv.shape == (4, 96, 160, 2)
     assert not atlas.alpha.any()
@@ -94,5 +94,5 @@ def test_nearly_decided_opacity_is_decided() -> None:
     assert model.opacity is not None
     wanted = torch.tensor([0.5 * FAINT, 0.5, 1 - 0.5 * FAINT]).view(1, 1, 1, 3).expand(2, 1, SIZE[0], 3)
     model.opacity.show(torch.logit(wanted).repeat_interleave(27, -1)[..., : SIZE[1]], 0)
-    alpha = discretise(model, reduced(frames), ClipIdentity(2, 80, 48), {}).alpha
+    alpha = discretise(model, reduced(frames), VideoIdentity(2, 80, 48), {}).alpha
     assert sorted(set(alpha.unique().mul(100).round().tolist())) == [0, 50, 100]

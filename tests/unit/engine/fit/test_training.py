@@ -99,7 +99,7 @@ def test_a_state_of_something_else_is_refused(frames: Tensor) -> None:
     ]
     for fit in others:
         fit.resume(state)
-        with pytest.raises(RequestError, match="broken, or of another clip"):
+        with pytest.raises(RequestError, match="broken, or of another video"):
             next(iter(fit))
     broken: list[dict[str, Any]] = [{}, {"scene": {}}, {**state, "training": {}}, {**state, "scene": 3}]
     broken += [{**state, "training": {**state["training"], "done": 10**6}}]

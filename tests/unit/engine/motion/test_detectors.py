@@ -15,7 +15,7 @@ from t2l_cli.engine.motion.flow import estimate
 from t2l_cli.engine.runtime import resolve
 from t2l_cli.errors import RequestError
 from t2l_cli.settings import FIT
-from tests.truth import TruthClip, make_truth
+from tests.truth import TruthVideo, make_truth
 from tests.unit.engine.motion.test_flow import finish
 
 CPU = torch.device("cpu")
@@ -55,7 +55,7 @@ class Detector(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def truth() -> TruthClip:
+def truth() -> TruthVideo:
     return make_truth((128, 72), 6)
 
 
@@ -82,7 +82,7 @@ def test_an_untrained_raft_runs_on_a_small_frame() -> None:
     assert found.isfinite().all()
 
 
-def test_raft_goes_through_the_same_check_of_both_ways(truth: TruthClip) -> None:
+def test_raft_goes_through_the_same_check_of_both_ways(truth: TruthVideo) -> None:
     flow = finish(estimate(truth.tensor()[:3], (72, 128), raft_flow(Shift(), CPU)))
     torch.testing.assert_close(flow.forward[:, 0], torch.full((2, 72, 128), 13.0))
     assert not flow.forward_ok.any()  # both ways to the right: no point comes back
@@ -97,7 +97,7 @@ def test_the_mask_is_the_union_of_the_classs_sure_instances() -> None:
     assert not class_mask(Detector(), 3, CPU)(torch.zeros(3, 8, 8, dtype=torch.uint8)).any()
 
 
-def test_frames_that_the_detector_misses_are_filled_along_the_flow(truth: TruthClip) -> None:
+def test_frames_that_the_detector_misses_are_filled_along_the_flow(truth: TruthVideo) -> None:
     own = torch.from_numpy(truth.alpha > 0.5)
     flow = finish(estimate(truth.tensor(), (72, 128)))
     asked: list[int] = []
@@ -112,11 +112,11 @@ def test_frames_that_the_detector_misses_are_filled_along_the_flow(truth: TruthC
     assert list(detect(truth.tensor()[:2], lambda frame: own[0], flow_of_two(truth))) == [(1, 2), (2, 2)]
 
 
-def flow_of_two(truth: TruthClip) -> object:
+def flow_of_two(truth: TruthVideo) -> object:
     return finish(estimate(truth.tensor()[:2], (72, 128)))
 
 
-def test_the_fit_begins_with_the_detectors_masks_which_are_not_sure(truth: TruthClip) -> None:
+def test_the_fit_begins_with_the_detectors_masks_which_are_not_sure(truth: TruthVideo) -> None:
     own = truth.alpha > 0.5
     order = iter(range(6))
     config = dataclasses.replace(FIT.configure({}, "draft"), visits=1, mask_class="blob")
@@ -134,5 +134,5 @@ def test_the_fit_begins_with_the_detectors_masks_which_are_not_sure(truth: Truth
     both, either = ((fit.masks.numpy() > 0) & own).sum(), ((fit.masks.numpy() > 0) | own).sum()
     assert both / either > 0.9
     assert not fit.state()["scene"]["sure"]
-    with pytest.raises(RequestError, match="no blob is seen in the clip"):
+    with pytest.raises(RequestError, match="no blob is seen in the video"):
         list(fitted(lambda frame: torch.zeros(72, 128, dtype=torch.bool)))

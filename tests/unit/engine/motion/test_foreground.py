@@ -1,4 +1,4 @@
-"""The foreground by motion alone, on clips with known truth."""
+"""The foreground by motion alone, on videos with known truth."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 
 from t2l_cli.engine.motion.flow import estimate
 from t2l_cli.engine.motion.foreground import Foreground, fill_holes, find_foreground, large_components
-from tests.truth import TruthClip, make_truth
+from tests.truth import TruthVideo, make_truth
 from tests.unit.engine.motion.test_flow import finish
 
 
-def found_in(truth: TruthClip) -> Foreground:
+def found_in(truth: TruthVideo) -> Foreground:
     frames = truth.tensor()
     size = (frames.shape[-2], frames.shape[-1])
     return finish(find_foreground(frames, finish(estimate(frames, size))))

@@ -33,7 +33,7 @@ def test_takes_masks_of_any_kind(masks: Tensor) -> None:
     [
         (torch.zeros(3, 20, 30), "mask is empty"),
         (torch.ones(3, 20, 30), "covers the whole frame"),
-        (torch.ones(3, 30, 20), "the mask is 20 x 30 px, the clip 30 x 20"),
+        (torch.ones(3, 30, 20), "the mask is 20 x 30 px, the video 30 x 20"),
         (torch.ones(2, 20, 30), "2 masks and 3 frames"),
     ],
 )
@@ -49,7 +49,7 @@ def test_some_frames_may_have_no_foreground() -> None:
 
 
 def test_a_mask_for_a_frame_that_is_not_there() -> None:
-    with pytest.raises(RequestError, match="frame 3, the clip has frames 0 to 2"):
+    with pytest.raises(RequestError, match="frame 3, the video has frames 0 to 2"):
         check_frame_mask(FrameMask(3, box(1.0)[0]), FRAMES)
 
 

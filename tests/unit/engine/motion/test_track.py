@@ -9,11 +9,11 @@ from torch import Tensor
 
 from t2l_cli.engine.motion import track
 from t2l_cli.engine.motion.flow import Flow, estimate
-from tests.truth import TruthClip, make_truth
+from tests.truth import TruthVideo, make_truth
 from tests.unit.engine.motion.test_flow import finish
 
 
-def homes(truth: TruthClip, path: np.ndarray) -> list[float]:
+def homes(truth: TruthVideo, path: np.ndarray) -> list[float]:
     """For each frame that shows the object: the mean px by which its points are off the place they have for all."""
     own = truth.alpha > 0.7
     y, x = np.mgrid[: own.shape[1], : own.shape[2]]
@@ -28,7 +28,7 @@ def homes(truth: TruthClip, path: np.ndarray) -> list[float]:
     return [float(rest[np.array(frame) == t].mean()) for t in sorted(set(frame))]
 
 
-def path_of(truth: TruthClip) -> np.ndarray:
+def path_of(truth: TruthVideo) -> np.ndarray:
     frames = truth.tensor()
     flow = finish(estimate(frames, (frames.shape[-2], frames.shape[-1])))
     return track.object_path(flow, torch.from_numpy(truth.alpha > 0.5), frames)

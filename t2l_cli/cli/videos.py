@@ -1,4 +1,4 @@
-"""What the commands for clips share: a clip's frames in memory, and an atlas from a folder or a checkpoint."""
+"""What the commands for videos share: a video's frames in memory, and an atlas from a folder or a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import RequestError
 from t2l_cli.media.muxing import Codec
 from t2l_cli.media.paths import reason, shown
-from t2l_cli.media.videos import ClipInfo, Frame, frame_digest, parse_span, probe, read_frames
+from t2l_cli.media.videos import Frame, VideoInfo, frame_digest, parse_span, probe, read_frames
 from t2l_cli.progress import tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from t2l_cli.config import FitConfig
-    from t2l_cli.engine.atlas.model import Atlas, ClipIdentity
+    from t2l_cli.engine.atlas.model import Atlas, VideoIdentity
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A clip and the frames of it that are wanted."""
+    """A video and the frames of it that are wanted."""
 
-    info: ClipInfo
+    info: VideoInfo
     span: tuple[int, int]
 
     @property
@@ -40,16 +40,16 @@ class Excerpt:
         """The frames, one at a time."""
         return read_frames(self.info, self.span)
 
-    def identity(self) -> ClipIdentity:
+    def identity(self) -> VideoIdentity:
         """The excerpt as an atlas names it."""
-        from t2l_cli.engine.atlas.model import ClipIdentity
+        from t2l_cli.engine.atlas.model import VideoIdentity
 
         first = frame_digest(next(self.read()).rgb)
-        return ClipIdentity(self.frames, self.info.width, self.info.height, float(self.info.rate), first, self.span[0])
+        return VideoIdentity(self.frames, self.info.width, self.info.height, float(self.info.rate), first, self.span[0])
 
 
 def open_clip(path: str | Path, frames: str | None, terminal: Terminal) -> Excerpt:
-    """Look at a clip and pick ``frames`` ("a:b", None: all); says what was converted."""
+    """Look at a video and pick ``frames`` ("a:b", None: all); says what was converted."""
     info = probe(path)
     for note in info.notes:
         terminal.note(f"note: {note}")
@@ -88,18 +88,18 @@ def open_atlas(
         from t2l_cli.engine.atlas.discretize import RESOLUTION, Discretization
         from t2l_cli.engine.runtime import resolve
 
-        clip = None if excerpt is None else (excerpt.frames, excerpt.info.width, excerpt.info.height)
-        networks, identity = load_checkpoint(path, clip)
+        video = None if excerpt is None else (excerpt.frames, excerpt.info.width, excerpt.info.height)
+        networks, identity = load_checkpoint(path, video)
         work = Discretization(networks, identity, resolution or RESOLUTION, resolve(device).device)
         with tracked(work, terminal) as steps:
             for _ in steps:
                 pass
         atlas = as_stored(work.result())
     if excerpt is not None:
-        atlas.check_clip(excerpt.frames, excerpt.info.width, excerpt.info.height)
-        own = atlas.clip.first_frame
+        atlas.check_video(excerpt.frames, excerpt.info.width, excerpt.info.height)
+        own = atlas.video.first_frame
         if own is not None and own != frame_digest(next(excerpt.read()).rgb):
-            terminal.warn("the clip's first frame is not the one that the atlas was made from: is it the same clip?")
+            terminal.warn("the video's first frame is not the one that the atlas was made from: is it the same video?")
     return atlas
 
 

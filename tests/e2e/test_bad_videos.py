@@ -1,4 +1,4 @@
-"""Whatever is wrong with a clip, an atlas, a layer or a place: one line, and nothing is left behind."""
+"""Whatever is wrong with a video, an atlas, a layer or a place: one line, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from program import Run, lines
 from t2l_cli.atlases.store import save_atlas
 from t2l_cli.engine.atlas.networks import NeuralAtlas
 from tests.lna import state_of, write_checkpoint
-from tests.tiny_clips import make_clip, make_sound, no_frames
+from tests.tiny_videos import make_sound, make_video, no_frames
 from tests.truth import make_truth
 
 SIZE, FRAMES = (96, 64), 4
@@ -28,10 +28,10 @@ SIZE, FRAMES = (96, 64), 4
 
 @dataclass(frozen=True)
 class Shot:
-    """A clip, its atlas, and one red layer of the atlas's size, in an otherwise empty folder."""
+    """A video, its atlas, and one red layer of the atlas's size, in an otherwise empty folder."""
 
     folder: Path
-    clip: Path
+    video: Path
     atlas: Path
     layer: Path
 
@@ -42,8 +42,8 @@ def shot(tmp_path: Path) -> Shot:
     save_atlas(atlas, tmp_path / "atlas")
     height, width = atlas.foreground.size
     Image.new("RGBA", (width, height), (255, 0, 0, 255)).save(tmp_path / "layer.png")
-    clip = make_clip(tmp_path / "clip.mp4", range(FRAMES), size=SIZE)
-    return Shot(tmp_path, clip, tmp_path / "atlas", tmp_path / "layer.png")
+    video = make_video(tmp_path / "video.mp4", range(FRAMES), size=SIZE)
+    return Shot(tmp_path, video, tmp_path / "atlas", tmp_path / "layer.png")
 
 
 def refused(done: Run, code: int, *words: str) -> None:
@@ -71,38 +71,38 @@ def test_checkpoints(t2l: Callable[..., Run], shot: Shot) -> None:
     good = state_of(NeuralAtlas())
     numbers = (FRAMES, *SIZE)
 
-    def render(state: dict[str, Any], clip: tuple[int, int, int] = numbers, cut: int = 0) -> Run:
-        path = write_checkpoint(shot.folder / "lna", state, clip)
+    def render(state: dict[str, Any], video: tuple[int, int, int] = numbers, cut: int = 0) -> Run:
+        path = write_checkpoint(shot.folder / "lna", state, video)
         if cut:
             path.write_bytes(path.read_bytes()[:-cut])
-        return t2l("render-atlas", path, "-o", "out", "--clip-file", shot.clip)
+        return t2l("render-atlas", path, "-o", "out", "--clip-file", shot.video)
 
     other = good | {"model_F_mapping1_state_dict": torch.nn.Linear(3, 64).state_dict()}
     refused(render(other), 2, "not a Layered Neural Atlases checkpoint", "mapping1")
     refused(render(good, cut=5000), 2, "checkpoint", "damaged")
     refused(render(good | {"iteration": Malice(shot.folder / "owned")}), 2, "never run")
     (shot.folder / "lna/checkpoint").write_bytes(pickle.dumps(Malice(shot.folder / "owned")))
-    refused(t2l("render-atlas", "lna", "-o", "out", "--clip-file", shot.clip), 2, "checkpoint")
+    refused(t2l("render-atlas", "lna", "-o", "out", "--clip-file", shot.video), 2, "checkpoint")
     assert not (shot.folder / "owned").exists()
-    refused(render(good, (FRAMES - 1, *SIZE)), 2, "has 3 frames, the clip 4", "--frames 0:3")
+    refused(render(good, (FRAMES - 1, *SIZE)), 2, "has 3 frames, the video 4", "--frames 0:3")
     refused(render(good, (FRAMES, SIZE[0] + 2, SIZE[1])), 2, "98 x 64", "96 x 64")
     assert not (shot.folder / "out").exists()
 
 
-def test_an_atlas_of_another_clip(t2l: Callable[..., Run], shot: Shot) -> None:
+def test_an_atlas_of_another_video(t2l: Callable[..., Run], shot: Shot) -> None:
     paint = ("--atlas", shot.atlas, "--foreground", shot.layer, "-o", "out.mp4")
-    make_clip(shot.folder / "longer.mp4", range(FRAMES + 1), size=SIZE)
-    refused(t2l("composite", "longer.mp4", *paint), 2, "4 frames, the clip 5", "--frames a:b")
-    make_clip(shot.folder / "shorter.mp4", range(FRAMES - 1), size=SIZE)
-    refused(t2l("composite", "shorter.mp4", *paint), 2, "4 frames, the clip 3")
-    make_clip(shot.folder / "wider.mp4", range(FRAMES), size=(SIZE[0] + 2, SIZE[1]))
+    make_video(shot.folder / "longer.mp4", range(FRAMES + 1), size=SIZE)
+    refused(t2l("composite", "longer.mp4", *paint), 2, "4 frames, the video 5", "--frames a:b")
+    make_video(shot.folder / "shorter.mp4", range(FRAMES - 1), size=SIZE)
+    refused(t2l("composite", "shorter.mp4", *paint), 2, "4 frames, the video 3")
+    make_video(shot.folder / "wider.mp4", range(FRAMES), size=(SIZE[0] + 2, SIZE[1]))
     refused(t2l("composite", "wider.mp4", *paint), 2, "96 x 64", "98 x 64")
     part = t2l("composite", "longer.mp4", "--frames", "1:5", *paint)
     assert part.returncode == 0, part.stderr
 
 
 def test_layers(t2l: Callable[..., Run], shot: Shot) -> None:
-    start = ("composite", shot.clip, "--atlas", shot.atlas, "-o", "out.mp4")
+    start = ("composite", shot.video, "--atlas", shot.atlas, "-o", "out.mp4")
     Image.new("RGBA", (50, 40)).save(shot.folder / "other.png")
     refused(t2l(*start, "--foreground", "other.png"), 2, "50 x 40")
     refused(t2l(*start, "--paint", "other.png"), 2, "50 x 40", "96 x 64")
@@ -112,9 +112,9 @@ def test_layers(t2l: Callable[..., Run], shot: Shot) -> None:
     assert not (shot.folder / "out.mp4").exists()
 
 
-def test_what_is_no_clip(t2l: Callable[..., Run], shot: Shot) -> None:
+def test_what_is_no_video(t2l: Callable[..., Run], shot: Shot) -> None:
     make_sound(shot.folder / "sound.wav")
-    (shot.folder / "text.mp4").write_text("Dear diary, this is no clip.\n" * 20)
+    (shot.folder / "text.mp4").write_text("Dear diary, this is no video.\n" * 20)
     no_frames(shot.folder / "none.avi")
     (shot.folder / "hollow").mkdir()
     for name, words in {
@@ -128,11 +128,11 @@ def test_what_is_no_clip(t2l: Callable[..., Run], shot: Shot) -> None:
 
 
 def test_places_that_cannot_be_written(t2l: Callable[..., Run], shot: Shot) -> None:
-    paint = ("composite", shot.clip, "--atlas", shot.atlas, "--foreground", shot.layer, "-o")
+    paint = ("composite", shot.video, "--atlas", shot.atlas, "--foreground", shot.layer, "-o")
     refused(t2l(*paint, "/proc/out.mp4"), 2, "/proc")
     refused(t2l(*paint, "nowhere/out.mp4"), 2, "nowhere")
     refused(t2l("render-atlas", shot.atlas, "-o", "/proc/atlas"), 2, "/proc")
-    refused(t2l("edit-video", shot.clip, "red object", "--atlas", shot.atlas, "-o", "/proc/out"), 2, "/proc")
+    refused(t2l("edit-video", shot.video, "red object", "--atlas", shot.atlas, "-o", "/proc/out"), 2, "/proc")
 
 
 def test_nothing_of_the_users_is_overwritten(t2l: Callable[..., Run], shot: Shot) -> None:
@@ -141,14 +141,14 @@ def test_nothing_of_the_users_is_overwritten(t2l: Callable[..., Run], shot: Shot
     for name in ("1.png", "2.png"):
         Image.new("RGB", SIZE).save(shot.folder / "frames" / name)
     render = ("render-atlas", shot.atlas, "--overwrite", "-o")
-    paint = ("composite", shot.clip, "--atlas", shot.atlas, "--overwrite", "--foreground")
-    edit = ("edit-video", shot.clip, "red object", "--clip", "mini", "--overwrite", "--mask")
+    paint = ("composite", shot.video, "--atlas", shot.atlas, "--overwrite", "--foreground")
+    edit = ("edit-video", shot.video, "red object", "--clip", "mini", "--overwrite", "--mask")
     refused(t2l(*render, shot.atlas), 2, "atlas is the input itself")
-    refused(t2l(*paint, shot.layer, "-o", shot.clip), 2, "clip.mp4 is the input itself")
+    refused(t2l(*paint, shot.layer, "-o", shot.video), 2, "video.mp4 is the input itself")
     refused(t2l(*paint, "frames/1.png", "-o", "frames"), 2, "frames holds the input frames/1.png")
     Image.open(shot.layer).save(shot.folder / "out-foreground.png")
     refused(t2l(*edit, "out-foreground.png", "-o", "out.mp4"), 2, "out-foreground.png is the input itself")
-    refused(t2l("fit-atlas", shot.clip, "--overwrite", "--mask", "atlas/alpha.png", "-o", "atlas"), 2, "alpha.png")
+    refused(t2l("fit-atlas", shot.video, "--overwrite", "--mask", "atlas/alpha.png", "-o", "atlas"), 2, "alpha.png")
     assert t2l("render-atlas", shot.atlas, "-o", "other").returncode == 0
     (shot.folder / "other" / ".git").mkdir()
     refused(t2l(*render, "other"), 2, ".git beside the atlas")
@@ -160,8 +160,8 @@ def test_nothing_of_the_users_is_overwritten(t2l: Callable[..., Run], shot: Shot
     assert t2l(*render, "other").returncode == 0
 
 
-def test_a_playlist_is_no_clip(t2l: Callable[..., Run], shot: Shot) -> None:
-    (shot.folder / "list.mp4").write_text("ffconcat version 1.0\nfile clip.mp4\n")
+def test_a_playlist_is_no_video(t2l: Callable[..., Run], shot: Shot) -> None:
+    (shot.folder / "list.mp4").write_text("ffconcat version 1.0\nfile video.mp4\n")
     (shot.folder / "live.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nclip.mp4\n")
     for name in ("list.mp4", "live.m3u8"):
         paint = ("--atlas", shot.atlas, "--foreground", shot.layer, "-o", "out.mp4")

@@ -1,6 +1,6 @@
-"""Make the README's animation and the atlas page's picture with the program itself:  python docs/make_clip.py
+"""Make the README's animation and the atlas page's picture with the program itself:  python docs/make_video.py
 
-Draws a clip (a grey cup that moves and turns over a table, the camera panning), takes it apart with `t2l fit-atlas`
+Draws a video (a grey cup that moves and turns over a table, the camera panning), takes it apart with `t2l fit-atlas`
 (a sheet of what that finds on the way), paints the foreground's picture red with white dots, and lays that back on with
 `t2l composite`: both in a GIF.
 """
@@ -57,7 +57,7 @@ def cup(random: np.random.Generator, side: int = 320) -> Image.Image:
 
 
 def draw(folder: Path) -> None:
-    """Write the clip's frames."""
+    """Write the video's frames."""
     random = np.random.default_rng(5)
     ground, thing = table(random), cup(random)
     folder.mkdir()
@@ -88,13 +88,13 @@ def paint(atlas: Path, target: Path) -> None:
 
 
 def sheet(work: Path) -> Image.Image:
-    """What `fit-atlas` saw in the middle of the clip, found on the way, and made."""
+    """What `fit-atlas` saw in the middle of the video, found on the way, and made."""
     t = FRAMES // 2
-    clip, run, atlas = work / "cup", work / "run", work / "atlas"
+    video, run, atlas = work / "cup", work / "run", work / "atlas"
     tiles = [
-        ("the clip: first frame", clip / "000.png"),
-        (f"frame {t}", clip / f"{t:03d}.png"),
-        ("last frame", clip / f"{FRAMES - 1:03d}.png"),
+        ("the video: first frame", video / "000.png"),
+        (f"frame {t}", video / f"{t:03d}.png"),
+        ("last frame", video / f"{FRAMES - 1:03d}.png"),
         ("optical flow; black: not trusted", run / f"flow-{t:05d}.png"),
         ("what the camera leaves: mask", run / f"mask-{t:05d}.png"),
         ("opacity, fitted", run / f"alpha-{t:05d}.png"),
@@ -145,7 +145,7 @@ def main() -> None:
             pages.append(page)
         palette = pages[FRAMES // 2].quantize(256, Image.Quantize.MEDIANCUT)
         flat = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-        flat[0].save(DOCS / "images" / "clip.gif", save_all=True, append_images=flat[1:], duration=110, loop=0)
+        flat[0].save(DOCS / "images" / "video.gif", save_all=True, append_images=flat[1:], duration=110, loop=0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tiny clips for the tests, made with PyAV itself."""
+"""Tiny videos for the tests, made with PyAV itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def picture(index: int, size: tuple[int, int] = (64, 48)) -> Bytes:
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
-def make_clip(
+def make_video(
     path: Path,
     times: Iterable[int] = range(8),
     time_base: Fraction = Fraction(1, 25),

@@ -1,4 +1,4 @@
-"""Clips through the installed program, judged against a clip whose decomposition is known."""
+"""Videos through the installed program, judged against a video whose decomposition is known."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mini.vocabulary import COLOURS
 from t2l_cli.atlases.store import load_atlas, save_atlas
 from t2l_cli.engine.atlas.networks import NeuralAtlas
 from tests.lna import state_of, write_checkpoint
-from tests.truth import TruthClip, bilinear, make_truth
+from tests.truth import TruthVideo, bilinear, make_truth
 
 FAST = ("--clip", "mini", "--offline", "--steps", "2", "--views", "1", "--size", "129", "--roi", "object")
 
 
 @pytest.fixture(scope="module")
-def truth() -> TruthClip:
+def truth() -> TruthVideo:
     return make_truth((160, 96), 8)
 
 
 @pytest.fixture
-def frames(truth: TruthClip, tmp_path: Path) -> Path:
+def frames(truth: TruthVideo, tmp_path: Path) -> Path:
     folder = tmp_path / "shot"
     folder.mkdir()
     for i, rgb in enumerate(truth.frames):
@@ -38,7 +38,7 @@ def frames(truth: TruthClip, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def atlas(truth: TruthClip, tmp_path: Path) -> Path:
+def atlas(truth: TruthVideo, tmp_path: Path) -> Path:
     save_atlas(truth.atlas(), tmp_path / "atlas")
     return tmp_path / "atlas"
 
@@ -47,7 +47,7 @@ def read(folder: Path) -> Bytes:
     return np.stack([pixels(path) for path in sorted(folder.glob("*.png"))])
 
 
-def test_a_clip_comes_back_with_its_layer_and_its_record(
+def test_a_video_comes_back_with_its_layer_and_its_record(
     t2l: Callable[..., Run], frames: Path, atlas: Path, tmp_path: Path
 ) -> None:
     done = t2l("edit-video", frames, "red object", "--atlas", atlas, *FAST, "-o", "out", "--run-dir", "run")
@@ -57,7 +57,7 @@ def test_a_clip_comes_back_with_its_layer_and_its_record(
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["layers"] == {"foreground": ["red object"]}
     assert (tmp_path / "run/foreground/losses.csv").exists()
-    # the painted layer over the clip is the very same clip
+    # the painted layer over the video is the very same video
     again = t2l("composite", frames, "--atlas", atlas, "--foreground", "out-foreground.png", "-o", "again")
     assert again.returncode == 0, again.stderr
     assert np.array_equal(read(tmp_path / "out"), read(tmp_path / "again"))
@@ -81,7 +81,7 @@ def test_both_layers_in_one_run(t2l: Callable[..., Run], frames: Path, atlas: Pa
 
 
 def test_an_empty_edit_returns_the_frames_bit_for_bit(
-    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path
+    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthVideo, tmp_path: Path
 ) -> None:
     width, height = Image.open(atlas / "foreground.png").size
     Image.fromarray(np.full((height, width, 4), [255, 0, 0, 0], np.uint8)).save(tmp_path / "empty.png")
@@ -99,7 +99,7 @@ def test_an_empty_edit_returns_the_frames_bit_for_bit(
 
 @pytest.mark.parametrize("name", ["foreground", "background"])
 def test_a_mark_on_the_atlas_is_at_its_place_in_every_frame(
-    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path, name: str
+    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthVideo, tmp_path: Path, name: str
 ) -> None:
     width, height = Image.open(atlas / f"{name}.png").size
     place = (width // 2, height // 2) if name == "foreground" else (width // 2, height // 5)
@@ -126,7 +126,7 @@ def test_a_mark_on_the_atlas_is_at_its_place_in_every_frame(
 
 
 def test_paint_on_one_frame_goes_to_all(
-    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthClip, tmp_path: Path
+    t2l: Callable[..., Run], frames: Path, atlas: Path, truth: TruthVideo, tmp_path: Path
 ) -> None:
     middle = np.argwhere(truth.alpha[0] > 0.999).mean(0).round().astype(int)
     paint = np.zeros((*truth.frames.shape[1:3], 4), np.uint8)
@@ -148,7 +148,7 @@ def test_render_atlas_says_how_good_it_is(t2l: Callable[..., Run], frames: Path,
     assert {"foreground.png", "background.png", "alpha.png", "checkerboard.mp4", "atlas.json"} <= {
         p.name for p in (tmp_path / "pictures").iterdir()
     }
-    assert load_atlas(tmp_path / "pictures").clip.first_frame is not None
+    assert load_atlas(tmp_path / "pictures").video.first_frame is not None
 
 
 def test_a_checkpoint_is_rendered_and_painted_over(t2l: Callable[..., Run], frames: Path, tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_bad_requests_are_one_line_and_do_nothing(
     assert sorted(p for p in tmp_path.rglob("*")) == before
 
 
-def test_what_is_no_clip_is_said(t2l: Callable[..., Run], atlas: Path, tmp_path: Path) -> None:
-    (tmp_path / "text.mp4").write_text("not a clip")
+def test_what_is_no_video_is_said(t2l: Callable[..., Run], atlas: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "hollow").mkdir()
     for name in ("text.mp4", "empty.mp4", "hollow", "missing.mp4"):
@@ -234,11 +234,11 @@ def nearest(rgb: np.ndarray) -> str:
     return min(COLOURS, key=lambda name: float(np.linalg.norm(np.array(COLOURS[name]) - rgb)))
 
 
-def flicker(clip: np.ndarray, truth: TruthClip) -> float:
+def flicker(video: np.ndarray, truth: TruthVideo) -> float:
     """Mean change of the surface's points from frame to frame, along their known motion."""
     texels = truth.uv["foreground"][0][truth.alpha[0] > 0.999]
     seen = []
-    for t, rgb in enumerate(clip):
+    for t, rgb in enumerate(video):
         at = truth.seen("foreground", t, texels)
         seen.append(bilinear(rgb, at))
     return float(np.abs(np.diff(np.stack(seen), axis=0)).mean())

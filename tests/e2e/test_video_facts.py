@@ -16,7 +16,7 @@ import pytest
 from program import SHORT, Run
 
 from t2l_cli.atlases.store import save_atlas
-from tests.tiny_clips import SIXHUNDREDTH, VFR, make_clip
+from tests.tiny_videos import SIXHUNDREDTH, VFR, make_video
 from tests.truth import make_truth
 
 SIZE, FRAMES = (160, 96), len(VFR)
@@ -76,10 +76,10 @@ READERS = [
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
+def video(tmp_path: Path) -> Path:
     """Eight frames at uneven times, and sound that is longer."""
     options = {"codec": "libx264", "pixels": "yuv420p", "audio": "aac", "options": {"crf": "10"}}
-    return make_clip(tmp_path / "clip.mp4", VFR, SIXHUNDREDTH, SIZE, **options)  # type: ignore[arg-type]
+    return make_video(tmp_path / "video.mp4", VFR, SIXHUNDREDTH, SIZE, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -89,14 +89,14 @@ def atlas(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_an_edited_clip_is_the_source_in_all_but_its_pixels(
-    t2l: Callable[..., Run], clip: Path, atlas: Path, reader: Callable[[Path], Facts], tmp_path: Path
+def test_an_edited_video_is_the_source_in_all_but_its_pixels(
+    t2l: Callable[..., Run], video: Path, atlas: Path, reader: Callable[[Path], Facts], tmp_path: Path
 ) -> None:
-    done = t2l("edit-video", clip, "red object", "--atlas", atlas, *SHORT, "--roi", "object", "-o", "edit.mp4")
+    done = t2l("edit-video", video, "red object", "--atlas", atlas, *SHORT, "--roi", "object", "-o", "edit.mp4")
     assert done.returncode == 0, done.stderr
-    done = t2l("composite", clip, "--atlas", atlas, "--foreground", "edit-foreground.png", "-o", "again.mov")
+    done = t2l("composite", video, "--atlas", atlas, "--foreground", "edit-foreground.png", "-o", "again.mov")
     assert done.returncode == 0, done.stderr
-    source = reader(clip)
+    source = reader(video)
     assert source.times == [pts * SIXHUNDREDTH for pts in VFR]
     assert source.sound
     for name in ("edit.mp4", "again.mov"):
@@ -108,16 +108,16 @@ def test_an_edited_clip_is_the_source_in_all_but_its_pixels(
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_part_of_a_clip_begins_at_zero_with_its_own_sound(
-    t2l: Callable[..., Run], clip: Path, reader: Callable[[Path], Facts], tmp_path: Path
+def test_a_part_of_a_video_begins_at_zero_with_its_own_sound(
+    t2l: Callable[..., Run], video: Path, reader: Callable[[Path], Facts], tmp_path: Path
 ) -> None:
     save_atlas(make_truth(SIZE, 4).atlas(), tmp_path / "part")
-    done = t2l("edit-video", clip, "red object", "--atlas", "part", *SHORT, "--roi", "object", "-o", "out.mp4")
+    done = t2l("edit-video", video, "red object", "--atlas", "part", *SHORT, "--roi", "object", "-o", "out.mp4")
     assert done.returncode == 2
     assert b"--frames a:b with 4 frames" in done.stderr
     done = t2l(
         "edit-video",
-        clip,
+        video,
         "red object",
         "--frames",
         "2:6",
@@ -130,7 +130,7 @@ def test_a_part_of_a_clip_begins_at_zero_with_its_own_sound(
         "out.mkv",
     )
     assert done.returncode == 0, done.stderr
-    source, out = reader(clip), reader(tmp_path / "out.mkv")
+    source, out = reader(video), reader(tmp_path / "out.mkv")
     assert out.size == source.size
     # Matroska counts milliseconds, and puts what begins before 0 later: the sound and the frames stay in step
     begin = out.times[0]
