@@ -1,12 +1,14 @@
-"""t2l: edit photos and clips from text, after Text2LIVE (ECCV 2022).
+"""t2l: edit photos and videos from text, after Text2LIVE (ECCV 2022).
 
-    picture = t2l_cli.load_picture("photo.jpg")
-    loaded = t2l_cli.load_clip("ViT-B-32")
-    edit = t2l_cli.PhotoEdit(pixels, t2l_cli.Clip(loaded.model, loaded.tokenizer), t2l_cli.EditConfig(("red cup",)))
-    for step in edit: ...
-    layer = edit.result()
+    import t2l_cli as t2l
 
-Importing the package imports neither torch nor any picture library; a name is fetched when it is first asked for.
+    edit = t2l.edit_image("photo.jpg", "crochet swan", clip="mini", preset="draft")
+    for step in edit:  # optional: edit.run() does the same
+        print(step.i, step.n)
+    edit.image.save("out.png")
+
+The functions of :mod:`t2l_cli.api` are what the command line calls. Importing the package imports neither torch nor any
+picture library; a name is fetched when it is first asked for.
 """
 
 from __future__ import annotations
@@ -15,44 +17,74 @@ TYPE_CHECKING = False  # typing and importlib would be most of the time before t
 if TYPE_CHECKING:
     from typing import Any
 
-    from t2l_cli.config import PRESETS, EditConfig
+    from t2l_cli.api import composite, edit_image, edit_video, fit_atlas, render_atlas
+    from t2l_cli.config import PRESETS, EditConfig, FitConfig
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.layers import EditLayer
     from t2l_cli.engine.optimize import Step
     from t2l_cli.engine.photo import PhotoEdit
-    from t2l_cli.errors import T2LError
-    from t2l_cli.media.images import Picture, load_picture, save_picture
+    from t2l_cli.errors import (
+        DeviceMemoryError,
+        DivergedError,
+        OutputError,
+        RequestError,
+        StoppedError,
+        T2LError,
+        WeightsError,
+    )
+    from t2l_cli.jobs.job import Result
+    from t2l_cli.progress import Reporter, Silent, Tick
     from t2l_cli.weights.loading import LoadedClip, load_clip
 
 __version__ = "0.1.0"
 
+_ERRORS = (
+    "T2LError",
+    "RequestError",
+    "StoppedError",
+    "WeightsError",
+    "DeviceMemoryError",
+    "DivergedError",
+    "OutputError",
+)
 _HOMES = {
-    "PRESETS": "config",
-    "EditConfig": "config",
+    **dict.fromkeys(("composite", "edit_image", "edit_video", "fit_atlas", "render_atlas"), "api"),
+    **dict.fromkeys(("PRESETS", "EditConfig", "FitConfig"), "config"),
     "Clip": "engine.clip",
-    "PhotoEdit": "engine.photo",
     "EditLayer": "engine.layers",
     "Step": "engine.optimize",
-    "T2LError": "errors",
-    "Picture": "media.images",
-    "load_picture": "media.images",
-    "save_picture": "media.images",
-    "LoadedClip": "weights.loading",
-    "load_clip": "weights.loading",
+    "PhotoEdit": "engine.photo",
+    **dict.fromkeys(_ERRORS, "errors"),
+    "Result": "jobs.job",
+    **dict.fromkeys(("Reporter", "Silent", "Tick"), "progress"),
+    **dict.fromkeys(("LoadedClip", "load_clip"), "weights.loading"),
 }
 __all__ = [
     "PRESETS",
     "Clip",
+    "DeviceMemoryError",
+    "DivergedError",
     "EditConfig",
     "EditLayer",
+    "FitConfig",
     "LoadedClip",
+    "OutputError",
     "PhotoEdit",
-    "Picture",
+    "Reporter",
+    "RequestError",
+    "Result",
+    "Silent",
     "Step",
+    "StoppedError",
     "T2LError",
+    "Tick",
+    "WeightsError",
+    "composite",
+    "edit_image",
+    "edit_video",
+    "fit_atlas",
     "load_clip",
-    "load_picture",
-    "save_picture",
+    "render_atlas",
 ]
 
 

@@ -1,14 +1,16 @@
 """Every failure that t2l explains to its user.
 
-    T2LError                  exit 1: the work failed
-    ├── RequestError          exit 2: the request is wrong, nothing was done
-    ├── WeightsError          exit 1: model weights could not be had or trusted
-    ├── DeviceMemoryError     exit 1: the accelerator ran out of memory
-    ├── DivergedError         exit 1: a loss became NaN or infinite
-    └── OutputError           exit 1: a result could not be written
+    T2LError                  exit 1  failed     the work failed
+    ├── RequestError          exit 2  request    the request is wrong, nothing was done
+    ├── StoppedError          exit 1  stopped    stopped before there was anything to keep
+    ├── WeightsError          exit 1  weights    model weights could not be had or trusted
+    ├── DeviceMemoryError     exit 1  memory     the accelerator ran out of memory
+    ├── DivergedError         exit 1  diverged   a loss became NaN or infinite
+    └── OutputError           exit 1  output     a result could not be written
 
-The message is one or two lines for the person at the terminal: what is wrong, then what to do. Foreign
-exceptions are re-raised as one of these with ``from``, so that ``--verbose`` can show the cause.
+The message is one or two lines for a person: what is wrong, then what to do. The word in the third column is the
+error's ``code``, for programs; it never changes. Foreign exceptions are re-raised as one of these with ``from``, so
+that ``--verbose`` can show the cause.
 """
 
 
@@ -16,25 +18,44 @@ class T2LError(Exception):
     """The work failed. Base of all errors that the program reports in a line."""
 
     exit_code = 1
+    code = "failed"
 
 
 class RequestError(T2LError):
     """The request is wrong (option, file, size); nothing was done."""
 
     exit_code = 2
+    code = "request"
+
+
+class StoppedError(T2LError):
+    """Somebody stopped the work before there was anything to keep."""
+
+    code = "stopped"
+
+    def __init__(self) -> None:
+        super().__init__("stopped; nothing was written.")
 
 
 class WeightsError(T2LError):
     """Model weights are missing, broken or unreachable."""
 
+    code = "weights"
+
 
 class DeviceMemoryError(T2LError):
     """The accelerator's memory does not hold the job."""
+
+    code = "memory"
 
 
 class DivergedError(T2LError):
     """A loss turned NaN or infinite; the last good result is kept."""
 
+    code = "diverged"
+
 
 class OutputError(T2LError):
     """A result could not be written; no half-written file is left behind."""
+
+    code = "output"

@@ -36,7 +36,7 @@ _Item = TypeVar("_Item")
 
 
 class Reporter(Protocol):
-    """Who hears of the work."""
+    """Who hears of the work, and may end it."""
 
     def note(self, text: str) -> None:
         """Something that may be left unsaid."""
@@ -46,6 +46,15 @@ class Reporter(Protocol):
 
     def track(self) -> AbstractContextManager[Show]:
         """Within the block, ticks are shown by calling what it gives."""
+
+    def should_stop(self) -> bool:
+        """Whether the work should end after the step at hand and keep what it has. Asked between steps."""
+
+    def patience(self) -> AbstractContextManager[None]:
+        """Within the block, a wish to stop waits until ``should_stop`` is asked.
+
+        Elsewhere there is nothing to lose, and a reporter may raise KeyboardInterrupt at any time.
+        """
 
 
 class Silent:
@@ -60,6 +69,14 @@ class Silent:
     def track(self) -> AbstractContextManager[Show]:
         """Ticks go nowhere."""
         return nullcontext(lambda tick: None)
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False
+
+    def patience(self) -> AbstractContextManager[None]:
+        """Nothing has to wait."""
+        return nullcontext()
 
 
 @contextmanager
@@ -99,3 +116,14 @@ def downloading(name: str, reporter: Reporter) -> Iterator[Callable[[int, int | 
 
     with reporter.track() as show:
         yield tell
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` for a person: 42 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

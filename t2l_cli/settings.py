@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -101,17 +101,21 @@ class Table(Generic[_Config]):
 
     def check_names(self, given: Mapping[str, Any]) -> None:
         """Raise TypeError, with the names that are close, where a name of ``given`` is not a setting."""
-        names = [setting.name for setting in self.settings]
-        for name in given:
-            if name not in names:
-                close = difflib.get_close_matches(name, names)
-                raise TypeError(
-                    f"there is no setting {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
-                )
+        check_names(given, [setting.name for setting in self.settings])
 
     def only(self, *names: str) -> Table[_Config]:
         """The table with these settings alone."""
         return dataclasses.replace(self, settings=tuple(s for s in self.settings if s.name in names))
+
+
+def check_names(given: Iterable[str], known: Collection[str]) -> None:
+    """Raise TypeError, with the names that are close, where a name that is ``given`` is not ``known``."""
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known)
+            raise TypeError(
+                f"there is no setting {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+            )
 
 
 def _in_words(value: object) -> str:
@@ -186,6 +190,7 @@ _ANY_PROMPT = ("-",)
 PHOTO: Table[EditConfig] = Table(EditConfig(_ANY_PROMPT), PRESETS, _EDIT)
 VIDEO: Table[EditConfig] = Table(video_config(_ANY_PROMPT), VIDEO_PRESETS, _VIDEO)
 FIT: Table[FitConfig] = Table(FitConfig(), FIT_PRESETS, _FIT)
+FIT_SETTINGS = ("flow", "mask_class")  # of the fit that the edit of a video may need
 
 
 def edit_config(

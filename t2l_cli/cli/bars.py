@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from t2l_cli.progress import Tick
+from t2l_cli.progress import Tick, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,12 +56,13 @@ class Track:
 
     def __init__(self, display: Display, say: Callable[[str], None]) -> None:
         self._display, self._say = display, say
-        self._pace, self._n = Pace(), -1
+        self._pace, self._n, self._i = Pace(), -1, -1
 
     def __call__(self, tick: Tick) -> None:
         """Show ``tick``."""
-        if tick.n != self._n:  # another part of the work, with a pace of its own
+        if tick.n != self._n or tick.i < self._i:  # another part of the work, with a pace of its own
             self._pace, self._n = Pace(), tick.n
+        self._i = tick.i
         self._pace.tick(tick.i)
         self._display.show(tick, self._pace)
         if tick.note:
@@ -173,14 +174,3 @@ def losses(tick: Tick) -> str:
     if not terms:
         return ""
     return f"loss {sum(terms.values()):.4g}  " + "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
-
-
-def duration(seconds: float) -> str:
-    """``seconds`` for a person: 42 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,4 +1,4 @@
-"""`t2l edit-image`: the command line of one edit; the work itself is in editing.py."""
+"""`t2l edit-image`: one edit of a photo."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.cli.naming import claimed
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.settings import PHOTO
 
@@ -25,7 +25,7 @@ Prompts = Annotated[
 @o.with_settings(PHOTO)
 def edit_image(
     ctx: typer.Context,
-    image: Image = None,
+    source: Image = None,
     prompts: Prompts = None,
     output: o.Output = None,
     overwrite: o.Overwrite = False,
@@ -45,8 +45,5 @@ def edit_image(
     The rest of the photo stays as it is, byte for byte where the edit is transparent. Ctrl-C keeps the result so far.
     """
     with Terminal(quiet, verbose, as_json) as terminal:
-        from t2l_cli.cli.editing import checked, run
-
-        request = checked(ctx.params, settings)
-        with claimed(request.output, request.run_dir):
-            run(request, terminal)
+        terminal.check_stdout(output)
+        terminal.result(t2l_cli.edit_image(**o.asked(ctx), reporter=terminal).write())

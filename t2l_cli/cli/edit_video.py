@@ -1,4 +1,4 @@
-"""`t2l edit-video`: the command line of one edit of a video; the work itself is in video_editing.py."""
+"""`t2l edit-video`: one edit of a video."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+import t2l_cli
 from t2l_cli.cli import options as o
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import DEFAULT_PRESET, VIDEO_PRESETS
 from t2l_cli.settings import ATLAS, FIT, RUN, VIDEO
 
-ClipPath = Annotated[
-    str | None, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.", show_default=False)
+Video = Annotated[
+    str | None, typer.Argument(metavar="VIDEO", help="A video file or a folder of frames.", show_default=False)
 ]
 Prompts = Annotated[
     list[str] | None,
@@ -86,7 +87,7 @@ PresetName = Annotated[
 @o.with_settings(VIDEO, FIT.only("flow", "mask_class"))
 def edit_video(
     ctx: typer.Context,
-    clip_path: ClipPath = None,
+    source: Video = None,
     prompts: Prompts = None,
     output: Output = None,
     codec: Codec = "h264",
@@ -115,6 +116,4 @@ def edit_video(
     beside the video, to go on with in an image editor (t2l composite). Ctrl-C keeps the result so far.
     """
     with Terminal(quiet, verbose, as_json) as terminal:
-        from t2l_cli.cli.video_editing import checked, run
-
-        run(checked(ctx.params, settings), terminal)
+        terminal.result(t2l_cli.edit_video(**o.asked(ctx), reporter=terminal).write())

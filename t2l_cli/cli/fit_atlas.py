@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import t2l_cli
 from t2l_cli.cli import options as o
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import FIT_PRESETS
 from t2l_cli.settings import FIT
 
-ClipPath = Annotated[Path, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.")]
+Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file or a folder of frames.")]
 Mask = Annotated[
     Path | None,
     o.option(
@@ -39,7 +39,7 @@ Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="Only th
 @o.with_settings(FIT)
 def fit_atlas(
     ctx: typer.Context,
-    video: ClipPath,
+    source: Video,
     output: Annotated[Path, o.option("--output", "-o", metavar="ATLAS", help="The atlas folder to write.")],
     frames: Frames = None,
     mask: Mask = None,
@@ -60,8 +60,4 @@ def fit_atlas(
     No masks, no flow files, no checkpoint needed. Ctrl-C keeps the atlas as far as it is fitted, and --resume goes on.
     """
     with Terminal(quiet, verbose, as_json) as terminal:
-        from t2l_cli.cli.atlas_work import fit
-        from t2l_cli.cli.fitting import FitRequest
-
-        own = {field.name for field in dataclasses.fields(FitRequest)}
-        fit(FitRequest(**{name: value for name, value in ctx.params.items() if name in own}), terminal)
+        terminal.result(t2l_cli.fit_atlas(**o.asked(ctx), reporter=terminal).write())

@@ -67,9 +67,8 @@ class Interruption:
             self.check()
 
     def be_prompt(self) -> None:
-        """Wait for nothing from now on: nothing can be lost. Interrupted where a signal came already."""
+        """Wait for nothing from now on: nothing can be lost."""
         self._patient = False
-        self.check()
 
     def check(self) -> None:
         """Interrupted where a signal came."""

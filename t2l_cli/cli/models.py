@@ -60,7 +60,7 @@ def pull(
 
         with downloading(name, terminal) as tell:
             path = registry.pull(name, tell, offline)
-        terminal.result([path], {"model": name})
+        terminal.paths([str(path)], {"model": name})
 
 
 @models.command()
@@ -69,7 +69,7 @@ def path(as_json: Json = False) -> None:
     with Terminal(as_json=as_json) as terminal:
         from t2l_cli.weights.cache import cache_dir
 
-        terminal.result([cache_dir()], {})
+        terminal.paths([str(cache_dir())], {})
 
 
 @models.command()

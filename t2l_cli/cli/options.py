@@ -51,6 +51,14 @@ def _parameter(table: Table[Any], setting: Any) -> inspect.Parameter:
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
+_HOW_TO_SPEAK = ("as_json", "quiet", "verbose")  # of the terminal; the rest says what to do
+
+
+def asked(ctx: typer.Context) -> dict[str, Any]:
+    """What a command's user asked for, as the keywords of the Python function of its name."""
+    return {name: value for name, value in ctx.params.items() if name not in _HOW_TO_SPEAK}
+
+
 Output = Annotated[
     str | None,
     option(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+import t2l_cli
 from t2l_cli.cli import options as o
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.settings import FIT
@@ -14,8 +15,9 @@ from t2l_cli.settings import FIT
 AtlasPath = Annotated[
     Path, typer.Argument(metavar="ATLAS", help="A published Layered Neural Atlases checkpoint, or an atlas folder.")
 ]
-ClipFile = Annotated[
-    Path | None, o.option("--clip-file", metavar="CLIP", help="The video that it is of: checks it, and measures it.")
+Video = Annotated[
+    Path | None,
+    o.option("--video", "--clip-file", metavar="VIDEO", help="The video that it is of: checks it, and measures it."),
 ]
 Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="The video's frames that the atlas is of.")]
 Resolution = Annotated[
@@ -26,9 +28,10 @@ Resolution = Annotated[
 
 @o.with_settings(FIT.only("device"))
 def render_atlas(
+    ctx: typer.Context,
     atlas: AtlasPath,
     output: Annotated[Path, o.option("--output", "-o", metavar="DIR", help="The atlas folder to write.")],
-    clip_file: ClipFile = None,
+    video: Video = None,
     frames: Frames = None,
     resolution: Resolution = None,
     overwrite: o.Overwrite = False,
@@ -43,6 +46,4 @@ def render_atlas(
     shows whether the atlas sticks to things as they move.
     """
     with Terminal(quiet, verbose, as_json) as terminal:
-        from t2l_cli.cli.atlas_work import render
-
-        render(atlas, output, clip_file, frames, resolution, settings["device"] or "auto", overwrite, terminal)
+        terminal.result(t2l_cli.render_atlas(**o.asked(ctx), reporter=terminal).write())

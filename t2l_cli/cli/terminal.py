@@ -9,19 +9,20 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from t2l_cli.cli.interrupt import exit_code
-from t2l_cli.errors import OutputError, T2LError
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.cli.interrupt import Interruption, exit_code
+from t2l_cli.errors import OutputError, RequestError, StoppedError, T2LError
+from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.progress import Show
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from t2l_cli.jobs.job import Result
 
 LONGEST = 2000  # characters of a line that a person may read
 
@@ -34,7 +35,8 @@ def stderr_console() -> Console:
 
 
 class Terminal:
-    """One command's voice. As a context manager it turns every exception of the block into words and an exit code.
+    """One command's reporter. As a context manager it turns every exception of the block into words and an exit code,
+    and takes signals for a wish to stop.
 
     quiet: neither progress nor notes; errors and results stay. verbose: tracebacks and the libraries' own warnings too.
     as_json: the results on stdout are one JSON object.
@@ -45,6 +47,7 @@ class Terminal:
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self._filters = warnings.catch_warnings()
         self._unprinted: OSError | None = None  # why stdout took nothing
+        self._interruption = Interruption(quiet)
 
     @property
     def animated(self) -> bool:
@@ -75,11 +78,36 @@ class Terminal:
         """Print ``text`` and a line break on stdout; where that fails, it is said at the end of the block."""
         self._print(text.encode("utf-8", "surrogateescape") + b"\n")
 
-    def result(self, files: Sequence[Path], record: dict[str, Any]) -> None:
+    def should_stop(self) -> bool:
+        """Whether a signal came."""
+        return self._interruption.requested is not None
+
+    @contextlib.contextmanager
+    def patience(self) -> Iterator[None]:
+        """Within the block the first signal waits until it is asked for."""
+        self._interruption.be_patient()
+        try:
+            yield
+        finally:
+            self._interruption.be_prompt()
+
+    def check_stdout(self, output: str | None) -> None:
+        """RequestError where both the result and the word about it would go to stdout."""
+        if output == STDIO and self.as_json:
+            raise RequestError("-o - and --json both write to the standard output; choose one.")
+
+    def result(self, result: Result) -> None:
+        """Print what ``paths`` prints of a job's result, and end the command as the job ended."""
+        self.paths(result.files, result.record)
+        if result.error is not None:
+            raise T2LError(result.error.message)
+        if result.status == "interrupted":
+            raise typer.Exit(exit_code(self._interruption.requested))
+
+    def paths(self, files: Sequence[str], record: dict[str, Any]) -> None:
         """Print ``files``, one a line, or ``record`` with them as one JSON object, on stdout."""
         if self.as_json:
-            paths = [os.fspath(file) for file in files]
-            self.write(json.dumps({"files": paths, **record}))
+            self.write(json.dumps({"files": list(files), **record}))
         else:
             # Bytes: a file name need not be valid in the terminal's encoding, and the next program needs it as it is.
             self._print(b"".join(os.fsencode(file) + b"\n" for file in files))
@@ -93,6 +121,7 @@ class Terminal:
             self._unprinted = error
 
     def __enter__(self) -> Terminal:
+        self._interruption.__enter__()
         self._filters.__enter__()
         if not self.verbose:
             warnings.simplefilter("ignore")
@@ -102,10 +131,13 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._interruption.__exit__(kind, error, trace)
         self._filters.__exit__(None, None, None)
         logging.disable(logging.NOTSET)
         if isinstance(error, (typer.Exit, SystemExit)):
             return
+        if isinstance(error, StoppedError) and self._interruption.requested is not None:
+            error = self._interruption.requested
         if error is not None:
             raise typer.Exit(report(error, self.verbose)) from None
         if self._unprinted is not None:

@@ -128,6 +128,17 @@ def stop_compiling(error: Exception) -> str | None:
 
 
 @contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Within the block torch computes on ``count`` threads of the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def memory_guard(device: torch.device) -> Iterator[None]:
     """Turn an accelerator's out-of-memory error into DeviceMemoryError: how much there was, what to turn."""
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import io
 import re
@@ -28,7 +29,17 @@ from t2l_cli.media.exif import portable_exif
 from t2l_cli.media.output import check_output, save_layer, save_picture
 from t2l_cli.media.paths import STDIO, reason, shown
 
-__all__ = ["Picture", "check_output", "load_layer", "load_mask", "load_picture", "save_layer", "save_picture"]
+__all__ = [
+    "Picture",
+    "check_output",
+    "load_layer",
+    "load_mask",
+    "load_picture",
+    "mask_of",
+    "picture_of",
+    "save_layer",
+    "save_picture",
+]
 
 MAX_PIXELS = 300_000_000  # px; a larger header is taken for a decompression bomb
 MAX_PIPED = 1 << 30  # bytes that are read from a pipe: 300 megapixels in 8 bits without any compression are fewer
@@ -61,10 +72,21 @@ def load_picture(path: str | Path) -> Picture:
     """
     with _opened(path) as file, _decoding(path):
         picture = _decode(file, path)
+    return _large_enough(picture, shown(path))
+
+
+def picture_of(image: Image.Image) -> Picture:
+    """An ``image`` of Pillow as :func:`load_picture` would read it from a file."""
+    with _decoding("the picture"):
+        picture = _upright(image.copy(), _bits(image))
+    return _large_enough(picture, "the picture")
+
+
+def _large_enough(picture: Picture, name: str) -> Picture:
     width, height = picture.size
     if min(width, height) < MIN_PICTURE_SIDE:
         least = f"{MIN_PICTURE_SIDE} x {MIN_PICTURE_SIDE}"
-        raise RequestError(f"{shown(path)} is {width} x {height} pixels, which is too small to edit: {least} at least.")
+        raise RequestError(f"{name} is {width} x {height} pixels, which is too small to edit: {least} at least.")
     return picture
 
 
@@ -77,15 +99,20 @@ def load_layer(path: str | Path) -> tuple[Bytes, Bytes]:
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
-    """Read a mask for a picture of ``size`` (width, height): (H, W) uint8, 255 where the edit may be.
+    """Read a mask from a file: what :func:`mask_of` gives for it."""
+    return mask_of(load_picture(path), size, shown(path))
 
-    The mask's brightness counts (times its alpha). It may be of another size with the same shape to within 2 %.
+
+def mask_of(picture: Picture, size: tuple[int, int], name: str) -> Bytes:
+    """``picture`` as a mask for one of ``size`` (width, height): (H, W) uint8, 255 where the edit may be.
+
+    Its brightness counts (times its alpha). It may be of another size with the same shape to within 2 %; RequestError,
+    in which ``name`` stands for it, where it is of another shape.
     """
-    picture = load_picture(path)
     width, height = picture.size
     if abs(width * size[1] / (height * size[0]) - 1) > 0.02:
         raise RequestError(
-            f"the mask {shown(path)} is {width} x {height} pixels and the picture {size[0]} x {size[1]}: "
+            f"the mask {name} is {width} x {height} pixels and the picture {size[0]} x {size[1]}: "
             "the two must have the same shape."
         )
     mask = np.empty((height, width), np.uint8)
@@ -96,7 +123,6 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
         mask[rows] = np.asarray(grey)
     if picture.size == size:
         return mask
-    del picture
     return np.array(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
 
 
@@ -180,13 +206,18 @@ def _decode(file: BinaryIO, path: str | Path) -> Picture:
         if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with its previews behind it
             kind = "an animation" if getattr(image, "is_animated", False) and image.format != "TIFF" else "a file"
             notes.append(f"{kind} of {frames} pictures: the first one is used")
-        depth = _bits(image)
-        image.load()  # before getexif(), which loads a PNG, too: damage of the pixels is not damage of the EXIF
-        exif, exif_note = portable_exif(image)
-        with contextlib.suppress(Exception):  # an orientation that cannot be read is none
-            ImageOps.exif_transpose(image, in_place=True)
-        rgb, alpha, icc, colour_notes = to_rgb(image, depth)
-    return Picture(rgb, alpha, icc, exif, (*notes, *colour_notes, *exif_note))
+        picture = _upright(image, _bits(image))
+    return dataclasses.replace(picture, notes=(*notes, *picture.notes))
+
+
+def _upright(image: Image.Image, bits: int) -> Picture:
+    """``image``, of so many bits per channel, upright and in 8; it may be changed."""
+    image.load()  # before getexif(), which loads a PNG, too: damage of the pixels is not damage of the EXIF
+    exif, exif_note = portable_exif(image)
+    with contextlib.suppress(Exception):  # an orientation that cannot be read is none
+        ImageOps.exif_transpose(image, in_place=True)
+    rgb, alpha, icc, colour_notes = to_rgb(image, bits)
+    return Picture(rgb, alpha, icc, exif, (*colour_notes, *exif_note))
 
 
 def _verify_png(file: BinaryIO) -> None:

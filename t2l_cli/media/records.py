@@ -1,11 +1,17 @@
-"""JSON files that the program reads: run.json, atlas.json, config.json."""
+"""What the program reads as JSON, such as run.json and atlas.json, checked against the dataclass it is to become."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
+
+from t2l_cli.errors import RequestError
+from t2l_cli.media.paths import shown
+
+_Record = TypeVar("_Record")
 MAX_BYTES = 16_000_000  # records have kilobytes; what is larger is another file, or has no end, as /dev/zero
 
 
@@ -19,3 +25,33 @@ def read_json(path: Path) -> Any:
         return json.loads(data.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("its brackets are nested too deeply") from error
+
+
+def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Record:
+    """The dataclass ``kind`` from what JSON holds; absent fields take their defaults.
+
+    RequestError, in which ``name`` stands for the data, where a value is of a wrong type, where one is missing, and,
+    unless ``extra`` is true, where there is one that ``kind`` does not know.
+    """
+    try:
+        record = msgspec.convert(data, kind)
+    except (msgspec.ValidationError, OverflowError) as error:
+        what, _, where = str(error).partition(" - at `$")
+        place = f'"{shown(where.strip(".`"))}": ' if where else ""
+        raise RequestError(f"{name}: {place}{shown(what[:1].lower() + what[1:])}.") from error
+    unknown = None if extra else _unknown(data, msgspec.to_builtins(record))
+    if unknown is not None:
+        raise RequestError(f'{name}: "{shown(unknown)}" is not a setting that this version of t2l knows.')
+    return record
+
+
+def _unknown(data: Any, known: Any) -> str | None:
+    """The first key of ``data`` that ``known`` does not have, with those above it."""
+    if not isinstance(data, dict) or not isinstance(known, dict):
+        return None
+    for key, value in data.items():
+        if key not in known:
+            return str(key)
+        if (inner := _unknown(value, known[key])) is not None:
+            return f"{key}.{inner}"
+    return None

@@ -76,7 +76,8 @@ class AtlasFit:
         self._flow_function = flow
         self._training: Training | None = None
         self._resumed: dict[str, Any] | None = None
-        self._atlas: tuple[int, Atlas] | None = None
+        self._atlas: tuple[int, Atlas] | None = None  # with the number of steps that it was made after
+        self._quality: tuple[int, Quality] | None = None
         self._steps = self._iterate()
 
     def __iter__(self) -> Iterator[Tick]:
@@ -101,7 +102,10 @@ class AtlasFit:
 
     def quality(self) -> Quality:
         """Figures of ``result()``, with advice where one is poor."""
-        return measure(self.result(), self.frames, self.flow)
+        done = self._trained().done
+        if self._quality is None or self._quality[0] != done:
+            self._quality = (done, measure(self.result(), self.frames, self.flow))
+        return self._quality[1]
 
     def state(self) -> dict[str, Any]:
         """The fit as it stands between two steps, for ``resume``: tensors, numbers, strings and lists of them.

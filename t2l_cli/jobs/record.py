@@ -1,4 +1,4 @@
-"""What is kept of a run: the record for run.json and --json, and the run directory's files."""
+"""What is said and kept of a run: its record, which is run.json, and the files of its run directory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import os
 import platform
 import re
 import shutil
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import t2l_cli
-from t2l_cli.cli.pixels import bytes_of
 from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.jobs.pixels import bytes_of
 from t2l_cli.media.atomic import atomic_path, write_atomically
 from t2l_cli.media.compositing import Bytes, Rows, over, rgba
 from t2l_cli.media.images import Picture, save_layer, save_picture
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.places import clash_with, foreign_in
+from t2l_cli.progress import Reporter
 
 if TYPE_CHECKING:
     from t2l_cli.engine.edit import Edit
@@ -33,20 +33,6 @@ _OWN = re.compile(  # what commands write into a run directory; folders end in "
     r"((foreground|background)/)?(layer\.png|alpha\.png|composite\.\w+|losses\.csv|run\.json|snapshots/(step-\d+\.png)?)?"
     r"|(mask|alpha|rebuilt|flow)-\d+\.png"
 )
-
-
-class Timings:
-    """Seconds that the named parts of a run took, one after the other."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._since = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        """The part since the last lap was ``name``."""
-        now = time.monotonic()
-        self.seconds[name] = round(now - self._since, 3)
-        self._since = now
 
 
 def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command: str = "edit-image") -> dict[str, Any]:
@@ -71,6 +57,27 @@ def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command:
         "steps_done": 0 if last is None else last.i + 1,
         "losses": {} if last is None else {"total": last.total, **last.terms},
     }
+
+
+def introduce(edit: Edit, reporter: Reporter) -> None:
+    """Say what was chosen for the user."""
+    config = edit.config
+    height, width = edit.size
+    reporter.note(
+        f"{config.clip} on {edit.runtime.device}, training at {width} x {height}, "
+        f"{edit.n_steps} steps, {config.views.n_views} views, seed {config.seed}"
+    )
+    if edit.roi_chosen and edit.roi:
+        reporter.note(f'what is there now: "{edit.roi}" (chosen by CLIP; --roi says otherwise)')
+    elif edit.roi_chosen:
+        reporter.note("what is there now: CLIP finds none of the prompt's words in the picture; --roi names it")
+
+
+def say_tries(edit: Edit, reporter: Reporter) -> None:
+    """Say how CLIP judged the short starts, if there were any."""
+    if edit.tries:
+        scores = ", ".join(f"{one.score:.3f} (seed {one.seed})" for one in edit.tries)
+        reporter.note(f"tries by CLIP's judgement: {scores}; seed {edit.seed} was continued")
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the commands for videos share: a video's frames in memory, and an atlas from a folder or a checkpoint."""
+"""The frames of a video that are wanted, in memory; and the atlas of them, from a folder or a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
-from t2l_cli.cli.terminal import Terminal
 from t2l_cli.errors import RequestError
 from t2l_cli.media.muxing import Codec
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.videos import Frame, VideoInfo, frame_digest, parse_span, probe, read_frames
-from t2l_cli.progress import tracked
+from t2l_cli.progress import Reporter, tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,12 +46,21 @@ class Excerpt:
         first = frame_digest(next(self.read()).rgb)
         return VideoIdentity(self.frames, self.info.width, self.info.height, float(self.info.rate), first, self.span[0])
 
+    def in_memory(self) -> Tensor:
+        """All frames, (T, 3, H, W) uint8: 3 bytes per pixel, beside the 20 of the atlas."""
+        import torch
 
-def open_clip(path: str | Path, frames: str | None, terminal: Terminal) -> Excerpt:
+        out = torch.empty(self.frames, 3, self.info.height, self.info.width, dtype=torch.uint8)
+        for row, frame in zip(out, self.read(), strict=True):
+            row.copy_(torch.from_numpy(frame.rgb).permute(2, 0, 1))
+        return out
+
+
+def open_video(path: str | Path, frames: str | None, reporter: Reporter) -> Excerpt:
     """Look at a video and pick ``frames`` ("a:b", None: all); says what was converted."""
     info = probe(path)
     for note in info.notes:
-        terminal.note(f"note: {note}")
+        reporter.note(f"note: {note}")
     return Excerpt(info, parse_span(frames, info.frames))
 
 
@@ -63,18 +71,8 @@ def codec_of(name: str) -> Codec:
     return cast("Codec", name)
 
 
-def frames_in_memory(excerpt: Excerpt) -> Tensor:
-    """All frames, (T, 3, H, W) uint8: 3 bytes a pixel, beside the 20 of the atlas."""
-    import torch
-
-    out = torch.empty(excerpt.frames, 3, excerpt.info.height, excerpt.info.width, dtype=torch.uint8)
-    for row, frame in zip(out, excerpt.read(), strict=True):
-        row.copy_(torch.from_numpy(frame.rgb).permute(2, 0, 1))
-    return out
-
-
 def open_atlas(
-    path: str | Path, excerpt: Excerpt | None, terminal: Terminal, resolution: int | None = None, device: str = "auto"
+    path: str | Path, excerpt: Excerpt | None, reporter: Reporter, resolution: int | None = None, device: str = "auto"
 ) -> Atlas:
     """The atlas of a folder, or of a published checkpoint, which is discretised; it must be ``excerpt``'s, if given."""
     from t2l_cli.atlases.checkpoint import load_checkpoint
@@ -91,7 +89,7 @@ def open_atlas(
         video = None if excerpt is None else (excerpt.frames, excerpt.info.width, excerpt.info.height)
         networks, identity = load_checkpoint(path, video)
         work = Discretization(networks, identity, resolution or RESOLUTION, resolve(device).device)
-        with tracked(work, terminal) as steps:
+        with tracked(work, reporter) as steps:
             for _ in steps:
                 pass
         atlas = as_stored(work.result())
@@ -99,11 +97,11 @@ def open_atlas(
         atlas.check_video(excerpt.frames, excerpt.info.width, excerpt.info.height)
         own = atlas.video.first_frame
         if own is not None and own != frame_digest(next(excerpt.read()).rgb):
-            terminal.warn("the video's first frame is not the one that the atlas was made from: is it the same video?")
+            reporter.warn("the video's first frame is not the one that the atlas was made from: is it the same video?")
     return atlas
 
 
-def fitted_key(excerpt: Excerpt, config: FitConfig, mask: Path | None = None, mask_frame: int = 0) -> str:
+def fitted_key(excerpt: Excerpt, config: FitConfig, mask: str | None = None, mask_frame: int = 0) -> str:
     """A name for the atlas that ``config`` makes of these very frames, with the user's ``mask``, if any."""
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
     some = range(0, excerpt.frames, max(1, excerpt.frames // 8))
@@ -113,8 +111,9 @@ def fitted_key(excerpt: Excerpt, config: FitConfig, mask: Path | None = None, ma
     digest.update(f"{excerpt.span} {excerpt.info.width} {excerpt.info.height}".encode())
     if mask is not None:
         digest.update(f"{mask_frame}".encode())
+        place = Path(mask)
         try:
-            for file in sorted(mask.iterdir()) if os.path.isdir(mask) else [mask]:
+            for file in sorted(place.iterdir()) if os.path.isdir(place) else [place]:
                 digest.update(file.name.encode("utf-8", "surrogateescape"))
                 digest.update(file.read_bytes() if os.path.isfile(file) else b"")
         except OSError as error:

@@ -1,10 +1,15 @@
-"""Between the files' uint8 arrays and the engine's float tensors."""
+"""Between the uint8 arrays of files, the float tensors of the engine and the pictures that people look at."""
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from t2l_cli.media.compositing import Bytes, Rows, quantise_layer, rgba
+
+NOTEBOOK_SIDE = 1024  # px
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,3 +49,12 @@ def bytes_of(layer: EditLayer) -> tuple[Bytes, Bytes]:
 def rows_of(layer: FullLayer) -> Rows:
     """What ``bytes_of`` gives for the whole ``layer``, as one (H, W, 4) that is made by the row."""
     return Rows((*layer.size, 4), lambda rows: rgba(*bytes_of(layer.rows(rows))).whole())
+
+
+def in_notebook(image: Image.Image) -> bytes:
+    """``image`` as a PNG of at most NOTEBOOK_SIDE px a side, for a notebook to show."""
+    small = image.copy()
+    small.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG")
+    return buffer.getvalue()

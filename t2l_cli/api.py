@@ -1,0 +1,280 @@
+"""The work of t2l as functions: what a notebook calls, and what the command line calls, too.
+
+    edit = t2l_cli.edit_image("photo.jpg", "crochet swan", clip="mini", preset="draft")
+    edit.run()
+    edit.image.save("out.png")
+
+Each returns a job (:mod:`t2l_cli.jobs.job`), which does nothing until it is iterated or told to ``run()``. Nothing is
+printed; whoever gives a ``reporter`` (:mod:`t2l_cli.progress`) hears of the work. Errors are T2LError, except that an
+unknown setting is a TypeError that names close ones. Every setting of a command is a keyword, by its option's name with
+underscores; None leaves it to the preset.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from t2l_cli.progress import Reporter
+from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Setting, Table, check_names
+
+if TYPE_CHECKING:
+    from t2l_cli.jobs.atlas import RenderJob
+    from t2l_cli.jobs.composite import CompositeJob
+    from t2l_cli.jobs.fit import FitJob
+    from t2l_cli.jobs.photo import PhotoJob
+    from t2l_cli.jobs.video import VideoJob
+
+Path = str | PathLike[str]
+Source = Any
+"""A picture: a path, a picture of Pillow, an array of bytes, or a float tensor."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _with_settings(*tables: Table[Any]) -> Callable[[_Function], _Function]:
+    """Give a function whose last parameter is ``**settings`` a keyword for each setting of ``tables``."""
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function)
+        fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        settings = [_parameter(table, setting) for table in tables for setting in table.settings]
+        known = [parameter.name for parameter in (*fixed, *settings)]
+
+        @functools.wraps(function)
+        def checked(*given: Any, **named: Any) -> Any:
+            check_names(named, known)
+            return function(*given, **named)
+
+        checked.__signature__ = signature.replace(parameters=[*fixed, *settings])  # type: ignore[attr-defined]
+        return cast("_Function", checked)
+
+    return decorate
+
+
+def _parameter(table: Table[Any], setting: Setting) -> inspect.Parameter:
+    kind = f"{table.kind(setting).__name__} | None"
+    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+@_with_settings(PHOTO)
+def edit_image(
+    source: Source = None,
+    prompts: str | Sequence[str] = (),
+    *,
+    mask: Source = None,
+    preset: str | None = None,
+    clip_weights: Path | None = None,
+    offline: bool = False,
+    config: Path | None = None,
+    output: Path | None = None,
+    overwrite: bool = False,
+    run_dir: Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> PhotoJob:
+    """Edit a photo from text: a job with ``image``, ``layer`` and ``alpha`` (PIL), ``record`` and ``save()``.
+
+    source: a path, "-" for the standard input, a picture of Pillow, an array of bytes (H, W, 3 or 4), or a float tensor
+        (3, H, W) in [0, 1]. prompts: what it should show; several describe one and the same edit.
+    mask: of the same kinds as ``source``; the edit stays inside its white area.
+    preset: draft, standard (the paper's, and the default) or fine. config: the run.json of a run to repeat; whatever
+        else is given wins over it.
+    output, overwrite, run_dir: where ``write()`` puts the result, by default in the working directory, named after
+        source and prompt; and where it keeps the layer, the losses and snapshots.
+    Raises RequestError for what cannot be, and TypeError for an unknown setting.
+    """
+    from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
+    from t2l_cli.jobs.sources import path_or_picture
+
+    path, picture = path_or_picture(source)
+    mask_path, mask_picture = path_or_picture(mask)
+    request = PhotoRequest.of(
+        path,
+        _texts(prompts),
+        settings,
+        in_memory=picture is not None,
+        preset=preset,
+        config=_path(config),
+        mask=mask_path,
+        clip_weights=_path(clip_weights),
+        output=_path(output),
+        overwrite=overwrite,
+        run_dir=_path(run_dir),
+        offline=offline,
+    )
+    return PhotoJob(request, reporter, picture, mask_picture)
+
+
+@_with_settings(VIDEO, FIT.only(*FIT_SETTINGS))
+def edit_video(
+    source: Path | None = None,
+    prompts: str | Sequence[str] = (),
+    *,
+    layer: str | None = None,
+    foreground: str | None = None,
+    background: str | None = None,
+    atlas: Path | None = None,
+    frames: str | None = None,
+    resolution: int | None = None,
+    fit_preset: str | None = None,
+    mask: Path | None = None,
+    preset: str | None = None,
+    clip_weights: Path | None = None,
+    offline: bool = False,
+    config: Path | None = None,
+    output: Path | None = None,
+    codec: str = "h264",
+    overwrite: bool = False,
+    run_dir: Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> VideoJob:
+    """Edit a video from text, on its atlas: a job with ``image`` (a frame), ``layers``, ``record`` and ``save()``.
+
+    source: a video file or a folder of frames. prompts: what the ``layer``, foreground (the default) or background,
+        should show; ``foreground`` and ``background`` are prompts for both at once.
+    atlas: an atlas folder or a published checkpoint; None: one is fitted (with the preset ``fit_preset``, and the
+        object in ``mask``), and kept in the cache. frames: "a:b", only these. resolution: texels across a checkpoint.
+    codec: h264, lossless or prores (the edit alone, with its alpha). The rest is as for :func:`edit_image`.
+    """
+    from t2l_cli.jobs.video import VideoJob, VideoRequest
+
+    request = VideoRequest.of(
+        _path(source),
+        _texts(prompts),
+        settings,
+        layer=layer,
+        foreground=foreground,
+        background=background,
+        atlas=_path(atlas),
+        frames=frames,
+        resolution=resolution,
+        fit_preset=fit_preset,
+        mask=_path(mask),
+        preset=preset,
+        clip_weights=_path(clip_weights),
+        offline=offline,
+        config=_path(config),
+        output=_path(output),
+        codec=codec,
+        overwrite=overwrite,
+        run_dir=_path(run_dir),
+    )
+    return VideoJob(request, reporter)
+
+
+@_with_settings(FIT)
+def fit_atlas(
+    source: Path,
+    *,
+    frames: str | None = None,
+    mask: Path | None = None,
+    mask_frame: int = 0,
+    preset: str | None = None,
+    threads: int | None = None,
+    offline: bool = False,
+    output: Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    run_dir: Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> FitJob:
+    """Take a raw video apart: a job with ``atlas``, ``foreground``, ``background``, ``alpha`` (PIL) and ``save()``.
+
+    source: a video file or a folder of frames. mask: the object in white, as a video, a folder, or one picture for the
+        frame ``mask_frame``. threads: of the CPU. resume: go on with an interrupted fit of the folder ``output``.
+    """
+    from t2l_cli.jobs.fit import FitJob, FitRequest
+
+    request = FitRequest.of(
+        fspath(source),
+        settings,
+        preset,
+        frames=frames,
+        mask=_path(mask),
+        mask_frame=mask_frame,
+        threads=threads,
+        offline=offline,
+        output=_path(output) or "",
+        overwrite=overwrite,
+        resume=resume,
+        run_dir=_path(run_dir),
+    )
+    return FitJob(request, reporter)
+
+
+def render_atlas(
+    atlas: Path,
+    *,
+    video: Path | None = None,
+    frames: str | None = None,
+    resolution: int | None = None,
+    device: str | None = None,
+    output: Path | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> RenderJob:
+    """Read an atlas: a job with ``atlas``, ``foreground``, ``background``, ``alpha`` (PIL) and ``save()``.
+
+    atlas: an atlas folder, or a published checkpoint, which is discretised at ``resolution`` texels. video: that it is
+        of, to check and to measure it; frames: "a:b", those of the video.
+    """
+    from t2l_cli.jobs.atlas import RenderJob, RenderRequest
+
+    request = RenderRequest(
+        fspath(atlas), _path(output) or "", _path(video), frames, resolution, device or "auto", overwrite
+    )
+    return RenderJob(request, reporter)
+
+
+def composite(
+    source: Path,
+    layer: Path | None = None,
+    *,
+    atlas: Path | None = None,
+    foreground: Path | None = None,
+    background: Path | None = None,
+    paint: Path | None = None,
+    frame: int = 0,
+    paint_layer: str = "foreground",
+    frames: str | None = None,
+    codec: str = "h264",
+    output: Path | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> CompositeJob:
+    """Lay an edit layer over its photo, or painted atlas layers over their video: a job with ``image`` and ``save()``.
+
+    layer: RGBA, of the photo's size. With an ``atlas``: foreground, background: painted RGBA layers of it; paint: RGBA
+        paint on one ``frame``, carried to all of them with the layer ``paint_layer``.
+    """
+    from t2l_cli.jobs.composite import CompositeRequest, composite_job
+
+    request = CompositeRequest(
+        source=fspath(source),
+        output=_path(output) or "",
+        layer=_path(layer),
+        atlas=_path(atlas),
+        foreground=_path(foreground),
+        background=_path(background),
+        paint=_path(paint),
+        frame=frame,
+        paint_layer=paint_layer,
+        frames=frames,
+        codec=codec,
+        overwrite=overwrite,
+    )
+    return composite_job(request, reporter)
+
+
+def _texts(prompts: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (prompts,) if isinstance(prompts, str) else tuple(prompts or ())
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else fspath(path)

@@ -1,0 +1,183 @@
+"""Edit layers laid over what they are of: one over its photo, painted atlas layers or paint on a frame over a video."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from PIL import Image
+
+from t2l_cli.errors import RequestError
+from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
+from t2l_cli.jobs.job import Job, Result
+from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
+from t2l_cli.jobs.naming import claimed
+from t2l_cli.jobs.pixels import in_notebook
+from t2l_cli.media import compositing
+from t2l_cli.media.encode import check_video_output
+from t2l_cli.media.images import Picture, check_output, load_layer, load_picture, save_picture
+from t2l_cli.media.paths import STDIO
+from t2l_cli.progress import Reporter, Tick
+
+if TYPE_CHECKING:
+    from t2l_cli.engine.atlas.model import Atlas, LayerName
+    from t2l_cli.engine.layers import EditLayer
+
+LAYERS = ("foreground", "background")
+
+
+@dataclass(frozen=True)
+class CompositeRequest:
+    """One composite: plain data. Either ``layer`` over the photo ``source``, or with ``atlas`` over a video."""
+
+    source: str
+    output: str = ""  # "" where the result is only looked at
+    layer: str | None = None  # RGBA picture of the photo's size
+    atlas: str | None = None
+    foreground: str | None = None  # RGBA picture of the atlas layer's size
+    background: str | None = None
+    paint: str | None = None  # RGBA picture of a frame's size
+    frame: int = 0  # that the paint is on
+    paint_layer: str = "foreground"  # that the paint sticks to
+    frames: str | None = None  # "a:b", the frames of the video that the atlas is of
+    codec: str = "h264"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        painted = any((self.foreground, self.background, self.paint))
+        if self.atlas is None:
+            if self.layer is None or painted:
+                raise RequestError("give a photo and its LAYER, or a video with --atlas and painted atlas layers.")
+            if self.source == self.layer == STDIO:
+                raise RequestError("the photo and the layer cannot both come from the standard input.")
+            return
+        if self.layer is not None:
+            raise RequestError("with --atlas, painted layers are given by --foreground and --background.")
+        if not painted:
+            raise RequestError("give --foreground, --background or --paint: nothing is painted yet.")
+        if self.paint_layer not in LAYERS:
+            raise RequestError(f"--layer must be foreground or background, not {self.paint_layer!r}.")
+        if self.paint is not None and getattr(self, self.paint_layer) is not None:
+            raise RequestError(f"give the {self.paint_layer} either as a painted layer or by --paint.")
+        codec_of(self.codec)
+
+
+class CompositeJob(Job):
+    """A layer over a photo, or painted layers over a video. It has no steps; ``image`` shows the result."""
+
+    def __init__(self, request: CompositeRequest, reporter: Reporter | None = None) -> None:
+        super().__init__(reporter)
+        self.request = request
+
+    def __iter__(self) -> Iterator[Tick]:
+        """No steps."""
+        return iter(())
+
+    @property
+    @abstractmethod
+    def image(self) -> Image.Image:
+        """The photo, or the video's middle frame, with the layers on it."""
+
+    def _repr_png_(self) -> bytes:
+        return in_notebook(self.image)
+
+    def write(self) -> Result:
+        """Write the composite to the request's output."""
+        output = self.request.output
+        with claimed(Path(output)):
+            self.save(output, self.request.overwrite)
+        return Result("done", () if output == STDIO else (output,), self.record)
+
+
+class PhotoComposite(CompositeJob):
+    """A layer over its photo."""
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The photo with the layer on it."""
+        picture = load_picture(self.request.source)
+        self.say_notes(picture.notes)
+        compositing.composite(picture.rgb, *load_layer(self.request.layer or STDIO), out=picture.rgb)
+        return picture
+
+    @property
+    def image(self) -> Image.Image:
+        """The photo with the layer on it, RGB, or RGBA where the photo has transparency."""
+        rgb, alpha = self.picture.rgb, self.picture.alpha
+        return Image.fromarray(rgb if alpha is None else compositing.rgba(rgb, alpha).whole())
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was laid over what."""
+        return {"command": "composite", "source": self.request.source, "layer": self.request.layer}
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the picture; the suffix says the format, and "-" is a PNG to the standard output."""
+        check_output(path, overwrite, self.request.source, self.request.layer)
+        picture = self.picture
+        check_output(path, overwrite, size=picture.size)
+        self.say_notes(save_picture(path, picture.rgb, picture.alpha, picture.icc, picture.exif, overwrite))
+
+
+class VideoComposite(CompositeJob):
+    """Painted atlas layers, or paint on one frame, over the video of the atlas."""
+
+    @cached_property
+    def excerpt(self) -> Excerpt:
+        """The video."""
+        return open_video(self.request.source, self.request.frames, self.reporter)
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """The atlas of the video."""
+        return open_atlas(self.request.atlas or "", self.excerpt, self.reporter)
+
+    @cached_property
+    def layers(self) -> dict[str, EditLayer]:
+        """The painted atlas layers by name; paint on a frame is one of them."""
+        request = self.request
+        paths = {"foreground": request.foreground, "background": request.background}
+        layers = {name: layer_of(*load_layer(path)) for name, path in paths.items() if path is not None}
+        if request.paint is not None:
+            layers[request.paint_layer] = self._carried(layer_of(*load_layer(request.paint)))
+        return layers
+
+    @property
+    def image(self) -> Image.Image:
+        """The middle frame with the layers on it."""
+        return middle_frame(self.excerpt, self.atlas, self.layers)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was laid over what."""
+        return {"command": "composite", "source": self.request.source, "atlas": self.request.atlas}
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the video: a video file, or a folder of frames where the path has no suffix."""
+        request, codec = self.request, codec_of(self.request.codec)
+        inputs = (request.source, request.atlas, request.foreground, request.background, request.paint)
+        check_video_output(Path(path), overwrite, *inputs, codec=codec)
+        layers = self.layers
+        map_back(self.excerpt, self.atlas, layers, Path(path), codec, overwrite, self.reporter)
+
+    def _carried(self, paint: EditLayer) -> EditLayer:
+        """The ``paint`` on the request's frame, brought to the atlas."""
+        from t2l_cli.engine.atlas.mapping import from_frame
+
+        request, video = self.request, self.atlas.video
+        if not 0 <= request.frame < video.frames:
+            raise RequestError(f"--frame must be between 0 and {video.frames - 1}, not {request.frame}.")
+        if paint.size != (video.height, video.width):
+            raise RequestError(
+                f"the paint is {paint.size[1]} x {paint.size[0]} px, the video's frames {video.width} x {video.height}."
+            )
+        return from_frame(self.atlas, request.frame, paint, cast("LayerName", request.paint_layer))
+
+
+def composite_job(request: CompositeRequest, reporter: Reporter | None = None) -> CompositeJob:
+    """The job for ``request``."""
+    return (PhotoComposite if request.atlas is None else VideoComposite)(request, reporter)

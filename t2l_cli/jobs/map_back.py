@@ -1,0 +1,62 @@
+"""Painted atlas layers mapped back onto their video, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from t2l_cli.jobs.excerpt import Excerpt
+from t2l_cli.jobs.pixels import bytes_of, picture_bytes, tensor_of
+from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.encode import Codec, VideoWriter
+from t2l_cli.progress import Reporter, counted
+
+if TYPE_CHECKING:
+    from t2l_cli.engine.atlas.model import Atlas
+    from t2l_cli.engine.layers import EditLayer
+
+
+def layer_of(rgb: Bytes, alpha: Bytes) -> EditLayer:
+    """A picture's layer from its bytes (H, W, 3) and (H, W)."""
+    from t2l_cli.engine.layers import EditLayer
+
+    return EditLayer(tensor_of(rgb)[None], tensor_of(alpha)[None])
+
+
+def map_back(
+    excerpt: Excerpt,
+    atlas: Atlas,
+    layers: Mapping[str, EditLayer],
+    output: Path,
+    codec: Codec,
+    overwrite: bool,
+    reporter: Reporter,
+) -> None:
+    """Write the video with the painted atlas ``layers`` on it; with the codec prores the edit alone, with its alpha."""
+    from t2l_cli.engine.atlas.mapping import Mapper
+
+    mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"))
+    with (
+        VideoWriter(output, excerpt.info, codec, excerpt.span, overwrite) as writer,
+        counted(excerpt.read(), excerpt.frames, "mapping back", reporter) as frames,
+    ):
+        for t, frame in enumerate(frames):
+            if codec == "prores":
+                writer.write(frame, *bytes_of(mapper.layer(t)))
+            else:
+                writer.write(frame, picture_bytes(mapper.over(tensor_of(frame.rgb), t)))
+    for note in writer.notes:
+        reporter.note(f"note: {note}")
+
+
+def middle_frame(excerpt: Excerpt, atlas: Atlas, layers: Mapping[str, EditLayer]) -> Image.Image:
+    """The video's middle frame with the painted atlas ``layers`` on it."""
+    from t2l_cli.engine.atlas.mapping import Mapper
+
+    mapper, t = Mapper(atlas, layers.get("foreground"), layers.get("background")), excerpt.frames // 2
+    frame = next(islice(excerpt.read(), t, None))
+    return Image.fromarray(picture_bytes(mapper.over(tensor_of(frame.rgb), t)))

@@ -1,0 +1,227 @@
+"""One edit of a photo: request -> picture and CLIP -> the engine's steps -> the layer over the photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from PIL import Image
+
+from t2l_cli.config import EditConfig
+from t2l_cli.errors import RequestError
+from t2l_cli.jobs.earlier import read_run
+from t2l_cli.jobs.job import Training, absolute, existing, need_result
+from t2l_cli.jobs.judge import Judge, load_judge
+from t2l_cli.jobs.naming import default_output
+from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
+from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_tries
+from t2l_cli.media.compositing import Rows, over, rgba
+from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_picture
+from t2l_cli.media.paths import STDIO, shown
+from t2l_cli.progress import Reporter, Tick, duration
+from t2l_cli.settings import PHOTO, edit_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from t2l_cli.engine.optimize import Step
+    from t2l_cli.engine.photo import PhotoEdit
+
+
+@dataclass(frozen=True)
+class PhotoRequest:
+    """One edit of a photo: plain data."""
+
+    source: str | None  # a file; "-": the standard input; None: a picture in memory, which the job is given
+    config: EditConfig
+    output: str  # "-": a PNG to the standard output
+    overwrite: bool = False
+    run_dir: str | None = None
+    mask: str | None = None
+    clip_weights: str | None = None
+    offline: bool = False
+    earlier: str | None = None  # the run.json that the configuration began with
+
+    @classmethod
+    def of(
+        cls,
+        source: str | None,
+        prompts: Sequence[str],
+        settings: Mapping[str, Any],
+        *,
+        in_memory: bool = False,
+        preset: str | None = None,
+        config: str | None = None,
+        mask: str | None = None,
+        clip_weights: str | None = None,
+        output: str | None = None,
+        **more: Any,
+    ) -> Self:
+        """The request for what a user gives, which wins over the run.json ``config``.
+
+        RequestError for what cannot be, TypeError for a setting that does not exist.
+        """
+        earlier = read_run(config)
+        source = source or (None if in_memory else earlier.source)
+        if source is None and not in_memory:
+            raise RequestError('name a photo and say what it should show: t2l edit-image photo.jpg "crochet swan".')
+        edit = edit_config(PHOTO, tuple(prompts), preset, settings, earlier.config)
+        mask = mask or earlier.mask
+        if source == mask == STDIO:
+            raise RequestError("the picture and the mask cannot both come from the standard input.")
+        return cls(
+            source=source,
+            config=edit,
+            output=output or str(default_output(source or STDIO, edit.prompts[0])),
+            mask=mask,
+            clip_weights=existing(clip_weights or earlier.clip_weights, "--clip-weights"),
+            earlier=config,
+            **more,
+        )
+
+
+class PhotoJob(Training):
+    """The edit of one photo. Iterate it for its training steps, or call ``run()``.
+
+    ``image``, ``layer`` and ``alpha`` are valid after any step.
+    """
+
+    def __init__(
+        self,
+        request: PhotoRequest,
+        reporter: Reporter | None = None,
+        picture: Picture | None = None,
+        mask: Picture | None = None,
+    ) -> None:
+        """A ``picture`` or ``mask`` in memory stands for the one that the request names."""
+        super().__init__(reporter, request.output, request.run_dir)
+        self.request = request
+        self._given = picture, mask
+        self._run_dir: RunDir | None = None
+        self.last: Step | None = None  # the last step that was taken
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The photo."""
+        picture = self._given[0] or load_picture(self.request.source or STDIO)
+        self.say_notes(picture.notes)
+        return picture
+
+    @cached_property
+    def judge(self) -> Judge:
+        """CLIP."""
+        return load_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
+
+    @cached_property
+    def edit(self) -> PhotoEdit:
+        """The engine at work. What is quickly found wrong with the files is said before CLIP is loaded."""
+        pixels, bounds, judge = planes_of(self.picture.rgb), self._bounds(), self.judge
+
+        from t2l_cli.engine.photo import PhotoEdit
+
+        edit = PhotoEdit(pixels, judge.clip, self.request.config, judge.runtime, bounds)
+        introduce(edit, self.reporter)
+        return edit
+
+    def _bounds(self) -> Tensor | None:
+        """Where the edit may be, (1, H, W) uint8."""
+        name = self.request.mask
+        mask = self._given[1] or (None if name is None else load_picture(name))
+        return None if mask is None else planes_of(mask_of(mask, self.picture.size, shown(name or "in memory")))
+
+    @property
+    def image(self) -> Image.Image:
+        """The photo with the edit, RGB, or RGBA where the photo has transparency."""
+        rgb, alpha = over(self._layer, self.picture.rgb), self.picture.alpha
+        return Image.fromarray((rgb if alpha is None else rgba(rgb, alpha)).whole())
+
+    @property
+    def layer(self) -> Image.Image:
+        """The edit layer, RGBA, of the photo's size: laid over the photo it gives ``image``."""
+        return Image.fromarray(self._layer.whole())
+
+    @property
+    def alpha(self) -> Image.Image:
+        """The edit layer's opacity, grey."""
+        return self.layer.getchannel("A")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was asked for and chosen, and how far the training is; what run.json holds."""
+        request = self.request
+        return describe(self.edit, self.judge.weights_sha256, self.last) | {
+            "ended": self.ended,
+            "source": absolute(request.source),
+            "output": absolute(self.written),
+            "mask": absolute(request.mask),
+            "clip_weights": absolute(request.clip_weights),
+            "picture_size": list(self.picture.size),
+            "seconds": self.timings.seconds,
+        }
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the photo with the edit; the suffix says the format, and "-" is a PNG to the standard output."""
+        check_output(path, overwrite, self.request.source, size=self.picture.size)
+        self.say_notes(self._save(path, self._layer, overwrite))
+
+    def _repr_png_(self) -> bytes | None:
+        return in_notebook(self.image) if self.has_result else None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a step was taken."""
+        return self.last is not None
+
+    @property
+    def _layer(self) -> Rows:
+        need_result(self)
+        return rows_of(self.edit.full_layer())
+
+    def check_outputs(self) -> None:
+        """RequestError where the output or the run directory cannot or should not be written."""
+        request = self.request
+        inputs = (request.source, request.mask, request.earlier, request.clip_weights)
+        check_output(request.output, request.overwrite, *inputs)
+        if self.run_dir is not None:
+            check_run_dir(self.run_dir, request.overwrite, inputs, [self.output])
+        check_output(request.output, request.overwrite, size=self.picture.size)
+
+    def prepare(self) -> None:
+        """Read the photo and CLIP."""
+        _ = self.edit
+
+    def steps(self) -> Iterator[Tick]:
+        """The training."""
+        for step in self.edit:
+            self.last = step
+            yield step
+
+    def after_step(self, tick: Tick) -> None:
+        """Note the losses in the run directory."""
+        if self.run_dir is not None and self.last is not None:
+            self._run_dir = self._run_dir or RunDir(self.run_dir, self.reporter.warn)
+            self._run_dir.add(self.last, self.edit)
+
+    def write_outputs(self) -> tuple[str, ...]:
+        """Write the photo with the edit, then all the rest into the run directory."""
+        request, layer = self.request, self._layer
+        say_tries(self.edit, self.reporter)
+        notes = self._save(request.output, layer, request.overwrite)
+        self.timings.lap("finish")
+        record = self.record
+        if self._run_dir is not None:
+            self._run_dir.finish(record, self.picture, layer, self.output)
+        self.say_notes(notes)
+        took = duration(self.timings.seconds["optimise"])
+        self.reporter.note(f"{record['steps_done']} steps in {took}, seed {self.edit.seed}")
+        return () if request.output == STDIO else (request.output,)
+
+    def _save(self, path: str | Path, layer: Rows, overwrite: bool) -> tuple[str, ...]:
+        """Write the photo under ``layer``; notes of what the format could not hold."""
+        picture = self.picture
+        notes = save_picture(path, over(layer, picture.rgb), picture.alpha, picture.icc, picture.exif, overwrite)
+        self.written = str(path)
+        return notes

@@ -1,0 +1,368 @@
+"""One edit of a video: request -> video and atlas -> a training per layer -> the layers mapped back onto the frames."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from PIL import Image
+
+from t2l_cli.config import EditConfig
+from t2l_cli.errors import RequestError, T2LError
+from t2l_cli.jobs.composite import LAYERS
+from t2l_cli.jobs.earlier import Earlier, read_run
+from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
+from t2l_cli.jobs.fit import FitRequest
+from t2l_cli.jobs.fitted_atlas import fitted_atlas
+from t2l_cli.jobs.job import Training, absolute, existing, need_result
+from t2l_cli.jobs.judge import Judge, load_judge
+from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
+from t2l_cli.jobs.naming import default_output
+from t2l_cli.jobs.pixels import bytes_of, in_notebook
+from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_tries, spared, write_record
+from t2l_cli.media.compositing import Bytes, rgba
+from t2l_cli.media.encode import check_video_output
+from t2l_cli.media.output import check_output, save_layer
+from t2l_cli.media.paths import shown
+from t2l_cli.progress import Reporter, Tick, duration
+from t2l_cli.settings import FIT_SETTINGS, VIDEO, edit_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from t2l_cli.engine.atlas.model import Atlas, LayerName
+    from t2l_cli.engine.layers import EditLayer
+    from t2l_cli.engine.optimize import Step
+    from t2l_cli.engine.video import VideoEdit
+
+
+@dataclass(frozen=True)
+class VideoRequest:
+    """One edit of a video: plain data. ``configs`` has an entry for each layer that is edited."""
+
+    source: str  # a video file or a folder of frames
+    configs: dict[str, EditConfig]
+    output: str  # a video file, or a folder of frames where it has no suffix
+    fit: FitRequest  # of an atlas, where none is given
+    codec: str = "h264"
+    overwrite: bool = False
+    run_dir: str | None = None
+    atlas: str | None = None  # an atlas folder, or a published checkpoint
+    resolution: int | None = None  # texels across a checkpoint's unit square
+    frames: str | None = None  # "a:b"
+    clip_weights: str | None = None
+    offline: bool = False
+    earlier: str | None = None  # the run.json that the configurations began with
+
+    @classmethod
+    def of(
+        cls,
+        source: str | None,
+        prompts: Sequence[str],
+        settings: Mapping[str, Any],
+        *,
+        layer: str | None = None,
+        foreground: str | None = None,
+        background: str | None = None,
+        preset: str | None = None,
+        config: str | None = None,
+        atlas: str | None = None,
+        mask: str | None = None,
+        fit_preset: str | None = None,
+        clip_weights: str | None = None,
+        output: str | None = None,
+        codec: str = "h264",
+        offline: bool = False,
+        **more: Any,
+    ) -> Self:
+        """The request for what a user gives, which wins over the run.json ``config``.
+
+        RequestError for what cannot be, TypeError for a setting that does not exist.
+        """
+        earlier = read_run(config)
+        source = source or earlier.source
+        if source is None:
+            raise RequestError('name a video and say what it should show: t2l edit-video video.mp4 "rusty car".')
+        texts = _prompts(prompts, layer, {"foreground": foreground, "background": background}, earlier)
+        of_fit = {name: settings[name] for name in FIT_SETTINGS if name in settings}
+        own = {name: value for name, value in settings.items() if name not in of_fit}
+        configs = {name: edit_config(VIDEO, each, preset, own, earlier.config) for name, each in texts.items()}
+        given, atlas = atlas is not None, atlas or earlier.atlas
+        if atlas is not None and not os.path.exists(atlas):
+            raise RequestError(f"there is no atlas {shown(atlas)}.")
+        for option, value in (("--mask", mask), ("--mask-class", of_fit.get("mask_class"))):
+            if atlas is not None and value is not None:
+                name = "--atlas" if given else f"the atlas of --config, {shown(atlas)}"
+                raise RequestError(f"{option} helps to fit an atlas and does nothing beside {name}: leave one out.")
+        if mask is not None and not os.path.exists(mask):
+            raise RequestError(f"there is no mask {shown(mask)}.")
+        first = next(iter(texts))
+        suffix = ".mov" if codec_of(codec) == "prores" else ".mp4"
+        return cls(
+            source=source,
+            configs=configs,
+            output=output or str(default_output(source, texts[first][0], suffix)),
+            fit=FitRequest.of(
+                source,
+                {**of_fit, "device": configs[first].device},
+                fit_preset or FIT_PRESET,
+                mask=mask,
+                offline=offline,
+            ),
+            codec=codec,
+            atlas=atlas,
+            clip_weights=existing(clip_weights or earlier.clip_weights, "--clip-weights"),
+            offline=offline,
+            earlier=config,
+            **more,
+        )
+
+    def layer_file(self, name: str) -> Path:
+        """Where the painted atlas layer goes: beside the video."""
+        output = Path(self.output)
+        return output.with_name(f"{output.stem}-{name}.png")
+
+
+FIT_PRESET = "draft"  # of the fit that an edit makes on its way
+
+
+def _prompts(
+    prompts: Sequence[str], layer: str | None, named: Mapping[str, str | None], earlier: Earlier
+) -> dict[str, tuple[str, ...]]:
+    """Layer -> prompts, from PROMPT and --layer, from --foreground and --background, or from an earlier run."""
+    each: dict[str, tuple[str, ...]] = {name: (text,) for name, text in named.items() if text is not None}
+    if layer not in (None, *LAYERS):
+        raise RequestError(f"--layer must be foreground or background, not {layer!r}.")
+    if prompts:
+        if each:
+            raise RequestError("give prompts either as PROMPT with --layer, or by --foreground and --background.")
+        return {layer or "foreground": tuple(prompts)}
+    if each or earlier.layers:
+        return each or dict(earlier.layers or {})
+    raise RequestError('say what the video should show: t2l edit-video video.mp4 "rusty car".')
+
+
+@dataclass
+class _Course:
+    """The training of one layer."""
+
+    name: str
+    edit: VideoEdit
+    last: Step | None = None  # the last step that was taken
+
+
+@dataclass
+class _Painted:
+    """A layer that is trained, in full or in part, and its record."""
+
+    layer: EditLayer
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def pixels(self) -> tuple[Bytes, Bytes]:
+        """Colour (H, W, 3) and opacity (H, W) as they are written, uint8."""
+        return bytes_of(self.layer)
+
+
+class VideoJob(Training):
+    """The edit of one video. Iterate it for its training steps, layer after layer, or call ``run()``.
+
+    ``image``, ``layers`` and ``alpha`` are valid after any step. Without an atlas the first step waits for its fit.
+    """
+
+    def __init__(self, request: VideoRequest, reporter: Reporter | None = None) -> None:
+        super().__init__(reporter, request.output, request.run_dir)
+        self.request = request
+        self._done: dict[str, _Painted] = {}  # the layers before the one in work
+        self._course: _Course | None = None  # the layer in work
+        self._run_dir: RunDir | None = None
+
+    @cached_property
+    def excerpt(self) -> Excerpt:
+        """The video."""
+        return open_video(self.request.source, self.request.frames, self.reporter)
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """The video's atlas: the one that is given, or one that is fitted."""
+        request, device = self.request, next(iter(self.request.configs.values())).device
+        if request.atlas is None:
+            return fitted_atlas(self.excerpt, request.fit, self.reporter)
+        return open_atlas(request.atlas, self.excerpt, self.reporter, request.resolution, device)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """CLIP."""
+        first = next(iter(self.request.configs.values()))
+        return load_judge(first, self.request.clip_weights, self.request.offline, self.reporter)
+
+    @property
+    def image(self) -> Image.Image:
+        """The video's middle frame with the edit."""
+        need_result(self)
+        return middle_frame(self.excerpt, self.atlas, self._quantised)
+
+    @property
+    def layers(self) -> dict[str, Image.Image]:
+        """The painted atlas layers by name, RGBA, to go on with in an image editor and ``composite``."""
+        need_result(self)
+        return {name: Image.fromarray(rgba(*one.pixels).whole()) for name, one in self._painted.items()}
+
+    @property
+    def layer(self) -> Image.Image:
+        """The first of the painted atlas layers, RGBA."""
+        return next(iter(self.layers.values()))
+
+    @property
+    def alpha(self) -> Image.Image:
+        """The opacity of the first of the painted atlas layers, grey."""
+        return self.layer.getchannel("A")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was asked for and chosen, and how far the training is; what run.json holds."""
+        need_result(self)
+        request, records = self.request, {name: one.record for name, one in self._painted.items()}
+        return next(iter(records.values())) | {
+            "command": "edit-video",
+            "ended": self.ended,
+            "source": absolute(request.source),
+            "output": absolute(self.written),
+            "frames": list(self.excerpt.span),
+            "atlas": absolute(request.atlas),
+            "clip_weights": absolute(request.clip_weights),
+            "layers": {name: list(request.configs[name].prompts) for name in records},
+            "details": records,
+            "seconds": self.timings.seconds,
+        }
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the video with the edit: a video file, or a folder of frames where the path has no suffix."""
+        need_result(self)
+        request, codec = self.request, codec_of(self.request.codec)
+        check_video_output(Path(path), overwrite, request.source, request.atlas, codec=codec)
+        map_back(self.excerpt, self.atlas, self._quantised, Path(path), codec, overwrite, self.reporter)
+        self.written = str(path)
+
+    def _repr_png_(self) -> bytes | None:
+        return in_notebook(self.image) if self.has_result else None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a step was taken."""
+        return bool(self._done) or (self._course is not None and self._course.last is not None)
+
+    def check_outputs(self) -> None:
+        """RequestError where the video, a painted layer or the run directory cannot or should not be written."""
+        request = self.request
+        inputs = (request.source, request.atlas, request.clip_weights, request.fit.mask, request.earlier)
+        layers = [request.layer_file(name) for name in request.configs]
+        check_video_output(self.output, request.overwrite, *inputs, codec=codec_of(request.codec))
+        for file in layers:
+            check_output(file, request.overwrite, *inputs)
+        if self.run_dir is not None:
+            check_run_dir(self.run_dir, request.overwrite, inputs, [self.output, *layers])
+
+    def prepare(self) -> None:
+        """Read the video, find or fit its atlas, read CLIP."""
+        if self._course is None and not self._done:
+            _ = self.atlas
+            self.timings.lap("atlas")
+            self._course = self._begin(next(iter(self.request.configs)))
+
+    def steps(self) -> Iterator[Tick]:
+        """The trainings, layer after layer."""
+        for name in self.request.configs:
+            if name in self._done:
+                continue
+            if self._course is None:
+                self._course = self._begin(name)
+            if self.reporter.should_stop():  # while the layer was prepared; those before it are kept
+                return
+            for step in self._course.edit:
+                self._course.last = step
+                yield step
+            self._settle()
+
+    def after_step(self, tick: Tick) -> None:
+        """Note the losses in the layer's folder of the run directory."""
+        course = self._course
+        if self.run_dir is not None and course is not None and course.last is not None:
+            self._run_dir = self._run_dir or RunDir(self.run_dir / course.name, self.reporter.warn)
+            self._run_dir.add(course.last, course.edit)
+
+    def write_outputs(self) -> tuple[str, ...]:
+        """Write the painted atlas layers and the video. Where the video cannot be written, the layers stay."""
+        self._settle()
+        request, files = self.request, []
+        for name, painted in self._done.items():
+            files.append(request.layer_file(name))
+            save_layer(files[-1], rgba(*painted.pixels), request.overwrite)
+        try:
+            codec = codec_of(request.codec)
+            map_back(self.excerpt, self.atlas, self._quantised, self.output, codec, request.overwrite, self.reporter)
+        except T2LError:
+            kept = ", ".join(shown(file) for file in files)
+            self.reporter.warn(f"what was painted is kept: {kept}; t2l composite lays it over the video")
+            raise
+        except BaseException:
+            for file in files:
+                with contextlib.suppress(OSError):
+                    file.unlink()
+            raise
+        self.written = request.output
+        self.timings.lap("finish")
+        if self.run_dir is not None:
+            with spared(self.run_dir, self.reporter.warn):
+                write_record(self.run_dir, self.record)
+        seconds = self.timings.seconds
+        self.reporter.note(f"{duration(seconds['optimise'])} of training, {duration(seconds['finish'])} to map it back")
+        return (request.output, *map(str, files))
+
+    @cached_property
+    def _frames(self) -> Tensor:
+        return self.excerpt.in_memory()
+
+    def _begin(self, name: str) -> _Course:
+        """The training of a layer before its first step."""
+        from t2l_cli.engine.video import VideoEdit
+
+        frames, judge = self._frames, self.judge
+        config = self.request.configs[name]
+        edit = VideoEdit(frames, self.atlas, cast("LayerName", name), judge.clip, config, judge.runtime)
+        self.reporter.note(f"the {name}:")
+        introduce(edit, self.reporter)
+        return _Course(name, edit)
+
+    def _settle(self) -> None:
+        """The layer in work, if it has a result, is done."""
+        course, self._course = self._course, None
+        if course is None or course.last is None:
+            return
+        say_tries(course.edit, self.reporter)
+        self._done[course.name] = painted = self._paint(course)
+        if self._run_dir is not None:
+            self._run_dir.keep_layer(rgba(*painted.pixels).whole())
+            self._run_dir = None
+
+    def _paint(self, course: _Course) -> _Painted:
+        record = describe(course.edit, self.judge.weights_sha256, course.last, "edit-video")
+        return _Painted(course.edit.result(), record)
+
+    @property
+    def _painted(self) -> dict[str, _Painted]:
+        """The layers as they are now, by name."""
+        course = self._course
+        if course is None or course.last is None:
+            return self._done
+        return {**self._done, course.name: self._paint(course)}
+
+    @property
+    def _quantised(self) -> dict[str, EditLayer]:
+        """The layers as they are written: what is mapped back is what their files hold."""
+        return {name: layer_of(*painted.pixels) for name, painted in self._painted.items()}
