@@ -20,6 +20,7 @@ from t2l_cli.jobs.pixels import in_notebook, picture_bytes, tensor_of
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.encode import VideoWriter
 from t2l_cli.media.images import save_picture
+from t2l_cli.media.records import plain
 from t2l_cli.media.videos import Frame, VideoInfo
 from t2l_cli.progress import Reporter, Tick, counted
 
@@ -102,7 +103,7 @@ class RenderJob(AtlasPictures, Job):
         from t2l_cli.atlases.store import is_atlas_folder
 
         atlas, request = self.atlas, self.request
-        record = {"command": "render-atlas", "atlas": request.atlas, "video": dataclasses.asdict(atlas.video)}
+        record = {"command": "render-atlas", "atlas": request.atlas, "video": plain(atlas.video)}
         if request.video is not None:
             return record | {"psnr": atlas.origin["round_trip_psnr"]}
         if is_atlas_folder(request.atlas):

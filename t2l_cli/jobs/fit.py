@@ -22,6 +22,7 @@ from t2l_cli.jobs.record import check_run_dir, spared, write_record
 from t2l_cli.media.images import load_mask, save_picture
 from t2l_cli.media.output import FORMATS
 from t2l_cli.media.paths import shown
+from t2l_cli.media.records import plain
 from t2l_cli.media.videos import probe
 from t2l_cli.progress import Reporter, Tick, downloading
 from t2l_cli.settings import FIT
@@ -159,9 +160,9 @@ class FitJob(AtlasPictures, Training):
             "output": absolute(self.written),
             "frames": list(self.excerpt.span),
             "mask": absolute(request.mask),
-            "config": dataclasses.asdict(request.config),
+            "config": plain(request.config),
             "found_foreground": self.work.found_foreground,
-            "quality": dataclasses.asdict(self.quality),
+            "quality": plain(self.quality),
             "ended": self.ended,
         }
 

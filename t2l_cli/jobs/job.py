@@ -7,7 +7,6 @@ another process (``to_json``, ``from_json``). A job carries one out. Nothing her
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import time
@@ -20,7 +19,7 @@ from typing import Any, Literal, Self, TypeVar
 from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
 from t2l_cli.jobs.naming import claimed
 from t2l_cli.media.paths import STDIO, shown
-from t2l_cli.media.records import built
+from t2l_cli.media.records import built, plain
 from t2l_cli.progress import Reporter, Silent, Tick, tracked
 
 Status = Literal["done", "interrupted", "failed"]
@@ -47,9 +46,7 @@ class Result:
 
 def to_json(request: object) -> str:
     """A request, or a result, as JSON."""
-    assert dataclasses.is_dataclass(request)
-    assert not isinstance(request, type)
-    return json.dumps(dataclasses.asdict(request))
+    return json.dumps(plain(request))
 
 
 def from_json(kind: type[_Request], text: str) -> _Request:
@@ -197,10 +194,10 @@ class Training(Job):
             with self.reporter.patience():
                 self.train()
                 files = self.write_outputs()
-                stopped = self.reporter.should_stop()
+                record, stopped = self.record, self.reporter.should_stop()
         if self.failure is not None:
-            return Result("failed", files, self.record, Failure(self.failure.code, str(self.failure)))
-        return Result("interrupted" if stopped else "done", files, self.record)
+            return Result("failed", files, record, Failure(self.failure.code, str(self.failure)))
+        return Result("interrupted" if stopped else "done", files, record)
 
     def train(self) -> None:
         """Take the steps to their end, until the reporter wants to stop, or to a divergence that leaves a result.

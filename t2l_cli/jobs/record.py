@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from t2l_cli.media.compositing import Bytes, Rows, over, rgba
 from t2l_cli.media.images import Picture, save_layer, save_picture
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.places import clash_with, foreign_in
+from t2l_cli.media.records import plain
 from t2l_cli.progress import Reporter
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command:
     return {
         "command": command,
         "seed": edit.seed,
-        "config": dataclasses.asdict(edit.config),
+        "config": plain(edit.config),
         "texts": {
             "prompts": list(edit.texts.prompts),
             "roi": edit.roi,
             "roi_chosen_by_clip": edit.roi_chosen,
             "layer": list(edit.texts.layer_texts),
         },
-        "tries": [dataclasses.asdict(one) for one in edit.tries],
+        "tries": plain(edit.tries),
         "training_size": list(edit.size),
         "device": str(device),
         "precision": str(edit.runtime.dtype).removeprefix("torch."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,11 @@ def read_json(path: Path) -> Any:
         raise ValueError("its brackets are nested too deeply") from error
 
 
+def plain(record: object) -> Any:
+    """A dataclass as JSON holds it: dictionaries, lists, numbers and text."""
+    return json.loads(json.dumps(msgspec.to_builtins(record)))  # msgspec leaves tuples as they are
+
+
 def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Record:
     """The dataclass ``kind`` from what JSON holds; absent fields take their defaults.
 
@@ -36,10 +42,8 @@ def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Re
     try:
         record = msgspec.convert(data, kind)
     except (msgspec.ValidationError, OverflowError) as error:
-        what, _, where = str(error).partition(" - at `$")
-        place = f'"{shown(where.strip(".`"))}": ' if where else ""
-        raise RequestError(f"{name}: {place}{shown(what[:1].lower() + what[1:])}.") from error
-    unknown = None if extra else _unknown(data, msgspec.to_builtins(record))
+        raise RequestError(f"{name}: {_explained(str(error))}.") from error
+    unknown = None if extra else _unknown(data, plain(record))
     if unknown is not None:
         raise RequestError(f'{name}: "{shown(unknown)}" is not a setting that this version of t2l knows.')
     return record
@@ -55,3 +59,13 @@ def _unknown(data: Any, known: Any) -> str | None:
         if (inner := _unknown(value, known[key])) is not None:
             return f"{key}.{inner}"
     return None
+
+
+def _explained(error: str) -> str:
+    """msgspec's words, such as "Expected `int`, got `str` - at `$.optim.steps`", in ours."""
+    what, _, place = error.partition(" - at `$")
+    where = f'"{shown(place.strip(".`"))}" ' if place else ""
+    expected = re.fullmatch(r"Expected (.*), got (.*)", what)
+    if expected:
+        return f"{where or 'it '}must be {shown(expected[1])}, not {shown(expected[2])}"
+    return where + shown(what[:1].lower() + what[1:])

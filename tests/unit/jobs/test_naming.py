@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2l_cli.cli.naming import MAX_NAME, claimed, default_output, slug
 from t2l_cli.errors import RequestError
+from t2l_cli.jobs.naming import MAX_NAME, claimed, default_output, slug
 
 
 @pytest.mark.parametrize(

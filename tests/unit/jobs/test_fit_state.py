@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 import torch
 
-from t2l_cli.cli import fit_state
-from t2l_cli.cli.fit_state import FitState
 from t2l_cli.engine.fit.fit import AtlasFit
 from t2l_cli.errors import OutputError, RequestError
+from t2l_cli.jobs import fit_state
+from t2l_cli.jobs.fit_state import FitState
 
 
 class Fit:

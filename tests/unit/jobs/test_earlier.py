@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from t2l_cli.cli.settings import read_run
 from t2l_cli.errors import RequestError
+from t2l_cli.jobs.earlier import read_run
 from t2l_cli.settings import PHOTO, edit_config
 
 

@@ -1,0 +1,142 @@
+"""The walk of a photo's edit with an engine made of cardboard: how it ends, and what is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cardboard import HEIGHT, WIDTH, Cardboard, Listener, put_in
+from PIL import Image
+
+from t2l_cli.engine.optimize import Step
+from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
+from t2l_cli.jobs.job import Failure, Result, from_json, to_json
+from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
+from t2l_cli.jobs.record import RunDir, check_run_dir
+from t2l_cli.media.images import Picture
+
+
+def job_of(edit: Cardboard, tmp_path: Path, reporter: Listener | None = None, **more: Any) -> PhotoJob:
+    """The edit of a black picture by ``edit``."""
+    request = PhotoRequest(None, edit.config, str(tmp_path / "out.png"), run_dir=str(tmp_path / "run"), **more)
+    job = PhotoJob(request, reporter or Listener(), Picture(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    put_in(job, edit)
+    return job
+
+
+def written(tmp_path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((tmp_path / "run" / "run.json").read_text())
+    return record
+
+
+def test_all_goes_well(tmp_path: Path) -> None:
+    result = job_of(Cardboard(), tmp_path).write()
+    assert (result.status, result.files, result.error) == ("done", (str(tmp_path / "out.png"),), None)
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "out.png")))) == {0, 128}
+    names = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*.*")}
+    snapshots = {name for name in names if name.startswith("snapshots")}
+    assert names - snapshots == {"layer.png", "alpha.png", "composite.png", "losses.csv", "run.json"}
+    assert len(snapshots) == 8
+    assert len((tmp_path / "run" / "losses.csv").read_text().splitlines()) == 11
+    assert written(tmp_path)["ended"] == "done"
+    assert written(tmp_path) == json.loads(json.dumps(result.record))
+
+
+def test_a_job_can_be_looked_at_after_any_step(tmp_path: Path) -> None:
+    job = job_of(Cardboard(), tmp_path)
+    assert job._repr_png_() is None
+    with pytest.raises(T2LError, match=r"call run\(\)"):
+        _ = job.image
+    for step in job:
+        if step.i == 3:
+            break
+    assert (job.image.size, job.image.mode, job.image.getpixel((0, 0))) == ((WIDTH, HEIGHT), "RGB", (128, 0, 0))
+    assert (job.layer.mode, job.layer.getpixel((0, 0))) == ("RGBA", (255, 0, 0, 128))
+    assert (job.alpha.mode, job.alpha.getpixel((0, 0))) == ("L", 128)
+    assert (job.record["steps_done"], job.record["ended"], job.record["output"]) == (4, "interrupted", None)
+    assert (job._repr_png_() or b"").startswith(b"\x89PNG")
+    assert [step.i for step in job] == [4, 5, 6, 7, 8, 9]
+    assert (job.record["steps_done"], job.record["ended"]) == (10, "done")
+    assert [path.name for path in tmp_path.iterdir()] == []
+    job.save(tmp_path / "saved.png")
+    assert job.record["output"] == str(tmp_path / "saved.png")
+    with pytest.raises(RequestError, match="exists"):
+        job.save(tmp_path / "saved.png")
+
+
+def test_a_run_directory_that_takes_nothing_does_not_take_the_result_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PhotoJob, "check_outputs", lambda self: None)
+    (tmp_path / "run").touch()
+    reporter = Listener()
+    assert job_of(Cardboard(), tmp_path, reporter).write().status == "done"
+    assert Image.open(tmp_path / "out.png").size == (WIDTH, HEIGHT)
+    assert reporter.warnings == [f"--run-dir {tmp_path / 'run'} is not complete: Not a directory."]
+
+
+def test_the_result_is_there_before_the_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        assert (tmp_path / "out.png").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDir, "finish", gone)
+    with pytest.raises(KeyboardInterrupt):
+        job_of(Cardboard(), tmp_path).write()
+
+
+def test_a_divergence_keeps_the_last_good_result(tmp_path: Path) -> None:
+    result = job_of(Cardboard(until=4), tmp_path).write()
+    assert (tmp_path / "out.png").exists()
+    assert (result.status, result.error) == ("failed", Failure("diverged", "the loss became NaN."))
+    assert (written(tmp_path)["ended"], written(tmp_path)["steps_done"]) == ("diverged", 4)
+
+
+def test_a_divergence_at_once_writes_no_picture(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError):
+        job_of(Cardboard(until=0), tmp_path).write()
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_wish_to_stop_ends_the_training_after_the_step_at_hand(tmp_path: Path) -> None:
+    reporter = Listener()
+
+    class Pressed(Cardboard):
+        def __iter__(self) -> Iterator[Step]:
+            for step in super().__iter__():
+                reporter.stop = step.i == 2
+                yield step
+
+    result = job_of(Pressed(), tmp_path, reporter).write()
+    assert (result.status, result.error) == ("interrupted", None)
+    assert (written(tmp_path)["ended"], written(tmp_path)["steps_done"]) == ("interrupted", 3)
+    assert reporter.patient_when_asked == {True}
+
+
+def test_a_wish_to_stop_before_the_first_step_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        job_of(Cardboard(n=0), tmp_path).write()
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_request_and_a_result_are_plain_data(tmp_path: Path) -> None:
+    request = dataclasses.replace(job_of(Cardboard(), tmp_path).request, mask="m.png", overwrite=True)
+    assert from_json(PhotoRequest, to_json(request)) == request
+    result = job_of(Cardboard(), tmp_path).write()
+    assert from_json(Result, to_json(result)) == result
+    for text, words in (("{", "JSON"), ("{}", "source"), ('{"source": 3}', "source"), ("[" * 10_000, "JSON")):
+        with pytest.raises(RequestError, match=words):
+            from_json(PhotoRequest, text)
+    with pytest.raises(RequestError, match="steps must be between"):
+        from_json(PhotoRequest, to_json(request).replace('"steps": 1000', '"steps": 0'))
+
+
+def test_a_run_dir_is_used_again(tmp_path: Path) -> None:
+    job_of(Cardboard(), tmp_path).write()
+    check_run_dir(tmp_path / "run", True, [tmp_path / "photo.png"], [tmp_path / "out.png"])
+    assert job_of(Cardboard(), tmp_path, overwrite=True).write().status == "done"
