@@ -285,7 +285,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "record in bytes": ("cannot be read", lambda f: (f / "atlas.json").write_bytes(b"\xff\xfe\x00")),
     "record a list": ("not the record", lambda f: (f / "atlas.json").write_text("[1]")),
     "another format": ("not the record", lambda f: record(f, format="sprites")),
-    "a newer version": ("newer t2l", lambda f: record(f, version=2)),
+    "a newer version": ("newer t2l", lambda f: record(f, version=3)),
     "no version": ("not the record", lambda f: record(f, version=None)),
     "no video": ("broken", lambda f: record(f, video=None)),
     "half a video": ("broken", lambda f: record(f, video={"frames": 3})),

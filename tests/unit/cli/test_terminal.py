@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import json
@@ -7,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +16,11 @@ import typer
 
 from t2l_cli.cli.interrupt import Interrupted
 from t2l_cli.cli.terminal import Terminal, report
-from t2l_cli.errors import OutputError, RequestError, T2LError, WeightsError
+from t2l_cli.errors import OutputError, RequestError, StoppedError, T2LError, WeightsError
+from t2l_cli.jobs.job import Failure, Result
+
+DONE = Result("done", ("out.png",), {})
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def test_what_is_too_long_to_be_read_is_cut_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +103,7 @@ def test_quiet_keeps_results_and_warnings(capsys: pytest.CaptureFixture[str]) ->
     terminal = Terminal(quiet=True)
     terminal.note("a note")
     terminal.warn("a warning")
-    terminal.result([Path("out.png")], {})
+    terminal.result(DONE)
     assert capsys.readouterr() == ("out.png\n", "a warning\n")
 
 
@@ -115,12 +120,12 @@ def test_what_libraries_log_is_shown_to_the_verbose_alone(verbose: bool, capsys:
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal(as_json=True).result([Path("out.png")], {"seed": 3})
+    Terminal(as_json=True).result(dataclasses.replace(DONE, record={"seed": 3}))
     assert json.loads(capsys.readouterr().out) == {"files": ["out.png"], "seed": 3}
 
 
 def test_a_name_that_is_no_text_reaches_stdout_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    Terminal().result([Path(os.fsdecode(b"\xff.png"))], {})
+    Terminal().result(dataclasses.replace(DONE, files=(os.fsdecode(b"\xff.png"),)))
     assert capfdbinary.readouterr().out == b"\xff.png\n"
 
 
@@ -143,7 +148,7 @@ def _ended(error: OSError, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> in
 
     def command() -> None:
         with Terminal() as terminal:
-            terminal.result([Path("out.png")], {})
+            terminal.result(DONE)
             terminal.warn("what comes after it is done")
             if code:
                 raise typer.Exit(code)
@@ -174,3 +179,51 @@ def test_a_reader_that_went_away_is_no_failure(
 ) -> None:
     assert _ended(BrokenPipeError(errno.EPIPE, "Broken pipe"), monkeypatch) == 0
     assert "Error" not in capsys.readouterr().err
+
+
+def ended(command: Callable[[Terminal], None]) -> int:
+    """The exit code of a quiet command."""
+    with pytest.raises(typer.Exit) as caught, Terminal(quiet=True) as terminal:
+        command(terminal)
+    return caught.value.exit_code
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_a_wish_to_stop_and_the_exit_code(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(terminal: Terminal) -> None:
+        with terminal.patience():
+            assert not terminal.should_stop()
+            os.kill(os.getpid(), number)
+            assert terminal.should_stop()
+        terminal.result(dataclasses.replace(DONE, status="interrupted"))
+
+    assert ended(command) == 128 + number
+    assert capsys.readouterr() == ("out.png\n", "")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_work_that_was_stopped_with_nothing_to_keep_ends_as_an_interruption(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(terminal: Terminal) -> None:
+        with terminal.patience():
+            os.kill(os.getpid(), number)
+            raise StoppedError
+
+    assert ended(command) == 128 + number
+    assert capsys.readouterr().err == "Error: interrupted; nothing was written.\n"
+
+
+def test_outside_of_patience_a_signal_ends_the_command() -> None:
+    def command(terminal: Terminal) -> None:
+        with terminal.patience():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert ended(command) == 143
+
+
+def test_a_job_that_failed_shows_what_it_kept_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    failure = Failure("diverged", "the loss became NaN.")
+    assert ended(lambda terminal: terminal.result(dataclasses.replace(DONE, status="failed", error=failure))) == 1
+    assert capsys.readouterr() == ("out.png\n", "Error: the loss became NaN.\n")
