@@ -42,8 +42,8 @@ def tiny_model(pool_type: str = "tok", layers: int = 3, custom_text: bool = Fals
 
 
 @pytest.fixture(scope="session")
-def make_tiny_video() -> Callable[..., Clip]:
-    """Build a tiny Clip: ``make_tiny_video(pool_type="avg", layers=2, custom_text=True)``."""
+def make_tiny_clip() -> Callable[..., Clip]:
+    """Build a tiny Clip: ``make_tiny_clip(pool_type="avg", layers=2, custom_text=True)``."""
 
     def make(**kwargs: Any) -> Clip:
         return Clip(tiny_model(**kwargs), open_clip.get_tokenizer("ViT-B-32"))
@@ -52,12 +52,12 @@ def make_tiny_video() -> Callable[..., Clip]:
 
 
 @pytest.fixture(scope="session")
-def tiny_video(make_tiny_video: Callable[..., Clip]) -> Clip:
+def tiny_clip(make_tiny_clip: Callable[..., Clip]) -> Clip:
     """The tiny Clip with class-token pooling."""
-    return make_tiny_video()
+    return make_tiny_clip()
 
 
 @pytest.fixture(scope="session", params=["tok", "avg"])
-def either_clip(request: pytest.FixtureRequest, make_tiny_video: Callable[..., Clip]) -> Clip:
+def either_clip(request: pytest.FixtureRequest, make_tiny_clip: Callable[..., Clip]) -> Clip:
     """The tiny Clip with class-token pooling, then with average pooling."""
-    return make_tiny_video(pool_type=request.param)
+    return make_tiny_clip(pool_type=request.param)

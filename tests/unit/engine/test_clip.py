@@ -34,10 +34,10 @@ def test_interpolation_is_the_identity_on_the_native_grid(either_clip: Clip) -> 
 
 
 @pytest.mark.parametrize("grid", [(4, 6), (7, 4), (2, 2), (1, 9)])
-def test_position_embeddings_are_interpolated_bicubically(tiny_video: Clip, grid: tuple[int, int]) -> None:
-    native = tiny_video.visual.positional_embedding
-    torch.testing.assert_close(tiny_video._position_embedding(grid)[0], native[0])
-    patches = tiny_video._position_embedding(grid)[1:].view(*grid, -1)
+def test_position_embeddings_are_interpolated_bicubically(tiny_clip: Clip, grid: tuple[int, int]) -> None:
+    native = tiny_clip.visual.positional_embedding
+    torch.testing.assert_close(tiny_clip._position_embedding(grid)[0], native[0])
+    patches = tiny_clip._position_embedding(grid)[1:].view(*grid, -1)
     # Independent truth: the cubic convolution kernel (a = -0.75) written out for one channel.
     for channel in (0, 5):
         plane = native[1:, channel].view(4, 4)
@@ -60,35 +60,35 @@ def _cubic_matrix(source: int, target: int) -> Tensor:
     return matrix
 
 
-def test_other_sizes_go_through_the_model_with_interpolated_embeddings(tiny_video: Clip) -> None:
+def test_other_sizes_go_through_the_model_with_interpolated_embeddings(tiny_clip: Clip) -> None:
     """The tower is rebuilt for the other grid, with the interpolated embeddings as its own."""
     x = pictures(2, 32, 48)
     wide = open_clip.transformer.VisionTransformer((32, 48), 8, 32, 3, 2, 4.0, output_dim=16)
-    state = dict(tiny_video.visual.state_dict())
-    state["positional_embedding"] = tiny_video._position_embedding((4, 6))
+    state = dict(tiny_clip.visual.state_dict())
+    state["positional_embedding"] = tiny_clip._position_embedding((4, 6))
     wide.load_state_dict(state)
     expected = wide.eval()((x - MEAN) / STD)
-    torch.testing.assert_close(tiny_video.embed_images(x), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(tiny_clip.embed_images(x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_model_is_untouched_by_other_sizes(tiny_video: Clip) -> None:
+def test_the_model_is_untouched_by_other_sizes(tiny_clip: Clip) -> None:
     x = pictures(1, 32, 32)
-    before = tiny_video.embed_images(x)
-    tiny_video.embed_images(pictures(1, 40, 32))
-    relevancy(tiny_video, pictures(1, 40, 32), "cat")
-    assert torch.equal(before, tiny_video.embed_images(x))
+    before = tiny_clip.embed_images(x)
+    tiny_clip.embed_images(pictures(1, 40, 32))
+    relevancy(tiny_clip, pictures(1, 40, 32), "cat")
+    assert torch.equal(before, tiny_clip.embed_images(x))
 
 
-def test_views_in_a_batch_are_independent(tiny_video: Clip) -> None:
+def test_views_in_a_batch_are_independent(tiny_clip: Clip) -> None:
     x = pictures(4, 40, 32)
-    one_by_one = torch.cat([tiny_video.embed_images(picture[None]) for picture in x])
-    torch.testing.assert_close(tiny_video.embed_images(x), one_by_one, rtol=1e-4, atol=1e-5)
+    one_by_one = torch.cat([tiny_clip.embed_images(picture[None]) for picture in x])
+    torch.testing.assert_close(tiny_clip.embed_images(x), one_by_one, rtol=1e-4, atol=1e-5)
 
 
-def test_sides_that_are_no_multiple_of_the_patch_are_resized_to_the_nearest(tiny_video: Clip) -> None:
+def test_sides_that_are_no_multiple_of_the_patch_are_resized_to_the_nearest(tiny_clip: Clip) -> None:
     x = pictures(1, 35, 45)
     resized = F.interpolate(x, size=(32, 48), mode="bilinear", antialias=True)
-    torch.testing.assert_close(tiny_video.embed_images(x), tiny_video.embed_images(resized))
+    torch.testing.assert_close(tiny_clip.embed_images(x), tiny_clip.embed_images(resized))
 
 
 @pytest.mark.parametrize("what", ["embed_images", "tokens"])
@@ -106,9 +106,9 @@ def test_gradients_reach_the_pixels_and_not_the_weights(either_clip: Clip, what:
     torch.testing.assert_close(slope, (x.grad * step).sum(), rtol=0.02, atol=2e-4)
 
 
-def test_texts_equal_the_plain_model_although_the_padding_is_left_out(make_tiny_video: Callable[..., Clip]) -> None:
+def test_texts_equal_the_plain_model_although_the_padding_is_left_out(make_tiny_clip: Callable[..., Clip]) -> None:
     texts = ["a", "photo of a crochet swan.", "one two three four five six seven eight nine ten!", "word " * 200]
-    for clip in (make_tiny_video(), make_tiny_video(custom_text=True)):
+    for clip in (make_tiny_clip(), make_tiny_clip(custom_text=True)):
         expected = clip._model.encode_text(clip._tokenizer(texts))
         torch.testing.assert_close(clip.embed_texts(texts), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(clip.embed_texts(texts[:1]), expected[:1], rtol=1e-4, atol=1e-5)
@@ -136,8 +136,8 @@ def test_relevancy_against_another_computation(either_clip: Clip, size: tuple[in
 
 
 @pytest.mark.parametrize("vision", [{"pool_type": "avg", "final_ln_after_pool": True}, {"attentional_pool": True}])
-def test_relevancy_of_other_ways_to_pool(make_tiny_video: Callable[..., Clip], vision: dict[str, object]) -> None:
-    clip, x = make_tiny_video(**vision), pictures(1, 40, 56, seed=6)
+def test_relevancy_of_other_ways_to_pool(make_tiny_clip: Callable[..., Clip], vision: dict[str, object]) -> None:
+    clip, x = make_tiny_clip(**vision), pictures(1, 40, 56, seed=6)
     torch.testing.assert_close(
         relevancy(clip, x, "a cat"), _relevancy_by_dropout(clip, x, "a cat"), rtol=1e-3, atol=1e-4
     )
@@ -217,19 +217,19 @@ def test_relevancy_is_normalised_and_averages_several_texts(either_clip: Clip) -
         ((130, 3000), 320 / 224, (8, 40)),  # never less than a patch
     ],
 )
-def test_view_size(tiny_video: Clip, size: tuple[int, int], long_side: float, expected: tuple[int, int]) -> None:
-    assert tiny_video.view_size(size, long_side) == expected
+def test_view_size(tiny_clip: Clip, size: tuple[int, int], long_side: float, expected: tuple[int, int]) -> None:
+    assert tiny_clip.view_size(size, long_side) == expected
 
 
-def test_fit_is_an_antialiased_resize(tiny_video: Clip) -> None:
+def test_fit_is_an_antialiased_resize(tiny_clip: Clip) -> None:
     x = pictures(1, 96, 128)
-    assert torch.equal(tiny_video.fit(x), F.interpolate(x, size=(32, 40), mode="bilinear", antialias=True))
+    assert torch.equal(tiny_clip.fit(x), F.interpolate(x, size=(32, 40), mode="bilinear", antialias=True))
     native = pictures(1, 32, 40)
-    assert tiny_video.fit(native) is native
+    assert tiny_clip.fit(native) is native
 
 
-def test_the_models_own_pixel_statistics_are_used(make_tiny_video: Callable[..., Clip]) -> None:
-    clip = make_tiny_video(layers=2)
+def test_the_models_own_pixel_statistics_are_used(make_tiny_clip: Callable[..., Clip]) -> None:
+    clip = make_tiny_clip(layers=2)
     clip.visual.image_mean, clip.visual.image_std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     other = Clip(clip._model, clip._tokenizer)
     x = pictures(1, 32, 32)
@@ -237,9 +237,7 @@ def test_the_models_own_pixel_statistics_are_used(make_tiny_video: Callable[...,
 
 
 @pytest.mark.parametrize("vision", [{"layers": [1, 1, 1, 1]}, {"layers": 1}, {"pool_type": "none"}])
-def test_towers_that_cannot_be_read_are_refused(
-    make_tiny_video: Callable[..., Clip], vision: dict[str, object]
-) -> None:
+def test_towers_that_cannot_be_read_are_refused(make_tiny_clip: Callable[..., Clip], vision: dict[str, object]) -> None:
     model = open_clip.CLIP(
         16,
         {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 2} | vision,

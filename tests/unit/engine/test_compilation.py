@@ -41,7 +41,7 @@ def train(clip: Clip, compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> tu
 
 
 def test_compiled_training_has_the_same_losses_and_few_graphs(
-    make_tiny_video: Callable[..., Clip], monkeypatch: pytest.MonkeyPatch
+    make_tiny_clip: Callable[..., Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graphs = []
 
@@ -49,8 +49,8 @@ def test_compiled_training_has_the_same_losses_and_few_graphs(
         graphs.append(graph)
         return graph.forward
 
-    expected, _ = train(make_tiny_video(), "", monkeypatch)
-    terms, notes = train(make_tiny_video(), compiler, monkeypatch)
+    expected, _ = train(make_tiny_clip(), "", monkeypatch)
+    terms, notes = train(make_tiny_clip(), compiler, monkeypatch)
     assert graphs
     assert notes == [""] * 4
     for have, want in zip(terms, expected, strict=True):
@@ -58,13 +58,13 @@ def test_compiled_training_has_the_same_losses_and_few_graphs(
 
 
 def test_a_failing_compiler_is_done_without(
-    make_tiny_video: Callable[..., Clip], monkeypatch: pytest.MonkeyPatch
+    make_tiny_clip: Callable[..., Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compiler(graph: Any, inputs: Any) -> Any:
         raise RuntimeError("no C++ compiler found")
 
-    expected, _ = train(make_tiny_video(), "", monkeypatch)
-    terms, notes = train(make_tiny_video(), compiler, monkeypatch)
+    expected, _ = train(make_tiny_clip(), "", monkeypatch)
+    terms, notes = train(make_tiny_clip(), compiler, monkeypatch)
     assert terms == expected
     assert "torch.compile failed" in notes[0]
     assert notes[1:] == [""] * 3

@@ -69,9 +69,9 @@ def test_float16_keeps_the_direction_of_a_faint_edit(opacity: float, least: floa
     assert half.norm() == pytest.approx(exact.norm().item(), rel=0.1)
 
 
-def test_relevancy_does_not_depend_on_the_gradients_scale(tiny_video: Clip) -> None:
-    half = Clip(copy.deepcopy(tiny_model()), tiny_video._tokenizer, dtype=torch.float16)
+def test_relevancy_does_not_depend_on_the_gradients_scale(tiny_clip: Clip) -> None:
+    half = Clip(copy.deepcopy(tiny_model()), tiny_clip._tokenizer, dtype=torch.float16)
     picture = torch.rand(1, 3, 48, 40, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(
-        relevancy(half, picture, "ball"), relevancy(tiny_video, picture, "ball"), rtol=0, atol=0.05
+        relevancy(half, picture, "ball"), relevancy(tiny_clip, picture, "ball"), rtol=0, atol=0.05
     )

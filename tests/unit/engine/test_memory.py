@@ -24,9 +24,9 @@ CONFIG = EditConfig(("red ball",), roi="ball", size=129, optim=OptimConfig(steps
 
 
 @pytest.fixture
-def clip(make_tiny_video: Callable[..., Clip]) -> Clip:
+def clip(make_tiny_clip: Callable[..., Clip]) -> Clip:
     """One of its own: how many views it keeps is changed."""
-    return make_tiny_video()
+    return make_tiny_clip()
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])

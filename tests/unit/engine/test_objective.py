@@ -18,27 +18,27 @@ N_VIEWS = 3
 
 
 @pytest.fixture(scope="module")
-def example(tiny_video: Clip) -> Example:
+def example(tiny_clip: Clip) -> Example:
     generator = torch.Generator().manual_seed(0)
     source, output = torch.rand(1, 3, 60, 80, generator=generator), torch.rand(1, 4, 60, 80, generator=generator)
-    texts = TextSet.embed(tiny_video, ["red ball"], "ball").draw(generator)
+    texts = TextSet.embed(tiny_clip, ["red ball"], "ball").draw(generator)
     views = draw_views(ViewConfig(n_views=N_VIEWS), (60, 80), generator)
     relevancy = torch.rand(1, 1, 30, 30, generator=generator)
     return Example(source, EditLayer.from_output(output.requires_grad_()), texts, *views, relevancy)
 
 
-def test_terms_are_those_of_eq_2(tiny_video: Clip, example: Example) -> None:
+def test_terms_are_those_of_eq_2(tiny_clip: Clip, example: Example) -> None:
     weights = LossWeights(screen=0.7, structure=3.0, sparsity=0.2, l1=1.5, bootstrap=4.0)
-    terms = Objective(tiny_video, weights)([example], bootstrap=0.5).terms
+    terms = Objective(tiny_clip, weights)([example], bootstrap=0.5).terms
     layer, source, texts = example.layer, example.source, example.texts
     composite = layer.over(source)
-    size = tiny_video.view_size((60, 80))
+    size = tiny_clip.view_size((60, 80))
 
     def embed(picture: Tensor, views: ViewParams = example.views) -> Tensor:
-        return tiny_video.embed_images(make_views(picture, views, size))
+        return tiny_clip.embed_images(make_views(picture, views, size))
 
     def structure(picture: Tensor) -> Tensor:
-        return losses.self_similarity(tiny_video.tokens(tiny_video.fit(picture, STRUCTURE_LONG_SIDE)))
+        return losses.self_similarity(tiny_clip.tokens(tiny_clip.fit(picture, STRUCTURE_LONG_SIDE)))
 
     expected = {
         "cosine": losses.cosine_loss(embed(composite), texts.target),
@@ -55,12 +55,12 @@ def test_terms_are_those_of_eq_2(tiny_video: Clip, example: Example) -> None:
         torch.testing.assert_close(terms[name], value, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_drawn_anew_the_sources_views_make_direction_ask_for_strength(tiny_video: Clip) -> None:
+def test_drawn_anew_the_sources_views_make_direction_ask_for_strength(tiny_clip: Clip) -> None:
     """Of the gain in L_dir at full opacity, a layer of opacity 0.02 must not have much: it would stay faint."""
     rng = torch.Generator().manual_seed(0)
     source, paint = torch.rand(2, 1, 3, 60, 80, generator=rng).unbind()
     with torch.no_grad():
-        whole = [tiny_video.embed_images(tiny_video.fit(x)) for x in (paint, source)]
+        whole = [tiny_clip.embed_images(tiny_clip.fit(x)) for x in (paint, source)]
     texts = StepTexts(whole[0][0], whole[1][0], whole[0][0])  # the direction is the edit's own
 
     def gain(shared: bool) -> float:
@@ -70,7 +70,7 @@ def test_drawn_anew_the_sources_views_make_direction_ask_for_strength(tiny_video
             layer = EditLayer(paint, torch.full((1, 1, 60, 80), opacity))
             example = Example(source, layer, texts, *views)
             with torch.no_grad():
-                return float(Objective(tiny_video, LossWeights())([example]).terms["direction"])
+                return float(Objective(tiny_clip, LossWeights())([example]).terms["direction"])
 
         return (loss(0.0) - loss(0.02)) / (loss(0.0) - loss(1.0))
 
@@ -79,14 +79,14 @@ def test_drawn_anew_the_sources_views_make_direction_ask_for_strength(tiny_video
     assert own < 0.15 < shared
 
 
-def test_examples_are_averaged(tiny_video: Clip, example: Example) -> None:
-    objective = Objective(tiny_video, LossWeights())
+def test_examples_are_averaged(tiny_clip: Clip, example: Example) -> None:
+    objective = Objective(tiny_clip, LossWeights())
     one, two = objective([example], bootstrap=0.3), objective([example, example], bootstrap=0.3)
     torch.testing.assert_close(one.total, two.total)
 
 
-def test_every_term_moves_the_layer(tiny_video: Clip, example: Example) -> None:
-    for name, term in Objective(tiny_video, LossWeights())([example], bootstrap=1.0).terms.items():
+def test_every_term_moves_the_layer(tiny_clip: Clip, example: Example) -> None:
+    for name, term in Objective(tiny_clip, LossWeights())([example], bootstrap=1.0).terms.items():
         (gradient,) = torch.autograd.grad(term, example.layer.alpha, retain_graph=True)
         assert gradient.isfinite().all(), name
         assert gradient.abs().sum() > 0, name
@@ -106,9 +106,9 @@ def passes(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, 
     return record
 
 
-def test_nothing_is_computed_twice(tiny_video: Clip, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = passes(tiny_video, monkeypatch)
-    Objective(tiny_video, LossWeights())([example])
+def test_nothing_is_computed_twice(tiny_clip: Clip, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = passes(tiny_clip, monkeypatch)
+    Objective(tiny_clip, LossWeights())([example])
     assert sorted(record) == [
         ("embed_images", N_VIEWS, False),
         ("embed_images", 2 * N_VIEWS, True),
@@ -118,9 +118,9 @@ def test_nothing_is_computed_twice(tiny_video: Clip, example: Example, monkeypat
 
 
 def test_a_term_of_weight_zero_costs_no_pass(
-    tiny_video: Clip, example: Example, monkeypatch: pytest.MonkeyPatch
+    tiny_clip: Clip, example: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = passes(tiny_video, monkeypatch)
-    terms = Objective(tiny_video, LossWeights(screen=0.0, structure=0.0))([example]).terms
+    record = passes(tiny_clip, monkeypatch)
+    terms = Objective(tiny_clip, LossWeights(screen=0.0, structure=0.0))([example]).terms
     assert sorted(record) == [("embed_images", N_VIEWS, False), ("embed_images", N_VIEWS, True)]
     assert not {"screen", "structure"} & terms.keys()

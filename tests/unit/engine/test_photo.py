@@ -48,12 +48,12 @@ def trained(picture: Tensor, clip: Clip, config: EditConfig = CONFIG, **kwargs: 
     return edit.result()
 
 
-def test_same_seed_same_bytes(picture: Tensor, tiny_video: Clip) -> None:
+def test_same_seed_same_bytes(picture: Tensor, tiny_clip: Clip) -> None:
     torch.manual_seed(1)
-    first = trained(picture, tiny_video)
+    first = trained(picture, tiny_clip)
     torch.manual_seed(2)
-    second = trained(picture, tiny_video)
-    other = trained(picture, tiny_video, dataclasses.replace(CONFIG, seed=1))
+    second = trained(picture, tiny_clip)
+    other = trained(picture, tiny_clip, dataclasses.replace(CONFIG, seed=1))
     assert torch.equal(first.rgb, second.rgb)
     assert torch.equal(first.alpha, second.alpha)
     assert not torch.equal(first.rgb, other.rgb)
@@ -61,7 +61,7 @@ def test_same_seed_same_bytes(picture: Tensor, tiny_video: Clip) -> None:
 
 @pytest.mark.parametrize(("augment", "of_sources"), [(STILL, 1), (AugmentConfig(), 4)])
 def test_the_structure_of_a_source_that_stays_as_it_is_is_computed_once(
-    augment: AugmentConfig, of_sources: int, picture: Tensor, tiny_video: Clip, monkeypatch: pytest.MonkeyPatch
+    augment: AugmentConfig, of_sources: int, picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, asked = Objective.structure, []
 
@@ -70,20 +70,20 @@ def test_the_structure_of_a_source_that_stays_as_it_is_is_computed_once(
         return plain(self, picture)
 
     monkeypatch.setattr(Objective, "structure", counted)
-    trained(picture, tiny_video, dataclasses.replace(CONFIG, augment=augment))
+    trained(picture, tiny_clip, dataclasses.replace(CONFIG, augment=augment))
     of_composites = 3 + 1  # a step, and the un-augmented pair of step 0
     assert len(asked) == of_sources + of_composites
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
-def test_a_picture_of_one_colour_is_edited_like_any_other(level: float, tiny_video: Clip) -> None:
-    work = PhotoEdit(torch.full((3, 140, 150), level), tiny_video, CONFIG)
+def test_a_picture_of_one_colour_is_edited_like_any_other(level: float, tiny_clip: Clip) -> None:
+    work = PhotoEdit(torch.full((3, 140, 150), level), tiny_clip, CONFIG)
     assert all(math.isfinite(step.total) for step in work)
     assert work.result().rgb.isfinite().all()
 
 
-def test_result_is_valid_at_any_time_and_has_the_pictures_size(picture: Tensor, tiny_video: Clip) -> None:
-    edit = PhotoEdit(picture, tiny_video, CONFIG)
+def test_result_is_valid_at_any_time_and_has_the_pictures_size(picture: Tensor, tiny_clip: Clip) -> None:
+    edit = PhotoEdit(picture, tiny_clip, CONFIG)
     seen = [edit.result()]
     for i, step in enumerate(edit):
         assert (step.i, step.n, step.stage) == (i, 3, "")
@@ -97,45 +97,45 @@ def test_result_is_valid_at_any_time_and_has_the_pictures_size(picture: Tensor, 
     assert not torch.equal(seen[0].alpha, seen[-1].alpha)
 
 
-def test_iterating_again_goes_on(picture: Tensor, tiny_video: Clip) -> None:
-    edit = PhotoEdit(picture, tiny_video, CONFIG)
+def test_iterating_again_goes_on(picture: Tensor, tiny_clip: Clip) -> None:
+    edit = PhotoEdit(picture, tiny_clip, CONFIG)
     assert next(iter(edit)).i == 0
     assert [step.i for step in edit] == [1, 2]
 
 
-def test_the_mask_bounds_the_edit(picture: Tensor, tiny_video: Clip) -> None:
+def test_the_mask_bounds_the_edit(picture: Tensor, tiny_clip: Clip) -> None:
     mask = torch.zeros(1, 150, 210)
     mask[:, :, 100:] = 1
-    layer = trained(picture, tiny_video, mask=mask)
+    layer = trained(picture, tiny_clip, mask=mask)
     assert not layer.alpha[..., :100].any()
     assert layer.alpha[..., 100:].any()
     assert torch.equal(layer.over(picture[None])[..., :100], picture[None, ..., :100])
 
 
-def test_a_picture_in_bytes_is_the_same_picture(tiny_video: Clip) -> None:
+def test_a_picture_in_bytes_is_the_same_picture(tiny_clip: Clip) -> None:
     random = torch.Generator().manual_seed(0)
     picture, mask = torch.randint(256, (4, 150, 210), dtype=torch.uint8, generator=random).split([3, 1])
-    of_bytes = trained(picture, tiny_video, mask=mask)
-    of_floats = trained(picture.float() / 255, tiny_video, mask=mask.float() / 255)
+    of_bytes = trained(picture, tiny_clip, mask=mask)
+    of_floats = trained(picture.float() / 255, tiny_clip, mask=mask.float() / 255)
     assert torch.equal(of_bytes.rgb, of_floats.rgb)
     assert torch.equal(of_bytes.alpha, of_floats.alpha)
 
 
-def test_tries_continue_the_best(picture: Tensor, tiny_video: Clip) -> None:
+def test_tries_continue_the_best(picture: Tensor, tiny_clip: Clip) -> None:
     config = dataclasses.replace(CONFIG, tries=3, try_steps=1, seed=4)
-    edit = PhotoEdit(picture, tiny_video, config)
+    edit = PhotoEdit(picture, tiny_clip, config)
     steps = list(edit)
     assert [step.i for step in steps] == list(range(edit.n_steps)) == list(range(3 + 2))
     assert [step.stage for step in steps] == ["try 1 of 3", "try 2 of 3", "try 3 of 3", "", ""]
     assert [t.seed for t in edit.tries] == [4, 5, 6]
     best = max(edit.tries, key=lambda t: t.score)
     assert edit.seed == best.seed
-    alone = trained(picture, tiny_video, dataclasses.replace(CONFIG, seed=best.seed))
+    alone = trained(picture, tiny_clip, dataclasses.replace(CONFIG, seed=best.seed))
     assert torch.equal(edit.result().rgb, alone.rgb)  # a try is the beginning of the same run
     assert -1 <= edit.score() <= 1
 
 
-def test_a_try_that_diverges_is_passed_over(picture: Tensor, tiny_video: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_try_that_diverges_is_passed_over(picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = {0: 0.5, 1: 0.1}
     plain = PhotoEdit.examples
     monkeypatch.setattr(PhotoEdit, "score", lambda self, run: scores[run.seed])
@@ -146,14 +146,14 @@ def test_a_try_that_diverges_is_passed_over(picture: Tensor, tiny_video: Clip, m
         return plain(self, paint, rng)
 
     monkeypatch.setattr(PhotoEdit, "examples", examples)
-    edit = PhotoEdit(picture, tiny_video, dataclasses.replace(CONFIG, tries=2, try_steps=1))
+    edit = PhotoEdit(picture, tiny_clip, dataclasses.replace(CONFIG, tries=2, try_steps=1))
     list(edit)
     assert [t.score for t in edit.tries] == [float("-inf"), 0.1]
     assert edit.seed == 1
 
 
 def test_the_unaugmented_pair_joins_in_its_period(
-    picture: Tensor, tiny_video: Clip, monkeypatch: pytest.MonkeyPatch
+    picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[list[Example], float]] = []
     plain = Objective.__call__
@@ -164,7 +164,7 @@ def test_the_unaugmented_pair_joins_in_its_period(
 
     monkeypatch.setattr(Objective, "__call__", spy)
     config = dataclasses.replace(CONFIG, optim=OptimConfig(steps=4, source_every=2))
-    edit = PhotoEdit(picture, tiny_video, config)
+    edit = PhotoEdit(picture, tiny_clip, config)
     list(edit)
     assert [len(examples) for examples, _ in seen] == [2, 1, 2, 1]
     assert [bootstrap for _, bootstrap in seen] == [1, 0.75, 0.5, 0.25]
@@ -174,10 +174,10 @@ def test_the_unaugmented_pair_joins_in_its_period(
 
 
 def test_without_a_word_for_what_is_there_the_bootstrap_is_off(
-    picture: Tensor, tiny_video: Clip, monkeypatch: pytest.MonkeyPatch
+    picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edits, "choose_roi", lambda *args: None)
-    edit = PhotoEdit(picture, tiny_video, dataclasses.replace(CONFIG, roi=None))
+    edit = PhotoEdit(picture, tiny_clip, dataclasses.replace(CONFIG, roi=None))
     assert (edit.roi, edit.roi_chosen) == (None, True)
     assert "bootstrap" not in next(iter(edit)).terms
 
@@ -206,15 +206,15 @@ def test_no_shape_trains_on_more_than_four_squares(size: tuple[int, int], short:
     assert height * width <= 4 * short**2 + (height + width) / 2  # sides are rounded
 
 
-def test_a_picture_smaller_than_the_generator_needs(tiny_video: Clip) -> None:
+def test_a_picture_smaller_than_the_generator_needs(tiny_clip: Clip) -> None:
     small = torch.rand(3, 40, 70, generator=torch.Generator().manual_seed(0))
     config = dataclasses.replace(CONFIG, optim=OptimConfig(steps=1))
-    assert trained(small, tiny_video, config).size == (40, 70)
+    assert trained(small, tiny_clip, config).size == (40, 70)
 
 
-def test_a_strip_longer_than_any_training_size_is_squeezed_and_comes_back(tiny_video: Clip) -> None:
+def test_a_strip_longer_than_any_training_size_is_squeezed_and_comes_back(tiny_clip: Clip) -> None:
     strip = torch.randint(256, (3, 30, 4000), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    edit = PhotoEdit(strip, tiny_video, dataclasses.replace(CONFIG, optim=OptimConfig(steps=1)))
+    edit = PhotoEdit(strip, tiny_clip, dataclasses.replace(CONFIG, optim=OptimConfig(steps=1)))
     list(edit)
     assert edit.size == (129, 516)
     assert edit.result().size == (30, 4000)

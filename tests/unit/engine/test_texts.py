@@ -12,26 +12,26 @@ from t2l_cli.engine.texts import PLAIN_TEMPLATE, TextSet, choose_roi, in_templat
 
 
 @pytest.fixture(scope="module")
-def two_prompts(tiny_video: Clip) -> TextSet:
-    return TextSet.embed(tiny_video, ["crochet swan", "knitted swan"], roi="swan")
+def two_prompts(tiny_clip: Clip) -> TextSet:
+    return TextSet.embed(tiny_clip, ["crochet swan", "knitted swan"], roi="swan")
 
 
 def embedding(clip: Clip, text: str) -> torch.Tensor:
     return clip.embed_texts([text])[0]
 
 
-def test_every_text_is_embedded_in_every_template(tiny_video: Clip, two_prompts: TextSet) -> None:
+def test_every_text_is_embedded_in_every_template(tiny_clip: Clip, two_prompts: TextSet) -> None:
     assert two_prompts.target.shape == (2, 14, 16)
     assert two_prompts.source.shape == (14, 16)
     assert two_prompts.screen.shape == (2, 2, 16)
-    torch.testing.assert_close(two_prompts.target[1, 2], embedding(tiny_video, "a photo of knitted swan."))
-    torch.testing.assert_close(two_prompts.source[9], embedding(tiny_video, "a swan."))
+    torch.testing.assert_close(two_prompts.target[1, 2], embedding(tiny_clip, "a photo of knitted swan."))
+    torch.testing.assert_close(two_prompts.source[9], embedding(tiny_clip, "a swan."))
     torch.testing.assert_close(
-        two_prompts.screen[0, 1], embedding(tiny_video, "crochet swan in front of a green screen.")
+        two_prompts.screen[0, 1], embedding(tiny_clip, "crochet swan in front of a green screen.")
     )
 
 
-def test_a_draw_is_consistent_and_reaches_everything(tiny_video: Clip, two_prompts: TextSet) -> None:
+def test_a_draw_is_consistent_and_reaches_everything(tiny_clip: Clip, two_prompts: TextSet) -> None:
     seen = set()
     generator = torch.Generator().manual_seed(0)
     for _ in range(600):
@@ -51,24 +51,24 @@ def test_draws_follow_the_generator(two_prompts: TextSet) -> None:
     assert torch.equal(first.screen, again.screen)
 
 
-def test_without_roi_the_neutral_text_stands_in(tiny_video: Clip) -> None:
-    texts = TextSet.embed(tiny_video, ["crochet swan"])
+def test_without_roi_the_neutral_text_stands_in(tiny_clip: Clip) -> None:
+    texts = TextSet.embed(tiny_clip, ["crochet swan"])
     assert texts.roi is None
-    torch.testing.assert_close(texts.source[0], embedding(tiny_video, "photo of photo."))
+    torch.testing.assert_close(texts.source[0], embedding(tiny_clip, "photo of photo."))
 
 
-def test_a_layer_text_replaces_the_prompts_on_the_screen(tiny_video: Clip) -> None:
-    texts = TextSet.embed(tiny_video, ["a swan in fire", "a swan in flames"], layer_text="fire {}")
+def test_a_layer_text_replaces_the_prompts_on_the_screen(tiny_clip: Clip) -> None:
+    texts = TextSet.embed(tiny_clip, ["a swan in fire", "a swan in flames"], layer_text="fire {}")
     assert texts.layer_texts == ("fire {}",)
     assert texts.screen.shape == (1, 2, 16)
-    torch.testing.assert_close(texts.screen[0, 0], embedding(tiny_video, "fire {} over a green screen."))
+    torch.testing.assert_close(texts.screen[0, 0], embedding(tiny_clip, "fire {} over a green screen."))
     texts.draw(torch.Generator().manual_seed(0))
 
 
-def test_the_plain_pair_has_the_prompt_as_typed(tiny_video: Clip, two_prompts: TextSet) -> None:
+def test_the_plain_pair_has_the_prompt_as_typed(tiny_clip: Clip, two_prompts: TextSet) -> None:
     assert TEMPLATES[PLAIN_TEMPLATE] == "{}"
-    torch.testing.assert_close(two_prompts.plain().target, embedding(tiny_video, "crochet swan"))
-    torch.testing.assert_close(two_prompts.plain().source, embedding(tiny_video, "swan"))
+    torch.testing.assert_close(two_prompts.plain().target, embedding(tiny_clip, "crochet swan"))
+    torch.testing.assert_close(two_prompts.plain().source, embedding(tiny_clip, "swan"))
 
 
 def test_the_mean_weighs_all_texts_alike(two_prompts: TextSet) -> None:
@@ -127,10 +127,10 @@ def test_a_model_may_have_a_margin_of_its_own() -> None:
     assert choose_roi(clip, PICTURE, ["crochet swan"]) == "swan"  # type: ignore[arg-type]  # a stand-in
 
 
-def test_roi_with_a_real_model_is_a_candidate_or_none(tiny_video: Clip) -> None:
+def test_roi_with_a_real_model_is_a_candidate_or_none(tiny_clip: Clip) -> None:
     picture = torch.rand(1, 3, 50, 70, generator=torch.Generator().manual_seed(0))
-    assert choose_roi(tiny_video, picture, ["a crochet swan"], margin=-100) in {"crochet", "swan"}
-    assert choose_roi(tiny_video, picture, ["a crochet swan"], margin=100) is None
+    assert choose_roi(tiny_clip, picture, ["a crochet swan"], margin=-100) in {"crochet", "swan"}
+    assert choose_roi(tiny_clip, picture, ["a crochet swan"], margin=100) is None
 
 
 def test_templates_keep_braces_of_the_text() -> None:

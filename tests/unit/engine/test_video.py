@@ -50,8 +50,8 @@ def edit(truth: TruthVideo, clip: Clip, name: str = "foreground", **changes: obj
 
 
 @pytest.mark.parametrize("name", ["foreground", "background"])
-def test_the_result_has_the_size_of_the_atlas(truth: TruthVideo, tiny_video: Clip, name: str) -> None:
-    work = edit(truth, tiny_video, name)
+def test_the_result_has_the_size_of_the_atlas(truth: TruthVideo, tiny_clip: Clip, name: str) -> None:
+    work = edit(truth, tiny_clip, name)
     steps = list(work)
     assert [step.i for step in steps] == [0, 1, 2]
     assert steps[-1].terms.keys() >= {"cosine", "direction", "screen", "structure", "sparsity", "bootstrap"}
@@ -62,9 +62,9 @@ def test_the_result_has_the_size_of_the_atlas(truth: TruthVideo, tiny_video: Cli
     assert -1 <= work.score() <= 1
 
 
-def test_a_segment_is_the_clip_seen_through_the_atlas(truth: TruthVideo, tiny_video: Clip) -> None:
+def test_a_segment_is_the_clip_seen_through_the_atlas(truth: TruthVideo, tiny_clip: Clip) -> None:
     """The texture, sampled at a segment's coordinates, is what its frames show where the layer owns them."""
-    work = edit(truth, tiny_video)
+    work = edit(truth, tiny_clip)
     for seed in range(4):
         seen = work._draw(torch.Generator().manual_seed(seed))
         (left, top), crop = work._window(seen)
@@ -74,18 +74,18 @@ def test_a_segment_is_the_clip_seen_through_the_atlas(truth: TruthVideo, tiny_vi
         assert (rebuilt - seen.frames)[sure].abs().mean() < 0.03
 
 
-def test_a_mirrored_segment_keeps_its_atlas_coordinates(truth: TruthVideo, tiny_video: Clip) -> None:
-    work = edit(truth, tiny_video)
+def test_a_mirrored_segment_keeps_its_atlas_coordinates(truth: TruthVideo, tiny_clip: Clip) -> None:
+    work = edit(truth, tiny_clip)
     seen = work._seen([3], work._region([3]))
     mirrored = seen.flipped()
     assert torch.equal(mirrored.frames.flip(-1), seen.frames)
     assert torch.equal(mirrored.uv[:, :, 0], seen.uv[:, :, -1])
 
 
-def test_the_edit_stays_in_its_layer(truth: TruthVideo, tiny_video: Clip) -> None:
+def test_the_edit_stays_in_its_layer(truth: TruthVideo, tiny_clip: Clip) -> None:
     atlas = truth.atlas()
     for name in ("foreground", "background"):
-        work = edit(truth, tiny_video, name)
+        work = edit(truth, tiny_clip, name)
         list(work)
         mapper = Mapper(atlas, **{name: work.result()})
         frame = truth.tensor()[2].float() / 255
@@ -96,28 +96,28 @@ def test_the_edit_stays_in_its_layer(truth: TruthVideo, tiny_video: Clip) -> Non
         assert moved.max() > 0
 
 
-def test_same_seed_same_layer_and_another_seed_another(truth: TruthVideo, tiny_video: Clip) -> None:
-    a, b, c = (edit(truth, tiny_video, seed=seed) for seed in (1, 1, 2))
+def test_same_seed_same_layer_and_another_seed_another(truth: TruthVideo, tiny_clip: Clip) -> None:
+    a, b, c = (edit(truth, tiny_clip, seed=seed) for seed in (1, 1, 2))
     for work in (a, b, c):
         list(work)
     assert torch.equal(a.result().rgb, b.result().rgb)
     assert not torch.equal(a.result().rgb, c.result().rgb)
 
 
-def test_a_layer_that_is_never_seen_is_refused(tiny_video: Clip) -> None:
+def test_a_layer_that_is_never_seen_is_refused(tiny_clip: Clip) -> None:
     empty = make_truth((120, 80), 4, foreground=False)
     with pytest.raises(RequestError, match="no foreground"):
-        edit(empty, tiny_video)
+        edit(empty, tiny_clip)
 
 
-def test_a_clip_of_another_length_is_refused(truth: TruthVideo, tiny_video: Clip) -> None:
+def test_a_clip_of_another_length_is_refused(truth: TruthVideo, tiny_clip: Clip) -> None:
     with pytest.raises(RequestError, match="frames"):
-        VideoEdit(truth.tensor()[:-1], truth.atlas(), "foreground", tiny_video, CONFIG)
+        VideoEdit(truth.tensor()[:-1], truth.atlas(), "foreground", tiny_clip, CONFIG)
 
 
-def test_short_clips_have_shorter_segments(tiny_video: Clip) -> None:
+def test_short_clips_have_shorter_segments(tiny_clip: Clip) -> None:
     short = make_truth((120, 80), 2)
-    work = edit(short, tiny_video, "background", segment=SegmentConfig(stride=2))
+    work = edit(short, tiny_clip, "background", segment=SegmentConfig(stride=2))
     assert len(list(work)) == 3
 
 
@@ -139,11 +139,11 @@ def test_the_three_frames_point_inward_at_the_ends(t: int, n: int, expected: lis
     assert _three(t, 2, n) == expected
 
 
-def test_the_atlas_is_trained_at_so_many_texels_per_pixel_of_the_frames(tiny_video: Clip) -> None:
+def test_the_atlas_is_trained_at_so_many_texels_per_pixel_of_the_frames(tiny_clip: Clip) -> None:
     """The truth's textures have twice as many texels as its frames have pixels, along a side."""
     fine = make_truth((300, 240), 3, density=2.0)
     for texels, size in ((2.0, 240), (1.0, 240), (2.0, 200), (4.0, 240)):
-        work = edit(fine, tiny_video, "background", size=size, segment=SegmentConfig(texels=texels))
+        work = edit(fine, tiny_clip, "background", size=size, segment=SegmentConfig(texels=texels))
         stored = fine.atlas().background.size
         assert work.size[0] / stored[0] == pytest.approx(min(1.0, texels / 2.0 * size / 240), rel=0.02)
         seen = work._seen([1], (0, 0, 240, 300))
@@ -152,22 +152,22 @@ def test_the_atlas_is_trained_at_so_many_texels_per_pixel_of_the_frames(tiny_vid
 
 
 def test_little_memory_makes_the_trained_atlas_smaller_and_not_the_result(
-    tiny_video: Clip, monkeypatch: pytest.MonkeyPatch
+    tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fine = make_truth((300, 240), 3, density=2.0)
-    full = edit(fine, tiny_video, "background", size=240)
+    full = edit(fine, tiny_clip, "background", size=240)
     monkeypatch.setattr(Runtime, "memory", 8_000_000_000)
-    less = edit(fine, tiny_video, "background", size=240)
+    less = edit(fine, tiny_clip, "background", size=240)
     assert less.size == full.size, "a crop of this size takes some 3 GB at its largest"
     monkeypatch.setattr(Runtime, "memory", 2_000_000_000)
-    less = edit(fine, tiny_video, "background", size=240)
+    less = edit(fine, tiny_clip, "background", size=240)
     assert less.size < full.size
     assert min(less.size) >= 129
     assert less.result().size == full.result().size
 
 
-def test_a_scaled_atlas_crop_lands_on_the_frames_where_the_crop_does(truth: TruthVideo, tiny_video: Clip) -> None:
-    work = edit(truth, tiny_video, "background")
+def test_a_scaled_atlas_crop_lands_on_the_frames_where_the_crop_does(truth: TruthVideo, tiny_clip: Clip) -> None:
+    work = edit(truth, tiny_clip, "background")
     seen = work._seen([3], work._region([3]))
     origin, crop = work._window(seen)
     size = (crop.shape[-2], crop.shape[-1])
@@ -182,10 +182,10 @@ def test_a_scaled_atlas_crop_lands_on_the_frames_where_the_crop_does(truth: Trut
 
 
 def test_the_bootstrap_of_a_clip_is_not_annealed(
-    truth: TruthVideo, tiny_video: Clip, monkeypatch: pytest.MonkeyPatch
+    truth: TruthVideo, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    work = edit(truth, tiny_video)
+    work = edit(truth, tiny_clip)
     plain = work.objective
 
     def objective(examples: Sequence[Example], bootstrap: float) -> Losses:
@@ -197,19 +197,19 @@ def test_the_bootstrap_of_a_clip_is_not_annealed(
     assert asked == [1.0, 1.0, 1.0]
 
 
-def test_the_whole_background_is_shown_at_a_third_of_what_is_stored(tiny_video: Clip) -> None:
+def test_the_whole_background_is_shown_at_a_third_of_what_is_stored(tiny_clip: Clip) -> None:
     large = make_truth((480, 400), 3, density=2.0)
-    work = edit(large, tiny_video, "background", size=400, segment=SegmentConfig(texels=2.0))
+    work = edit(large, tiny_clip, "background", size=400, segment=SegmentConfig(texels=2.0))
     stored = work.layer.size
     shown = work.plain_example(lambda x: EditLayer(x, x[:, :1]), torch.Generator()).source.shape
     assert shown[-2] == pytest.approx(stored[0] / 3, abs=1)
 
 
-def test_what_is_opaque_nowhere_is_found_where_it_is_half_there(truth: TruthVideo, tiny_video: Clip) -> None:
+def test_what_is_opaque_nowhere_is_found_where_it_is_half_there(truth: TruthVideo, tiny_clip: Clip) -> None:
     atlas = truth.atlas()
-    sure = VideoEdit(truth.tensor(), atlas, "foreground", tiny_video, CONFIG)
+    sure = VideoEdit(truth.tensor(), atlas, "foreground", tiny_clip, CONFIG)
     veil = dataclasses.replace(atlas, alpha=0.7 * atlas.alpha)
-    soft = VideoEdit(truth.tensor(), veil, "foreground", tiny_video, CONFIG)
+    soft = VideoEdit(truth.tensor(), veil, "foreground", tiny_clip, CONFIG)
     region = soft._region([3])
     assert region[2] >= sure._region([3])[2]
     list(soft)
