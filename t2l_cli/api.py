@@ -141,7 +141,8 @@ def edit_video(
         object in ``mask``), and kept in the cache. frames: "a:b", only these. resolution: texels across a checkpoint.
     codec: h264, lossless or prores (the edit alone, with its alpha). The rest is as for :func:`edit_image`.
     """
-    from t2l_cli.jobs.video import VideoJob, VideoRequest
+    from t2l_cli.jobs.video import VideoJob
+    from t2l_cli.jobs.video_request import VideoRequest
 
     request = VideoRequest.of(
         _path(source),
