@@ -33,7 +33,8 @@ def load_mask_rcnn(offline: bool = False, progress: Progress | None = None) -> n
 def _filled(build: Callable[[], nn.Module], path: Path, name: str) -> nn.Module:
     check_weights(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
-    network = build()
+    with torch.random.fork_rng(devices=[]):
+        network = build()
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
