@@ -17,7 +17,7 @@ from t2l_cli.jobs.atlas import AtlasPictures, write_previews
 from t2l_cli.jobs.excerpt import Excerpt, fitted_key, open_video
 from t2l_cli.jobs.fit_inputs import class_masks, flow_function, given_masks
 from t2l_cli.jobs.fit_state import FitState
-from t2l_cli.jobs.job import Result, Training, absolute, need_result
+from t2l_cli.jobs.job import Result, Training, absolute, need_output, need_result
 from t2l_cli.jobs.pixels import picture_bytes
 from t2l_cli.jobs.record import check_run_dir, spared, write_record
 from t2l_cli.media.images import save_picture
@@ -110,6 +110,8 @@ class FitJob(AtlasPictures, Training):
     @cached_property
     def before(self) -> dict[str, Any] | None:
         """The interrupted fit to go on from; None to begin anew."""
+        if not self.request.output:  # it is kept beside the output
+            return None
         if os.path.exists(self.state.path) and not self.request.resume:
             self.reporter.note(f"an interrupted fit is there, {shown(self.state.path)}: --resume would go on with it")
         return self.state.load() if self.request.resume else None
@@ -185,6 +187,7 @@ class FitJob(AtlasPictures, Training):
         from t2l_cli.atlases.store import check_atlas_output
 
         request, again = self.request, self.request.overwrite or self.request.resume
+        need_output(request.output)
         inputs = (request.source, request.mask)
         check_atlas_output(self.output, again, *inputs)
         if self.run_dir is not None:

@@ -63,9 +63,7 @@ class VideoJob(Training):
     ``image``, ``layers`` and ``alpha`` are valid after any step. Without an atlas the first step waits for its fit.
     """
 
-    def __init__(
-        self, request: VideoRequest, reporter: Reporter | None = None, judge: Judge | None = None
-    ) -> None:
+    def __init__(self, request: VideoRequest, reporter: Reporter | None = None, judge: Judge | None = None) -> None:
         """A ``judge`` in memory stands for the CLIP that the request names."""
         super().__init__(reporter, request.output, request.run_dir)
         if judge is not None:

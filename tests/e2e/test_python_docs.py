@@ -1,4 +1,4 @@
-"""What README and docs/python.md show of Python runs as it stands there, only with fewer steps; so does the notebook."""
+"""The Python of README and docs/python.md runs as it stands there, only with fewer steps; so does the notebook."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
 import t2l_cli as t2l
+from t2l_cli.media.encode import VideoWriter
+from t2l_cli.media.videos import probe, read_frames
 from tests.e2e.program import draw_scene
-from tests.tiny_videos import make_video
 from tests.truth import make_truth
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"steps": 2, "views": 1, "size": 129}
-QUICK_FIT = {"visits": 3, "size": 48}
+QUICK_FIT = {"visits": 3, "size": 64}
 
 
 def blocks(page: str) -> list[str]:
@@ -35,10 +35,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     scene = Image.open(draw_scene("mug", tmp_path, (160, 120)).path).convert("RGB")
     for name in ("photo.jpg", "other.jpg"):
         scene.save(name)
-    truth = make_truth((64, 48), 4)
-    frames = [np.asarray(frame) for frame in truth.frames]
-    assert frames
-    make_video(Path("video.mp4"), range(4), size=(64, 48))
+    for i, rgb in enumerate(make_truth((96, 64), 6).frames):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        Image.fromarray(rgb).save(tmp_path / "frames" / f"{i}.png")
+    info = probe(tmp_path / "frames")
+    with VideoWriter("video.mp4", info, "lossless") as writer:
+        for frame in read_frames(info):
+            writer.write(frame, frame.rgb)
     for name, quick in (("edit_image", QUICK), ("edit_video", QUICK), ("fit_atlas", QUICK_FIT)):
         monkeypatch.setattr(t2l, name, functools.partial(getattr(t2l, name), **quick))
     return tmp_path

@@ -171,3 +171,14 @@ def test_a_layer_over_a_photo(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), expected)
     assert (job._repr_png_() or b"").startswith(b"\x89PNG")
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_to_be_written_needs_a_place(tmp_path: Path) -> None:
+    for job in (
+        t2l.fit_atlas("video.mp4"),
+        t2l.render_atlas("atlas"),
+        t2l.composite("photo.png", "layer.png"),
+        t2l.composite("video.mp4", atlas="atlas", paint="paint.png"),
+    ):
+        with pytest.raises(t2l.RequestError, match="no output to write to"):
+            job.write()
