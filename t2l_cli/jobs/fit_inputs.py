@@ -56,7 +56,7 @@ def given_masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask:
     if os.path.isfile(path) and path.suffix.lower() in {*FORMATS, ".gif"}:
         if not first <= frame < end:
             raise RequestError(f"--mask-frame {frame} is not among the frames {first} to {end - 1}.")
-        return FrameMask(frame - first, torch.from_numpy(load_mask(path, (info.width, info.height))))
+        return FrameMask(frame - first, torch.from_numpy(load_mask(path, (info.height, info.width))))
     own = probe(path)
     if own.frames not in (info.frames, excerpt.frames):
         raise RequestError(f"{shown(path)} has {own.frames} masks, the video {info.frames} frames; give one per frame.")

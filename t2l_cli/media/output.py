@@ -71,7 +71,7 @@ def check_output(
 ) -> None:
     """Raise RequestError, before any work, where :func:`save_picture` could not or should not write ``path``.
 
-    Unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (width, height) that the format
+    Unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (H, W) that the format
     cannot hold, and picture bytes into a terminal.
     """
     if str(path) == STDIO:
