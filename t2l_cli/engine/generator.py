@@ -1,6 +1,6 @@
 """The generator G: a U-Net that maps a picture to its edit layer (supplement, section 1; method, section 2).
 
-It is the only thing that an edit trains. It knows pictures and nothing of CLIP, text or losses.
+It is the only thing that an edit trains. It does not know CLIP, texts or losses.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SLOPE = 0.2  # of LeakyReLU's negative side
-# In a picture of one colour every BatchNorm divides by almost nothing, and the gradient through all of them overflows.
-FLAT = 1e-3  # standard deviation below which a picture counts as of one colour
-GRAIN = 1 / 255  # height of the faint grain that the network then sees in it
+# In a picture of one colour every BatchNorm divides by almost 0, and the gradient through all of them overflows.
+FLAT = 1e-3  # standard deviation below which a picture counts as one colour
+GRAIN = 1 / 255  # amplitude of the faint grain that is then added
 
 
 class ConvBlock(nn.Sequential):
     """Convolution, BatchNorm, LeakyReLU; reflection padding keeps the size (halved, rounded up, at stride 2).
 
-    BatchNorm keeps no running statistics: it always uses those of the picture at hand, also at inference, so that the
-    same picture gives the same layer. It makes a bias of the convolution void, hence none.
+    BatchNorm keeps no running statistics: it always uses those of its input, also at inference, so that the same
+    picture gives the same layer. The convolution has no bias, because BatchNorm would cancel it.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
@@ -36,10 +36,11 @@ class ConvBlock(nn.Sequential):
 
 
 class Level(nn.Module):
-    """One level of the U-Net around the deeper ones: (B, inputs, H, W) -> (B, channels, H, W).
+    """One level of the U-Net, with the deeper levels inside: (B, inputs, H, W) -> (B, channels, H, W).
 
     ``top``: the level whose features the head reads. Its last 1x1 convolution has a bias and no BatchNorm, as in the
-    published code; with BatchNorm the first layers have twice the contrast, and a step's gradient another direction.
+    published code; with BatchNorm the first edit layers would have twice the contrast, and the gradient of a step would
+    have another direction.
     """
 
     def __init__(self, inputs: int, channels: int, skip_channels: int, deeper: nn.Module, top: bool = False) -> None:
@@ -58,7 +59,7 @@ class Level(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features of the same height and width as ``x``."""
         up = F.interpolate(self.deeper(self.encode(x)), scale_factor=2, mode="bilinear", align_corners=False)
-        # an odd side was halved with rounding up: the way back is one pixel too long
+        # an odd side was rounded up when it was halved: enlarged, it is one pixel too long
         both = torch.cat([self.skip(x), centre_crop(up, (x.shape[-2], x.shape[-1]))], dim=1)
         features: Tensor = self.decode(both)
         return features
@@ -87,7 +88,7 @@ class Generator(nn.Module):
         self._initialise(rng or torch.Generator().manual_seed(0))
 
     def _initialise(self, rng: torch.Generator) -> None:
-        """PyTorch's own initial distribution of convolutions, drawn from ``rng``; the head's bias is 0."""
+        """Draw the weights from ``rng``, in PyTorch's default distribution for convolutions; the head's bias is 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=rng)
@@ -97,7 +98,7 @@ class Generator(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]  # the head is built with a bias
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Edit layer of ``picture``: channels 0 to 2 are C, channel 3 is alpha."""
+        """The edit layer (B, 4, H, W) of ``picture`` (B, 3, H, W): channels 0 to 2 are C, channel 3 is alpha."""
         if min(picture.shape[-2:]) < self.min_side:
             raise ValueError(f"each side must be at least {self.min_side} px, not {tuple(picture.shape[-2:])}")
         raw = self.head(self.body(with_grain(picture)))
@@ -106,7 +107,7 @@ class Generator(nn.Module):
 
 
 def with_grain(picture: Tensor) -> Tensor:
-    """``picture`` (B, 3, H, W), with a faint fixed grain where it is of one colour; others stay as they are."""
+    """``picture`` (B, 3, H, W) with a faint, fixed grain if it is of one colour; otherwise unchanged."""
     y, x = (torch.arange(side, dtype=picture.dtype, device=picture.device) for side in picture.shape[-2:])
     noise = 43758.5453 * torch.sin(78.233 * y[:, None] + 12.9898 * x)
     grain = GRAIN * (noise - noise.floor() - 0.5)
@@ -121,10 +122,10 @@ def centre_crop(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def decorrelated_colour() -> Tensor:
-    """Return M (3, 3); colour = M x takes decorrelated colours to RGB (Olah et al., Feature Visualization; Lucid).
+    """M (3, 3), which maps decorrelated colours x to RGB, M x (Olah et al., Feature Visualization; Lucid).
 
-    The square root of natural pictures' colour covariance, its first column (lightness) divided by 1.6, the whole
-    divided by the largest column norm.
+    M is the square root of the colour covariance of natural pictures, with its first column (lightness) divided by 1.6,
+    then divided by its largest column norm.
     """
     root = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
     root[:, 0] /= 1.6
