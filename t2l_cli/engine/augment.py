@@ -1,7 +1,7 @@
-"""The internal dataset: random augmented pictures I_s^i of the one source (supplement, section 2.1; method, section 3).
+"""The internal dataset: random augmentations I_s^i of the one source (supplement, section 2.1; method, section 3).
 
-``draw`` makes the random parameters of one picture on a CPU generator (so that every device sees the same ones);
-``apply`` and ``apply_map`` replay them on the source and on maps that belong to it.
+``draw`` draws the parameters of one picture from a CPU generator, so that every device gets the same ones; ``apply``
+and ``apply_map`` apply them to the source and to maps that belong to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from t2l_cli.engine.runtime import bring
 
 @dataclass(frozen=True)
 class Jitter:
-    """Factors of brightness, contrast and saturation (1: unchanged); turn of hue (0: unchanged, 1: a full circle)."""
+    """Factors of brightness, contrast and saturation (1: unchanged); rotation of hue, in turns (0: unchanged)."""
 
     brightness: float
     contrast: float
@@ -30,7 +30,7 @@ class Jitter:
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """One augmented picture: a crop of the source (pixels), its size after scaling, a flip, and colours or none."""
+    """One augmentation: a crop of the source (px), the size it is scaled to, a flip, and a colour jitter or None."""
 
     top: int
     left: int
@@ -41,21 +41,21 @@ class AugmentParams:
     jitter: Jitter | None
 
     def changes(self, size: tuple[int, int]) -> bool:
-        """Whether a source of ``size`` = (height, width) px would not come out as it is."""
+        """Whether the augmentation changes a source of ``size`` = (height, width) px at all."""
         return self != AugmentParams(0, 0, *size, size=size, flip=False, jitter=None)
 
 
 def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generator, multiple: int = 1) -> AugmentParams:
     """Draw the parameters for a source of ``size`` = (height, width) px.
 
-    The result's sides never fall below the generator's minimum: then both sides are scaled up by one factor. They are
-    rounded to whole multiples of ``multiple`` px.
+    If a side of the result would fall below the generator's minimum, both sides are scaled up by the same factor. Sides
+    are rounded to multiples of ``multiple`` px.
     """
     crop_height, crop_width, scale, at_y, at_x, flip, jitter = torch.rand(7, generator=generator).tolist()
     height = max(1, round(size[0] * _between(config.crop, crop_height)))
     width = max(1, round(size[1] * _between(config.crop, crop_width)))
     factor = max(_between(config.scale, scale), MIN_SIDE / min(height, width))
-    colour = torch.rand(4, generator=generator) * 2 - 1  # drawn always: later draws do not depend on the coin
+    colour = torch.rand(4, generator=generator) * 2 - 1  # drawn even if unused, so that later draws do not shift
     return AugmentParams(
         top=min(int(at_y * (size[0] - height + 1)), size[0] - height),
         left=min(int(at_x * (size[1] - width + 1)), size[1] - width),
@@ -68,7 +68,7 @@ def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generato
 
 
 def whole(side: float, multiple: int = 1) -> int:
-    """``side`` px as the nearest multiple of ``multiple`` that the generator can take."""
+    """``side`` px rounded to the nearest multiple of ``multiple`` that the generator accepts."""
     return multiple * max(math.ceil(MIN_SIDE / multiple), round(side / multiple))
 
 
@@ -81,19 +81,19 @@ def scaled(picture: Tensor, scale: tuple[float, float], generator: torch.Generat
 
 
 def apply(picture: Tensor, params: AugmentParams) -> Tensor:
-    """Augment ``picture`` (1, 3, H, W) in [0, 1], of the size that was drawn for; returns (1, 3, *params.size)."""
+    """Augment ``picture`` (1, 3, H, W) in [0, 1], of the size given to ``draw``; returns (1, 3, *params.size)."""
     out = _geometry(picture, params)
     return coloured(out, params.jitter)
 
 
 def draw_jitter(config: AugmentConfig, generator: torch.Generator) -> Jitter | None:
-    """Draw the colours alone; None where they stay."""
+    """Draw the colour jitter alone; None leaves the colours unchanged."""
     coin, *colour = torch.rand(5, generator=generator).tolist()
     return _jitter([(2 * c - 1) * config.jitter for c in colour]) if coin < config.jitter_p else None
 
 
 def coloured(pictures: Tensor, jitter: Jitter | None) -> Tensor:
-    """``pictures`` (B, 3, H, W) in [0, 1] with their colours changed; None leaves them."""
+    """``pictures`` (B, 3, H, W) in [0, 1] with ``jitter`` applied; None leaves them unchanged."""
     if jitter is None:
         return pictures
     by = torch.tensor([jitter.brightness, jitter.contrast, jitter.saturation, 2 * math.pi * jitter.hue])
@@ -105,7 +105,7 @@ def coloured(pictures: Tensor, jitter: Jitter | None) -> Tensor:
 
 
 def apply_map(values: Tensor, params: AugmentParams) -> Tensor:
-    """Move a map (1, C, H, W) that belongs to the source along with it: geometry only, no colours."""
+    """Apply the geometry of ``params`` to a map (1, C, H, W) of the source, without the colours."""
     return _geometry(values, params)
 
 

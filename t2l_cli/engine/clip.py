@@ -1,7 +1,7 @@
 """One frozen CLIP: embeddings of texts and pictures, and tokens for L_structure.
 
-Everything is read from the model (patch size, input size, depth, pooling, pixel statistics), nothing is fixed to
-ViT-B/32. This module knows no views, losses or templates. Source: method, section 4; supplement, section 3.
+Patch size, input size, depth, pooling and pixel statistics are read from the model; nothing is specific to ViT-B/32.
+This module does not know views, losses or templates. Source: method, section 4; supplement, section 3.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ from t2l_cli.engine.half import in_half
 from t2l_cli.engine.resize import resized
 from t2l_cli.errors import RequestError
 
-VIEW_LONG_SIDE = 320 / 224  # longest side of a picture in the text terms, in model input sizes
-STRUCTURE_LONG_SIDE = 380 / 224  # the same in L_structure
-TEXT_BATCH = 64  # texts in one pass
+VIEW_LONG_SIDE = 320 / 224  # maximum long side of a picture in the text terms, in units of the model's input size
+STRUCTURE_LONG_SIDE = 380 / 224  # the same for L_structure
+TEXT_BATCH = 64  # texts per pass
 ROI_MARGIN = 1.0  # logits, see choose_roi
 
 
 class Clip:
     """A frozen open_clip ViT with its text tower.
 
-    Attributes: ``input_size`` (px) and ``patch_size`` (px) of the image tower, ``logit_scale`` (the model's own
-    inverse temperature, about 100 for OpenAI's weights), ``roi_margin`` (logits by which a text must beat the neutral
-    one to count as seen; a model that judges the neutral text in its own way has an attribute of this name),
-    ``device``, ``dtype``; ``visual``, the image tower; ``towers``, what pictures pass through and may be compiled.
-    ``at_once``: how many pictures ``embed_images`` holds in memory for the gradient, None for all. The numbers do not
-    depend on it; where they do not fit, the rest is computed a second time when its gradient is due.
+    Attributes:
+    ``input_size``, ``patch_size``: of the image tower, in px.
+    ``logit_scale``: the model's own inverse temperature, about 100 for OpenAI's weights.
+    ``roi_margin``: logits by which a text must beat the neutral text to count as seen. A model may set its own value
+    with an attribute of this name.
+    ``device``, ``dtype``: where, and in which type, the image tower computes.
+    ``visual``: the image tower. ``towers``: the modules that pictures pass through and that may be compiled.
+    ``at_once``: how many pictures ``embed_images`` keeps in memory for the gradient; None: all. Above this number it
+    works in parts and computes each part again in the backward pass. The result does not depend on it.
     """
 
     at_once: int | None = None
@@ -49,9 +52,10 @@ class Clip:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Take ``model`` over: it is moved to ``device``, frozen, and its image tower cast to ``dtype``.
+        """Move ``model`` to ``device``, freeze it, and cast its image tower to ``dtype``, all in place.
 
-        The text tower stays in float32: it runs once. RequestError when the image tower is not an open_clip ViT.
+        The text tower stays in float32, because it runs only once. RequestError if the image tower is not an open_clip
+        ViT.
         """
         visual = _checked_tower(getattr(model, "visual", None))
         self.device, self.dtype = torch.device(device), dtype
@@ -71,7 +75,7 @@ class Clip:
         self._positions: dict[tuple[int, int], Tensor] = {}  # token grid -> interpolated embeddings
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of ``texts``, (N, D) float32, not normalised, without gradient."""
+        """Embed N ``texts``: (N, D) float32, not normalised, without gradient."""
         length = getattr(self._model, "context_length", None)
         tokens = self._tokenizer(list(texts), context_length=length)
         with torch.no_grad():
@@ -79,10 +83,10 @@ class Clip:
         return torch.cat(parts).float()
 
     def embed_images(self, pictures: Tensor) -> Tensor:
-        """Embeddings of RGB pictures or views in [0, 1], (N, 3, h, w) of any size, as (N, D) float32.
+        """Embed RGB pictures or views in [0, 1], (N, 3, h, w) of any size: (N, D) float32.
 
-        Not normalised; differentiable with respect to the pixels. A side that is no multiple of the patch size is
-        resized to the nearest one.
+        Not normalised; differentiable with respect to the pixels. Each side is first resized to the nearest multiple
+        of the patch size.
         """
         if self.at_once is None or len(pictures) <= self.at_once:
             return self._embed(pictures)
@@ -90,7 +94,10 @@ class Clip:
         return torch.cat([embed(part) for part in torch.split(pictures, self.at_once)])
 
     def embed_plainly(self, pictures: Tensor) -> Tensor:
-        """``embed_images`` through the tower as it is written: neither compiled, which skips hooks, nor scaled."""
+        """As ``embed_images``, but through the uncompiled tower (a compiled one skips hooks), without gradient scaling.
+
+        pictures: (N, 3, h, w) in [0, 1]; returns (N, D) float32.
+        """
         pixels, grid = self._pixels(pictures)
         return self._pooled(_Whole(self.visual), grid, pixels.to(self.dtype)).float()
 
@@ -103,18 +110,19 @@ class Clip:
         return cast(Tensor, features[0] if isinstance(features, tuple) else features)
 
     def tokens(self, pictures: Tensor) -> Tensor:
-        """All tokens (class token first) before the last transformer block: (B, 1 + h*w / patch^2, width) float32.
+        """All tokens before the last transformer block, class token first: (B, 1 + h*w / patch^2, width) float32.
 
-        The features of L_structure; differentiable. ``pictures``: (B, 3, h, w) in [0, 1].
+        These are the features of L_structure; differentiable. ``pictures``: (B, 3, h, w) in [0, 1].
         """
         pixels, grid = self._pixels(pictures)
         return in_half(partial(self._run, self._before_last, grid), pixels, self.dtype)
 
     def view_size(self, size: tuple[int, int], long_side: float = VIEW_LONG_SIDE) -> tuple[int, int]:
-        """The (h, w) at which CLIP sees a picture of ``size`` (H, W): multiples of the patch size.
+        """The (h, w) at which CLIP sees a picture of ``size`` (H, W), in whole patches.
 
-        Short side = the input size, aspect ratio kept as nearly as whole patches allow, long side at most
-        ``long_side`` input sizes (then the short side gives way). The published code squeezes pictures into squares.
+        The short side is the input size, and the aspect ratio is kept up to rounding. The long side is at most
+        ``long_side`` times the input size; a longer picture gets a smaller short side. The published code squeezes
+        pictures into squares.
         """
         cap = int(self.input_size * long_side) // self.patch_size * self.patch_size
         scale = min(self.input_size / min(size), self.input_size * long_side / max(size))
@@ -122,14 +130,14 @@ class Clip:
         return height, width
 
     def fit(self, pictures: Tensor, long_side: float = VIEW_LONG_SIDE) -> Tensor:
-        """``pictures`` (B, C, H, W) resized to ``view_size``, antialiased, differentiable; the un-augmented view."""
+        """The un-augmented view: ``pictures`` (B, C, H, W) resized to ``view_size``, antialiased, differentiable."""
         return resized(pictures, self.view_size((pictures.shape[-2], pictures.shape[-1]), long_side))
 
     def _whole_patches(self, side: float) -> int:
         return max(1, round(side / self.patch_size)) * self.patch_size
 
     def _pixels(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Normalised pixels, and their token grid."""
+        """The normalised pixels (B, 3, h, w) and the (rows, columns) of their token grid."""
         height, width = (self._whole_patches(side) for side in pictures.shape[-2:])
         pixels = (resized(pictures, (height, width)) - self._mean) / self._std
         return pixels, (height // self.patch_size, width // self.patch_size)
@@ -143,7 +151,7 @@ class Clip:
     def _position_embedding(self, grid: tuple[int, int]) -> Tensor:
         """Position embeddings (1 + h*w, width), bicubic from the native grid, as in DINO (Caron et al. 2021).
 
-        The published code exchanges rows and columns here, which shows where pictures are not square.
+        The published code swaps rows and columns here, which matters only for pictures that are not square.
         """
         if grid not in self._positions:
             embedding = self.visual.positional_embedding.detach().float()
@@ -153,13 +161,13 @@ class Clip:
         return self._positions[grid]
 
     def _encode_text(self, tokens: Tensor) -> Tensor:
-        """The text embedding of ``tokens`` (on the CPU), without the padding at their ends where that is exact."""
+        """Embed ``tokens`` (N, length), which lie on the CPU: (N, D). Padding is cut off where this changes nothing."""
         model = cast(Any, self._model)
         causal = isinstance(model, OpenClip) and model.text_pool_type == "argmax" and model.attn_mask is not None
         if not causal:
             return cast(Tensor, model.encode_text(tokens.to(self.device)))
-        # The text ends in its largest token, which is also the one read, and attends only backwards: what follows is
-        # padding without effect, and most of the 77 positions.
+        # The largest token ends the text, and the embedding is read there. Attention is causal, so the padding after it
+        # has no effect; it fills most of the 77 positions.
         length = int(tokens.argmax(dim=-1).max()) + 1
         tokens = tokens[:, :length].to(self.device)
         short = {
@@ -170,7 +178,7 @@ class Clip:
 
 
 class _Whole(nn.Module):
-    """The image tower, as a module of its own for ``functional_call`` and for compiling."""
+    """The image tower, wrapped as a module for ``functional_call`` and for compiling."""
 
     def __init__(self, visual: VisionTransformer) -> None:
         super().__init__()
@@ -181,7 +189,7 @@ class _Whole(nn.Module):
 
 
 class _BeforeLastBlock(nn.Module):
-    """The image tower up to its last block, likewise."""
+    """The image tower without its last block, wrapped in the same way."""
 
     def __init__(self, visual: VisionTransformer) -> None:
         super().__init__()
@@ -200,7 +208,7 @@ class _BeforeLastBlock(nn.Module):
 
 
 class _TextTower(nn.Module):
-    """``encode_text`` as a module's forward, for ``functional_call``."""
+    """A module whose forward is ``encode_text``, for ``functional_call``."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -211,7 +219,7 @@ class _TextTower(nn.Module):
 
 
 def _checked_tower(visual: object) -> VisionTransformer:
-    """``visual`` if it is a ViT that this module can read; else RequestError."""
+    """Return ``visual`` if it is a ViT that this module can read; otherwise raise RequestError."""
     if not isinstance(visual, VisionTransformer):
         raise RequestError(
             f"this CLIP's image tower is a {type(visual).__name__}, not an open_clip ViT: its tokens cannot be read.\n"

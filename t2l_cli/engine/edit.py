@@ -1,4 +1,4 @@
-"""What every edit has in common, of a photo or of a video's layer: texts, training runs, short tries, the judge."""
+"""What edits of photos and of video layers have in common: texts, training runs, short tries, scoring by CLIP."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from t2l_cli.engine.texts import TextSet, choose_roi, in_templates
 from t2l_cli.engine.views import ViewParams, make_views
 from t2l_cli.errors import DivergedError
 
-FEWER = 4  # after running out of memory, so many times fewer views are kept at once
-MAX_AREA = 4  # training pixels in squares of config.size: a long strip of a picture is made smaller than --size says
+FEWER = 4  # after running out of memory, the number of views kept at once is divided by this
+MAX_AREA = 4  # maximum training area, in units of config.size^2: very long pictures train below --size
 
 
 Paint = Callable[[Tensor], EditLayer]
-"""What the generator paints on a picture (1, 3, h, w), with gradient."""
+"""From a picture (1, 3, h, w) to the layer that the generator paints on it, with gradient."""
 
 
 @dataclass(frozen=True)
 class Try:
-    """A short start: its seed and how well CLIP found it to go in the texts' direction (-1 to 1; -inf: diverged)."""
+    """A short training run: its seed and its ``Edit.score`` (-1 to 1; -inf if it diverged)."""
 
     seed: int
     score: float
 
 
 class Run:
-    """A generator in training. From its seed on, all that it draws comes from one random stream."""
+    """A generator in training. One random stream, started from ``seed``, supplies its weights and all its draws."""
 
     def __init__(self, seed: int, runtime: Runtime) -> None:
         self.seed = seed
@@ -57,32 +57,33 @@ class Run:
         self._before = self.rng.get_state()
 
     def begin_step(self) -> None:
-        """Remember the random stream as it is, for another attempt at the step."""
+        """Save the state of the random stream, so that the step can be repeated."""
         self._before = self.rng.get_state()
 
     def repeat_step(self) -> None:
-        """Go back to where the step began: its next attempt draws the same."""
+        """Restore the random stream to the start of the step: the next attempt draws the same numbers."""
         self.rng.set_state(self._before)
 
 
 class Edit(ABC):
-    """Trains an edit layer. Iterate it for the steps; ``result()`` is valid at any time.
+    """Trains an edit layer. Iterate it to run the steps; ``result()`` is valid at any time.
 
-    A subclass says what the examples of a step are; everything else is here.
+    A subclass supplies the examples of a step; everything else is here.
 
-    Attributes: ``texts`` in use; ``roi`` (T_ROI or None) and ``roi_chosen`` (by CLIP, not by the user); ``size`` (h, w)
-    of the training; ``tries`` judged so far; ``n_steps`` in all, tries included; ``seed`` of the run that is shown.
+    Attributes: ``texts``, the embedded texts; ``roi``, T_ROI or None; ``roi_chosen``, whether CLIP chose it instead of
+    the user; ``size``, the training size (h, w); ``tries``, those scored so far; ``n_steps``, the total number of
+    steps, tries included; ``seed``, of the run that ``result()`` shows.
     """
 
     size: tuple[int, int]
     texts: TextSet
     roi: str | None
-    canvas: Tensor  # (1, 3, h, w), what the generator paints on, at training size
+    canvas: Tensor  # (1, 3, h, w), the picture that the generator paints on, at training size
     bounds: Tensor | None  # (1, 1, h, w) in [0, 1], where the edit may be; None: everywhere
-    anneals_bootstrap: bool  # whether the bootstrap falls to 0 or keeps its weight
+    anneals_bootstrap: bool  # whether the bootstrap's weight falls to 0 or stays constant
 
     def __init__(self, clip: Clip, config: EditConfig, runtime: Runtime | None) -> None:
-        """Prepare the runs; ``runtime`` says where to train, by default on CLIP's device."""
+        """Prepare the first run. ``runtime``: where to train; by default CLIP's device."""
         self.config, self.clip = config, clip
         self.runtime = runtime or resolve(str(clip.device))
         self.objective = Objective(clip, config.weights)
@@ -104,27 +105,27 @@ class Edit(ABC):
         return self._run.generator
 
     def __iter__(self) -> Iterator[Step]:
-        """The steps; iterating again goes on where it was left. DivergedError and DeviceMemoryError end them."""
+        """The steps. A second iteration continues the first. Raises DivergedError or DeviceMemoryError."""
         return self._steps
 
     @abstractmethod
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
-        """The internal examples of one step, painted by ``paint``, on what ``rng`` draws."""
+        """The internal examples of one step: ``rng`` draws them, ``paint`` makes their layers."""
 
     @abstractmethod
     def plain_example(self, paint: Paint, rng: torch.Generator) -> Example:
-        """The un-augmented pair (I_s, T), which joins every ``source_every`` steps."""
+        """The un-augmented pair (I_s, T), which is added every ``source_every`` steps."""
 
     @abstractmethod
     def result(self) -> EditLayer:
-        """The layer at its picture's own size, on the CPU: rgb (1, 3, H, W) and alpha (1, 1, H, W), float32."""
+        """The layer at full size, on the CPU: rgb (1, 3, H, W) and alpha (1, 1, H, W), float32."""
 
     @abstractmethod
     def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
-        """Pictures without and with ``layer``, which is at training size: (K, 3, h, w) each, for CLIP to judge."""
+        """K pictures without and with ``layer`` (at training size), for scoring: two tensors (K, 3, h, w)."""
 
     def losses(self, paint: Paint, rng: torch.Generator, i: int) -> Losses:
-        """Eq. 2 at step ``i`` of what ``paint`` paints, on what ``rng`` draws."""
+        """Eq. 2 at step ``i``: ``rng`` draws the examples, ``paint`` makes their layers."""
         examples = self.examples(paint, rng)
         if i % self.config.optim.source_every == 0:
             examples.append(self.plain_example(paint, rng))
@@ -132,7 +133,7 @@ class Edit(ABC):
         return self.objective(examples, annealed)
 
     def painter(self, generator: Generator) -> Paint:
-        """How ``generator`` paints, with gradient."""
+        """A function that paints with ``generator``, with gradient."""
         return lambda picture: EditLayer.from_output(generator(self.runtime.formatted(picture)))
 
     def preview(self) -> EditLayer:
@@ -140,10 +141,10 @@ class Edit(ABC):
         return self._painted(self._run).within(self.bounds)
 
     def score(self, run: Run | None = None) -> float:
-        """How far CLIP sees the edit of ``run`` go in the texts' direction: cos between changes of picture and text.
+        """The cosine between the change of the picture and the change of the text, in CLIP's space: -1 to 1.
 
-        From -1 to 1. On un-augmented views, embeddings normalised, mean over views; texts averaged over prompts and
-        templates. run: by default the one that ``result()`` shows.
+        The mean over un-augmented views, on normalised embeddings; texts are averaged over prompts and templates.
+        ``run``: by default the one that ``result()`` shows.
         """
         layer = self._painted(run or self._run).within(self.bounds)
         with torch.no_grad(), memory_guard(self.runtime.device):
@@ -155,24 +156,24 @@ class Edit(ABC):
         return F.cosine_similarity(change, self.texts.mean().direction[None], dim=-1).mean().item()
 
     def _read_texts(self, picture: Tensor) -> None:
-        """Embed the texts; where the user does not say what ``picture`` (1, 3, h, w) shows now, CLIP chooses."""
+        """Embed the texts. If the user gave no T_ROI, CLIP chooses one for ``picture`` (1, 3, h, w)."""
         config = self.config
         self.roi = choose_roi(self.clip, picture, config.prompts) if config.roi is None else config.roi
         self.texts = TextSet.embed(self.clip, config.prompts, self.roi, config.layer_text)
 
     def _relevancy_of(self, picture: Tensor) -> Tensor | None:
-        """R(I, T_ROI) of ``picture`` (1, 3, h, w) at its size, (1, 1, h, w); None where no bootstrap is wanted."""
+        """R(I, T_ROI) of ``picture`` (1, 3, h, w) at its size, (1, 1, h, w); None if there is no bootstrap."""
         if self.roi is None or not self.config.weights.bootstrap:
             return None
         found = relevancy(self.clip, picture, in_templates(self.roi))
         return resized(found, (picture.shape[-2], picture.shape[-1]))
 
     def _painted(self, run: Run | None = None) -> EditLayer:
-        """What ``run``, by default the one that is shown, paints on the canvas, without gradient."""
+        """What ``run`` paints on the canvas, without gradient. Default: the run that ``result()`` shows."""
         run = run or self._run
         with torch.no_grad(), memory_guard(self.runtime.device):
             output = run.generator(self.runtime.formatted(self.canvas))
-            if not output.isfinite().all():  # an accelerator's losses are not looked at every step
+            if not output.isfinite().all():  # on an accelerator, losses are not checked at every step
                 run.last_good.restore()
                 output = run.generator(self.runtime.formatted(self.canvas))
         return EditLayer.from_output(output)
@@ -183,7 +184,7 @@ class Edit(ABC):
         yield from self._counted(self._run, first=self.config.tries - 1)
 
     def _short_starts(self) -> Iterator[Step]:
-        """Give each seed its short start, judge it, and leave the best in ``_run``."""
+        """Train each seed for a few steps, score it, and keep the best in ``_run``."""
         best = -math.inf
         for k in range(self.config.tries):
             run, score = self._new_run(self.config.seed + k) if k else self._run, -math.inf
@@ -199,7 +200,7 @@ class Edit(ABC):
             self.tries.append(Try(run.seed, score))
 
     def _counted(self, run: Run, first: int, stop: int | None = None) -> Iterator[Step]:
-        """The next steps of ``run``, up to its own step ``stop``, numbered within the whole work."""
+        """The next steps of ``run``, up to its own step ``stop``, numbered over all runs."""
         self.runtime.compile(run.generator, *self.clip.towers)
         for step in itertools.islice(run.steps, stop):
             yield dataclasses.replace(step, i=first * self._try_steps + step.i, n=self.n_steps)
@@ -221,7 +222,10 @@ class Edit(ABC):
         return self.losses(self.painter(run.generator), run.rng, i)
 
     def _recover(self, run: Run, error: Exception) -> str | None:
-        """Make another attempt at a step possible, with the same draws: fewer views in memory, or nothing compiled."""
+        """Prepare to repeat a failed step with the same draws: with fewer views in memory, or without compilation.
+
+        Returns a note for the user, or None if the step cannot be repeated.
+        """
         run.repeat_step()
         clip, device = self.clip, self.runtime.device
         if not ran_out_of_memory(error):
@@ -235,11 +239,11 @@ class Edit(ABC):
 
 
 def training_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """(h, w) to train at for a picture of ``size`` = (H, W): aspect ratio kept, short side at most ``short_side``.
+    """The training size (h, w) of a picture of ``size`` (H, W): aspect ratio kept, short side at most ``short_side``.
 
-    Never above the picture, unless its short side is below the generator's minimum of 129 px. The area never exceeds
-    4 * short_side^2: a picture longer than 4 : 1 is made smaller, until its short side is at the minimum; a still
-    longer one (512 px: longer than 63 : 1) is squeezed along its long side.
+    A picture is enlarged only if its short side is below the generator's minimum of 129 px. The area never exceeds
+    4 * short_side^2: a picture longer than 4 : 1 is made smaller, down to the minimum short side; a still longer one
+    (at 512 px: longer than 63 : 1) is squeezed along its long side.
     """
     short, area, most = min(size), size[0] * size[1], MAX_AREA * short_side**2
     scale = max(min(1.0, short_side / short), MIN_SIDE / short)

@@ -1,4 +1,4 @@
-"""MADGRAD (Defazio and Jelassi, 2021) for a model of many small parameters: one tensor in place of a hundred."""
+"""MADGRAD (Defazio and Jelassi, 2021) for a model of many small parameters: one flat tensor instead of a hundred."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from t2l_cli.config import OptimConfig
 
-ALIGNMENT = 64  # elements: kernels read float32 in pieces of up to 256 bytes
+ALIGNMENT = 64  # elements: kernels read up to 256 bytes of float32 at a time
 
 
 class FlatMADGRAD(MADGRAD):  # type: ignore[misc]  # madgrad has no types
-    """MADGRAD on all parameters as one tensor: the same numbers in a dozen operations instead of a dozen for each."""
+    """MADGRAD on all parameters as one tensor: the same result with a dozen operations, not a dozen per tensor."""
 
     def __init__(self, parameters: Sequence[Tensor], config: OptimConfig) -> None:
         super().__init__(
@@ -23,14 +23,14 @@ class FlatMADGRAD(MADGRAD):  # type: ignore[misc]  # madgrad has no types
         )
 
     def zero_grad(self, set_to_none: bool = False) -> None:
-        """Set the gradient to 0, always in place: the parameters' gradients are parts of it."""
+        """Set the gradient to 0, always in place, because the parameters' gradients are views of it."""
         super().zero_grad(set_to_none=False)
 
 
 def flatten(parameters: Sequence[Tensor]) -> nn.Parameter:
-    """Move ``parameters`` into one tensor, of which they become parts, as their gradients become parts of its gradient.
+    """Copy ``parameters`` into one flat tensor (N,); they become views of it, their gradients views of its gradient.
 
-    Every part keeps its memory format and begins at a whole multiple of ALIGNMENT elements.
+    Each view keeps its memory format and begins at a multiple of ALIGNMENT elements.
     """
     starts = list(itertools.accumulate((-(-p.numel() // ALIGNMENT) * ALIGNMENT for p in parameters), initial=0))
     flat = nn.Parameter(parameters[0].new_zeros(starts[-1]))

@@ -1,9 +1,9 @@
-"""Brings an edit layer from training size to the photo's own, outlines as sharp as the photo's (method, section 8).
+"""Enlarges an edit layer from training size to full size, with outlines as sharp as the photo's (method, section 8).
 
 Fast guided filter (He, Sun, "Fast Guided Filter", 2015): around every low-resolution pixel the layer is modelled as a
-linear function of the source's colours, E = A I + b; A and b are smooth, are brought up, and meet the full-resolution
-source. What the source has between two low-resolution pixels (an outline, a hair, the weave of a fabric) is thus in
-the layer as well, where it followed the source; where it did not (A = 0), it is simply enlarged.
+linear function of the source's colours, E = A I + b. A and b are smooth; they are enlarged and applied to the
+full-resolution source. Where the layer follows the source, it thus gains detail finer than a low-resolution pixel (an
+outline, a hair, the weave of a fabric); where it does not (A = 0), it is simply enlarged.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from t2l_cli.engine.resize import resized
 
 RADIUS = 4  # low-resolution px around a pixel in which the linear model is fitted
 EPSILON = 1e-4  # variance of the source (values in [0, 1]) below which it counts as flat
-STRIP_PIXELS = 2**17  # full-resolution px in work at a time
-TRANSPARENT = 0.5 / 255  # alpha below this rounds to 0 in an 8-bit file: it is made exactly 0
+STRIP_PIXELS = 2**17  # full-resolution px processed at a time
+TRANSPARENT = 0.5 / 255  # alpha below this would round to 0 in an 8-bit file, and is set to exactly 0
 
 
 def floats(picture: Tensor) -> Tensor:
-    """``picture`` in float32 and [0, 1] where it is bytes; as it is where it is floats."""
+    """``picture`` as floats: bytes (uint8) become float32 in [0, 1]; floats are returned unchanged."""
     return picture.float() / 255 if picture.dtype == torch.uint8 else picture
 
 
 def reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """``picture`` (B, C, H, W) at ``size`` = (height, width), bilinear and antialiased, float in [0, 1].
+    """``picture`` (B, C, H, W), floats or bytes, at ``size`` = (height, width): bilinear, antialiased, in [0, 1].
 
-    A picture in bytes is never wholly in floats on the way.
+    A picture in bytes is converted to floats strip by strip, to save memory.
     """
     if tuple(picture.shape[-2:]) == size:
         return floats(picture)
@@ -41,9 +41,9 @@ def reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _reduce_plane(plane: Tensor, size: tuple[int, int]) -> Tensor:
-    """``plane`` (B, 1, H, W) in bytes: rows are reduced strip by strip, then all columns at once.
+    """``plane`` (B, 1, H, W) in bytes at ``size``: first the widths, strip by strip, then all heights at once.
 
-    F.interpolate works in this order, too: on a CPU the result is the same to the bit.
+    F.interpolate works in the same order: on a CPU the result is the same to the bit.
     """
     batch, _, height, width = plane.shape
     lines = torch.empty(batch, 1, height, size[1], device=plane.device)
@@ -54,23 +54,23 @@ def _reduce_plane(plane: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def strips(height: int, width: int) -> Iterator[slice]:
-    """The rows of a picture from top to bottom, some STRIP_PIXELS at a time."""
+    """The rows of a picture from top to bottom, about STRIP_PIXELS pixels at a time."""
     step = max(1, STRIP_PIXELS // width)
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))
 
 
 class FullLayer:
-    """An edit layer at the ``size`` (h, w) of its source, guided by it; rows are made when they are asked for.
+    """An edit layer enlarged to the ``size`` (H, W) of its source and guided by it; rows are computed on request.
 
     Alpha below half of an 8-bit step is exactly 0.
     """
 
     @torch.no_grad()
     def __init__(self, layer: EditLayer, source: Tensor, mask: Tensor | None = None) -> None:
-        """Fit the model. ``source`` (1, 3, H, W) and ``mask`` (1, 1, H, W), which multiplies alpha: [0, 1], or bytes.
+        """Fit the guided filter, on the source's device.
 
-        All is done on the source's device.
+        source: (1, 3, H, W). mask: (1, 1, H, W), which multiplies alpha. Both are floats in [0, 1], or bytes.
         """
         height, width = self.size = source.shape[-2], source.shape[-1]
         self._source, self._mask = source, mask
@@ -79,10 +79,10 @@ class FullLayer:
         if self._guided:
             guide = reduce(source, layer.size)
             slope, offset = guided_coefficients(guide, small)
-            # Colour keeps what it painted itself and gets the source's fine detail on top; alpha is the model's alone.
+            # Colour: the painted colour plus the source's fine detail. Alpha: the linear model alone.
             offset[:, :3] = small[:, :3] - torch.einsum("bijhw,bjhw->bihw", slope[:, :3], guide)
             self._coefficients = torch.cat([slope.flatten(1, 2), offset], dim=1)  # (1, 12 + 4, h, w)
-        else:  # a small picture, scaled up for training: the layer is scaled down
+        else:  # a small picture was enlarged for training: the layer is reduced
             self._coefficients = reduce(small, (min(height, layer.size[0]), min(width, layer.size[1])))
 
     @torch.no_grad()
@@ -98,7 +98,7 @@ class FullLayer:
         return layer if self._mask is None else layer.within(floats(self._mask[:, :, strip]))
 
     def whole(self) -> EditLayer:
-        """All rows: 16 bytes a pixel."""
+        """All rows at once: 16 bytes per pixel."""
         height, width = self.size
         result = torch.empty(1, 4, height, width, device=self._source.device)
         for strip in strips(height, width):
@@ -108,16 +108,17 @@ class FullLayer:
 
 
 def upsample(layer: EditLayer, source: Tensor) -> EditLayer:
-    """``layer`` at the size of ``source`` (1, 3, H, W), guided by it, whole; on the source's device."""
+    """The whole ``layer`` enlarged to the size of ``source`` (1, 3, H, W) and guided by it; on the source's device."""
     return FullLayer(layer, source).whole()
 
 
 def guided_coefficients(guide: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """A (B, C, 3, h, w) and b (B, C, h, w) of the guided filter, averaged over the windows that hold a pixel.
+    """A (B, C, 3, h, w) and b (B, C, h, w) of the guided filter: at each pixel, the mean over the windows around it.
 
     In every window: A = cov(values, guide) (cov(guide) + eps 1)^-1, b = mean(values) - A mean(guide).
     guide: (B, 3, h, w), values: (B, C, h, w).
     """
+    # 1. Means, variance of the guide and covariance with it, in every window.
     batch, channels, *size = values.shape
     mean_guide, mean_values = _box(guide), _box(values)
     squares = torch.einsum("bihw,bjhw->bijhw", guide, guide).flatten(1, 2)
@@ -126,22 +127,24 @@ def guided_coefficients(guide: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     covariance = _box(products).reshape(batch, channels, 3, *size) - torch.einsum(
         "bihw,bjhw->bijhw", mean_values, mean_guide
     )
+    # 2. The linear model of every window.
     ridge = EPSILON * torch.eye(3, dtype=guide.dtype, device=guide.device)
     system = variance.permute(0, 3, 4, 1, 2) + ridge  # (B, h, w, 3, 3), symmetric
     slope = torch.linalg.solve(system, covariance.permute(0, 3, 4, 2, 1)).permute(0, 4, 3, 1, 2)
     offset = mean_values - torch.einsum("bijhw,bjhw->bihw", slope, mean_guide)
+    # 3. The mean over all windows that hold a pixel.
     return _box(slope.flatten(1, 2)).reshape(batch, channels, 3, *size), _box(offset)
 
 
 def _box(x: Tensor) -> Tensor:
-    """Mean over the window of RADIUS, counting only pixels inside of the picture; rows, then columns."""
+    """The mean of ``x`` (B, C, h, w) over windows of RADIUS, of the pixels inside the picture only."""
     for window, padding in (((2 * RADIUS + 1, 1), (RADIUS, 0)), ((1, 2 * RADIUS + 1), (0, RADIUS))):
         x = F.avg_pool2d(x, window, stride=1, padding=padding, count_include_pad=False)
     return x
 
 
 def _bilinear_rows(x: Tensor, strip: slice, size: tuple[int, int]) -> Tensor:
-    """Rows ``strip`` of ``x`` (B, C, h, w) enlarged to ``size``: what F.interpolate(bilinear) gives for the whole."""
+    """Rows ``strip`` of ``x`` (B, C, h, w) enlarged to ``size``: equal to those rows of F.interpolate(bilinear)."""
     low = x.shape[-2]
     at = (torch.arange(strip.start, strip.stop, dtype=x.dtype, device=x.device) + 0.5) * (low / size[0]) - 0.5
     at = at.clamp(0, low - 1)

@@ -1,7 +1,7 @@
 """Gradients through a part of the network that computes in half precision.
 
-float16 holds nothing below 6e-8, and gradients of a faint edit are that small. So the gradient that enters such a part
-is scaled, by a power of two, to a size that float16 holds well, and what comes out at the other end is scaled back.
+float16 holds nothing below 6e-8, and the gradients of a faint edit are that small. The gradient that enters such a part
+is therefore multiplied by a power of two that brings it into float16's range, and divided by it where it leaves.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LARGEST = 64.0  # largest gradient that enters: a thousandth of what float16 can hold, for it may grow on its way
+LARGEST = 64.0  # largest gradient that enters: a thousandth of float16's maximum, because it may grow inside
 
 
 class _Scale:
-    """The factor of one pass backward, set where the gradient enters and undone where it leaves."""
+    """The factor of one backward pass, set where the gradient enters and used again where it leaves."""
 
     factor: Tensor
 
 
 class _Leave(torch.autograd.Function):
-    """The identity; backward it is where the gradient enters the half-precision part."""
+    """The identity, at the output of the half-precision part: the gradient enters here and is scaled."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: _Scale) -> Tensor:
@@ -32,13 +32,13 @@ class _Leave(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         largest = gradient.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
-        # exp2 of a whole number: scaling and scaling back lose nothing
+        # a power of two: scaling and scaling back are exact
         ctx.scale.factor = torch.exp2(torch.floor(torch.log2(LARGEST / largest)).clamp(-100, 100))
         return gradient * ctx.scale.factor, None
 
 
 class _Enter(torch.autograd.Function):
-    """The identity; backward it is where the gradient leaves the half-precision part."""
+    """The identity, at the input of the half-precision part: the gradient leaves here and is scaled back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: _Scale) -> Tensor:
@@ -51,10 +51,10 @@ class _Enter(torch.autograd.Function):
 
 
 def in_half(function: Callable[[Tensor], Tensor], x: Tensor, dtype: torch.dtype) -> Tensor:
-    """``function(x)`` computed in ``dtype``: x and the result are float32, and so is the gradient.
+    """``function(x)`` computed in ``dtype``; x, the result and the gradient are float32.
 
-    float32 is passed through as it is. The gradient's scale is chosen anew in every pass backward and never waits for
-    the device.
+    With float32 nothing is converted or scaled. The scale of the gradient is chosen in every backward pass, without
+    waiting for the device.
     """
     if dtype == torch.float32:
         return function(x)

@@ -1,4 +1,4 @@
-"""The edit layer E = (C, alpha): what the generator paints and how it is laid over a picture (method, section 1)."""
+"""The edit layer E = (C, alpha) that the generator paints, and its composites (method, section 1)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class EditLayer:
     def over(self, background: Tensor) -> Tensor:
         """Composite I_o = alpha * C + (1 - alpha) * background, (B, 3, H, W).
 
-        Where alpha is exactly 0 this is the background bit for bit, where it is 1 the colour.
+        background: (B or 1, 3, H, W). Where alpha is exactly 0 the result is the background bit for bit, where it is
+        exactly 1 the colour.
         """
         return self.alpha * self.rgb + (1 - self.alpha) * background
 
@@ -46,11 +47,11 @@ class EditLayer:
         return self.over(_green(self.rgb.dtype, self.rgb.device))
 
     def within(self, mask: Tensor | None) -> EditLayer:
-        """Return the layer with alpha multiplied by ``mask`` (B, 1, H, W) in [0, 1]; None leaves it as it is."""
+        """The layer with alpha multiplied by ``mask`` (B, 1, H, W) in [0, 1]; None leaves it unchanged."""
         return self if mask is None else EditLayer(self.rgb, self.alpha * mask)
 
     def resize(self, size: tuple[int, int]) -> EditLayer:
-        """Return the layer at ``size`` = (height, width), bilinear and antialiased."""
+        """The layer at ``size`` = (height, width), bilinear and antialiased."""
         if size == self.size:
             return self
         both = torch.cat([self.rgb, self.alpha], dim=1)
@@ -59,5 +60,5 @@ class EditLayer:
 
 @cache
 def _green(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """GREEN, (1, 3, 1, 1); brought to a device once, for each time makes an accelerator wait."""
+    """GREEN as (1, 3, 1, 1); copied to each device only once, because every copy makes an accelerator wait."""
     return torch.tensor(GREEN, dtype=dtype, device=device).view(1, 3, 1, 1)

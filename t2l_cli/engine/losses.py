@@ -18,14 +18,14 @@ from torch.nn import functional as F
 from t2l_cli.config import Distance
 from t2l_cli.engine.resize import resized
 
-BOOTSTRAP_SIZE = (224, 224)  # px, where alpha and relevancy are compared
+BOOTSTRAP_SIZE = (224, 224)  # px, at which alpha and relevancy are compared
 L0_SLOPE = 5.0  # of the smooth L0 norm of alpha
-NO_DIRECTION = 1e-4  # an embedding difference shorter than this has no direction, only rounding errors
+NO_DIRECTION = 1e-4  # an embedding difference shorter than this is rounding error, without a direction
 
 
 @dataclass(frozen=True)
 class Losses:
-    """A sum of weighted terms that keeps each of them by its name, as a 0-dim tensor; ``total`` is the sum itself."""
+    """The weighted terms of a loss by name, each a 0-dim tensor; ``total`` is their sum."""
 
     terms: Mapping[str, Tensor]
 
@@ -47,7 +47,7 @@ class Losses:
         return torch.stack(list(self.terms.values())).sum()
 
     def detach(self) -> Losses:
-        """Return the values alone, without the graph."""
+        """The values without the graph."""
         return Losses({name: term.detach() for name, term in self.terms.items()})
 
 
@@ -102,11 +102,14 @@ def structure_loss(source: Tensor, composite: Tensor) -> Tensor:
 def sparsity_loss(alpha: Tensor, l1: float = 2.0) -> Tensor:
     """L_reg = gamma * mean(alpha) + mean(2 sigmoid(5 alpha) - 1): L1 plus a smooth L0 of the opacity.
 
-    alpha: (B, 1, H, W) in [0, 1]. l1: gamma, 2 as in the supplement; the published code has another value.
+    alpha: (B, 1, H, W) in [0, 1]. l1: gamma, by default 2 as in the supplement; the published code uses another value.
     """
     return l1 * alpha.mean() + (2 * torch.sigmoid(L0_SLOPE * alpha) - 1).mean()
 
 
 def bootstrap_loss(alpha: Tensor, relevancy: Tensor) -> Tensor:
-    """Mean squared difference of alpha and the relevancy map R(I_s, T_ROI), both (B, 1, any, any), at 224 x 224."""
+    """Mean squared difference of alpha and the relevancy map R(I_s, T_ROI), compared at 224 x 224.
+
+    alpha, relevancy: (B, 1, any, any) in [0, 1].
+    """
     return F.mse_loss(resized(alpha, BOOTSTRAP_SIZE), resized(relevancy, BOOTSTRAP_SIZE))

@@ -1,9 +1,9 @@
 """Eq. 2 on pictures: L = L_comp + lambda_g L_screen + lambda_s L_structure + lambda_r L_reg (+ bootstrap).
 
-It knows sources, their edit layers and CLIP; not where the layers come from (a picture, a frame, an atlas).
-Passes through CLIP for an example of n views: 2 n views with gradient (composite and screen, one call), n views of the
-source without, and one picture each of composite and source for the structure. Nothing is embedded twice, and a term of
-weight 0 is not computed.
+It knows sources, their edit layers and CLIP, but not where the layers come from (a picture, a frame, an atlas).
+Passes through CLIP for an example of n views: 2 n views with gradient (composite and screen, in one call), n views of
+the source without gradient, and one picture each of composite and source for the structure. Nothing is embedded twice,
+and a term of weight 0 is not computed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Example:
     """One internal example (I_s^i, T^i) with its edit layer and the random draws of its views and texts.
 
     source: (1, 3, H, W) in [0, 1], without gradient. layer: of the same size, with gradient.
-    views: draws for the composite and the green-screen picture. source_views: those for the source, whose views L_dir
-    compares with the composite's (see ``draw_views``).
-    relevancy: R(I_s, T_ROI), (1, 1, any, any) in [0, 1], or None where there is no bootstrap.
-    source_structure: self-similarity of the source, where it is known already (see ``Objective.structure``).
+    views: the draws for the composite and the green-screen picture. source_views: the draws for the source, whose views
+    L_dir compares with the composite's (see ``draw_views``).
+    relevancy: R(I_s, T_ROI), (1, 1, any, any) in [0, 1], or None if there is no bootstrap.
+    source_structure: self-similarity (1, N, N) of the source if it is known already (see ``Objective.structure``).
     """
 
     source: Tensor
@@ -52,18 +52,18 @@ class Example:
 
 
 class Objective:
-    """Eq. 2 with given weights, seen through one CLIP."""
+    """Eq. 2 with given weights, computed with one CLIP."""
 
     def __init__(self, clip: Clip, weights: LossWeights) -> None:
         self.clip = clip
         self.weights = weights
 
     def __call__(self, examples: Sequence[Example], bootstrap: float = 0.0) -> Losses:
-        """L, the mean over ``examples``. ``bootstrap``: its annealing, from 1 down to 0."""
+        """L, the mean over ``examples``. ``bootstrap``: factor on the bootstrap's weight, annealed from 1 to 0."""
         return Losses.mean([self._loss(example, bootstrap) for example in examples])
 
     def structure(self, picture: Tensor) -> Tensor:
-        """Self-similarity (1, N, N) of the tokens of ``picture`` (1, 3, H, W), seen whole and un-augmented."""
+        """Self-similarity (1, N, N) of the N tokens of the whole, un-augmented ``picture`` (1, 3, H, W)."""
         return self_similarity(self.clip.tokens(self.clip.fit(picture, STRUCTURE_LONG_SIDE)))
 
     def _loss(self, example: Example, annealed: float) -> Losses:

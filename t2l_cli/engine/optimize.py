@@ -1,7 +1,7 @@
-"""The one optimisation loop, for a picture, a layer of a video and an atlas: by default MADGRAD with a decaying rate.
+"""The optimisation loop of photos, video layers and atlases: by default MADGRAD with a decaying learning rate.
 
-It knows a model, a function that computes the losses of a step, and nothing of what they mean. Progress leaves it as an
-iterator of ``Step``; who consumes it (a progress bar, a benchmark, a test) decides when to stop.
+It knows a model and a function that computes the losses of a step, but not what they mean. It is an iterator of
+``Step``; whoever consumes it (a progress bar, a benchmark, a test) decides when to stop.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from t2l_cli.progress import Tick
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Tick):
-    """One training step that is done. Its values stay on the device until they are read, which makes a GPU wait."""
+    """One finished training step. Its losses stay on the device until they are read; reading them makes a GPU wait."""
 
     losses: Losses
-    lr: float  # learning rate that this step used
+    lr: float  # learning rate of this step
 
     @property
     def total(self) -> float:
@@ -34,13 +34,13 @@ class Step(Tick):
 
     @property
     def terms(self) -> dict[str, float]:
-        """The weighted terms of L by name; they add up to ``total``."""
+        """The weighted terms of L by name; their sum is ``total``."""
         terms = self.losses.terms
         return dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True)) if terms else {}
 
 
 class LastGood:
-    """A copy of a model's parameters from when its loss was last known to be finite."""
+    """A copy of a model's parameters, taken when its loss was last known to be finite."""
 
     def __init__(self, model: nn.Module) -> None:
         self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
@@ -48,12 +48,12 @@ class LastGood:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Remember the parameters as they are."""
+        """Copy the current parameters."""
         torch._foreach_copy_(self._copies, self._parameters)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the remembered parameters back."""
+        """Put the copied parameters back."""
         torch._foreach_copy_(self._parameters, self._copies)
 
 
@@ -73,14 +73,15 @@ def optimise(
     optimizer: torch.optim.Optimizer | None = None,
     schedule: Callable[[int], float] | None = None,
 ) -> Iterator[Step]:
-    """Train ``model``'s parameters for ``config.steps`` steps on ``closure(i)``, the losses of step i; yield each step.
+    """Train ``model`` for ``config.steps`` steps on ``closure(i)``, the losses of step i; yield each step.
 
-    ``optimizer``: default MADGRAD; a parameter group of it may have a "rate", a factor on the learning rate.
-    ``schedule(i)``: learning rate of step i, by default ``learning_rate``.
-    ``recover(error)``: makes another attempt at a failed step possible and says how (see ``Step.note``), or None.
-    Losses, gradients and, at the end, parameters are looked at every ``check_every`` steps (each look waits for an
-    accelerator). If one is NaN or infinite, the parameters that last gave a finite loss are put back and DivergedError
-    is raised. An accelerator without memory raises DeviceMemoryError.
+    ``optimizer``: by default MADGRAD. A parameter group may have a "rate", a factor on the learning rate.
+    ``schedule(i)``: the learning rate of step i, by default ``learning_rate``.
+    ``recover(error)``: called when a step fails. It either prepares another attempt and returns a note (see
+    ``Step.note``), or returns None, and the error is raised.
+    Loss and gradients are checked every ``check_every`` steps (each check makes an accelerator wait), parameters after
+    the last step. If a value is NaN or infinite, the parameters that last gave a finite loss are restored and
+    DivergedError is raised. Raises DeviceMemoryError if an accelerator runs out of memory.
     """
     last_good = last_good or LastGood(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -109,7 +110,7 @@ def _differentiate(
     optimizer: torch.optim.Optimizer,
     recover: Callable[[Exception], str | None] | None,
 ) -> tuple[Losses, str]:
-    """The losses of step ``i``, their gradients in the parameters, and what ``recover`` said of a failed attempt."""
+    """Compute the losses of step ``i`` and their gradients; return the losses and the note of ``recover``, or ""."""
     note = ""
     while True:
         try:
@@ -119,7 +120,7 @@ def _differentiate(
             if change is None:
                 raise
             note = change
-        # Here the exception is gone, and with it what the failed attempt had computed.
+        # Outside of the except block, the exception and all that the failed attempt computed are freed.
 
 
 def _attempt(closure: Callable[[int], Losses], i: int, optimizer: torch.optim.Optimizer) -> Losses:

@@ -1,4 +1,4 @@
-"""One edit of one photo: the training at its own size, and the result at the photo's full size."""
+"""One edit of one photo: trained at training size, with a result at the photo's full size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PhotoEdit(Edit):
     ) -> None:
         """Prepare the edit of ``picture`` (3, H, W), RGB at full resolution: float32 in [0, 1], or bytes (uint8).
 
-        runtime: where to train, by default CLIP's device. mask: (1, H, W), [0, 1] or bytes; multiplies alpha.
+        runtime: where to train, by default CLIP's device. mask: (1, H, W) in [0, 1], or bytes; it multiplies alpha.
         """
         super().__init__(clip, config, runtime)
         self.picture = picture[None].cpu()
@@ -52,11 +52,11 @@ class PhotoEdit(Edit):
         return self.full_layer().whole()
 
     def full_layer(self) -> fullres.FullLayer:
-        """What ``result()`` gives, to be had a few rows at a time: the whole layer of 200 megapixels takes 3.2 GB."""
+        """The layer of ``result()``, computed a few rows at a time: a whole one of 200 megapixels takes 3.2 GB."""
         return fullres.FullLayer(self._painted(), self.picture, self.mask)
 
     def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
-        """The source, without and with ``layer``."""
+        """The source without and with ``layer``, (1, 3, h, w) each."""
         return self.canvas, layer.over(self.canvas)
 
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
@@ -65,8 +65,8 @@ class PhotoEdit(Edit):
         texts = self.texts.draw(rng)
         if not params.changes(self.size):
             return [self._example(paint, rng, texts)]
-        # The relevancy map of the whole source moves along: CLIP has seen the object in its surroundings, the target
-        # does not flicker from step to step, and it costs no pass through CLIP.
+        # The relevancy map of the whole source gets the same geometry instead of being computed again: CLIP saw the
+        # object in its surroundings, the target does not flicker from step to step, and no pass through CLIP is needed.
         mask, relevancy = (
             None if values is None else augment.apply_map(values, params) for values in (self.bounds, self._relevancy)
         )
@@ -74,11 +74,11 @@ class PhotoEdit(Edit):
         return [Example(source, paint(source).within(mask), texts, *self._views(source, rng), relevancy)]
 
     def plain_example(self, paint: Paint, rng: torch.Generator) -> Example:
-        """The source as it is, with the first prompt as it was typed."""
+        """The un-augmented source with the first prompt, as typed."""
         return self._example(paint, rng, self.texts.plain())
 
     def _example(self, paint: Paint, rng: torch.Generator, texts: StepTexts) -> Example:
-        """The source as it is; what is known of it is not computed again."""
+        """The un-augmented source; its relevancy and structure are not computed again."""
         source, layer = self.canvas, paint(self.canvas).within(self.bounds)
         return Example(source, layer, texts, *self._views(source, rng), self._relevancy, self._source_structure)
 

@@ -1,4 +1,4 @@
-"""Words: the templates that a prompt is put in, and the parts of a prompt that may name what is there already."""
+"""Templates for prompts, and the parts of a prompt that may name what the picture shows already."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEMPLATES = (  # supplement, section 2.2
     "{}...",
 )
 SCREEN_TEMPLATES = ("{} over a green screen.", "{} in front of a green screen.")  # the layer alone (method, section 5)
-NEUTRAL_TEXT = "photo"  # T_ROI where nothing better is known (method, section 7)
+NEUTRAL_TEXT = "photo"  # T_ROI if nothing better is known (method, section 7)
 
 MAX_RUN = 4  # words in a candidate for T_ROI
 _EDGE_WORDS = """
@@ -35,10 +35,10 @@ def fill(template: str, text: str) -> str:
 
 
 def word_runs(text: str) -> list[str]:
-    """Candidates for T_ROI: the words and runs of up to four words of ``text``, longest first, without repetition.
+    """Candidates for T_ROI: runs of one to four words of ``text``, longest first, without repetition.
 
-    Runs that begin or end with an article or preposition say nothing more than the run without it and are left out,
-    and so is the whole text: with it, the direction from T_ROI to T would be zero.
+    Left out are runs that begin or end with an article or preposition, which adds no meaning, and the whole text: with
+    it, the direction from T_ROI to T would be zero.
     """
     words = [stripped for word in text.split() if (stripped := word.strip(".,;:!?\"'()[]{}"))]
     content = [word.lower() not in _EDGES for word in words]

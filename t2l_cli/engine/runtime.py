@@ -1,4 +1,4 @@
-"""Where and how to compute: the one place that decides device, precision, memory format and compilation."""
+"""The one place that decides device, precision, memory format and compilation."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from t2l_cli.config import DeviceName, Precision
 from t2l_cli.errors import DeviceMemoryError, RequestError
 
 _HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
-BUCKET = 64  # px: sides of a compiled generator's pictures are whole multiples, so that few graphs serve all steps
+BUCKET = 64  # px: with compilation, sides of the generator's pictures are multiples of this, so that few graphs do
 
 Compiler = str | Callable[..., Any]
-"""A backend of torch.compile by name, or itself; "" for none."""
+"""A backend of torch.compile: its name, or the function itself; "" for none."""
 
 
 @dataclass(frozen=True)
 class Runtime:
     """A device and how to use it.
 
-    dtype: CLIP's computing type: float32 (on CUDA with TF32 in matrix products), float16 or bfloat16. The generator and
-        the losses stay in float32: BatchNorm over one picture and a sigmoid that saturates want its range.
-    memory_format: of the generator. Measured: channels_last pays on CUDA's tensor cores; on a CPU its weight gradients
-        are 4 times slower, a whole step 1.3 times.
-    check_every: steps between looks at a loss value; reading one makes an accelerator wait.
-    compiler: what compiles the generator and CLIP's image tower. None by default: not measured on a GPU yet.
+    dtype: in which CLIP computes: float32 (on CUDA with TF32 in matrix products), float16 or bfloat16. The generator
+        and the losses stay in float32: BatchNorm over one picture and a saturating sigmoid need its range.
+    memory_format: of the generator. Measured: channels_last is faster on CUDA's tensor cores; on a CPU it makes weight
+        gradients 4 times slower and a whole step 1.3 times.
+    check_every: steps between two checks of the loss; reading it makes an accelerator wait.
+    compiler: the backend that compiles the generator and CLIP's image tower. None by default: not measured on a GPU
+        yet.
     """
 
     device: torch.device
@@ -42,22 +43,22 @@ class Runtime:
 
     @property
     def memory(self) -> int:
-        """Bytes of memory that the device has in all."""
+        """Total memory of the device, in bytes."""
         if self.device.type == "cuda":
             return int(torch.cuda.get_device_properties(self.device).total_memory)
         return int(psutil.virtual_memory().total)
 
     @property
     def multiple(self) -> int:
-        """What the sides of the generator's pictures are multiples of, px: compiled graphs are made for a size."""
+        """The sides of the generator's pictures are multiples of this, px: a compiled graph serves only one size."""
         return BUCKET if self.compiler else 1
 
     def formatted(self, picture: Tensor) -> Tensor:
-        """``picture`` in the memory format that the generator takes."""
+        """``picture`` in the generator's memory format."""
         return picture.contiguous(memory_format=self.memory_format)
 
     def compile(self, *modules: nn.Module) -> None:
-        """Have ``modules`` compiled when they are called next, where this runtime compiles."""
+        """If this runtime compiles, have ``modules`` compiled at their next call."""
         if self.compiler:
             for module in modules:
                 module.compile(backend=self.compiler)
@@ -66,10 +67,10 @@ class Runtime:
 def resolve(device: DeviceName = "auto", precision: Precision = "auto", compiler: Compiler = "") -> Runtime:
     """Choose the device ("auto": cuda, else mps, else cpu) and its precision.
 
-    float32 unless asked otherwise, on CUDA with TF32. float16 halves CLIP's memory. Of L_dir, which compares two nearly
-    equal embeddings, its gradient has a cosine of 0.94 with float32's at an opacity of 0.005, and of 0.99 from 0.02 on;
-    bfloat16's, with 8 bits, only of 0.56 and 0.88. A CPU always computes in float32. ``compiler`` is for CUDA alone:
-    elsewhere compiling takes longer than it saves.
+    The default is float32, on CUDA with TF32. float16 halves CLIP's memory. L_dir compares two nearly equal embeddings,
+    so precision matters most there: the cosine between its gradients in float16 and in float32 is 0.94 at an opacity of
+    0.005, and 0.99 from 0.02 on; in bfloat16, with 8 bits, it is only 0.56 and 0.88. A CPU always computes in float32.
+    ``compiler`` applies to CUDA only: elsewhere compiling takes longer than it saves.
     Raises RequestError for a device or precision that this machine does not have.
     """
     chosen = _device(device)
@@ -104,19 +105,19 @@ def _device(name: DeviceName) -> torch.device:
 
 
 def bring(x: Tensor, device: torch.device) -> Tensor:
-    """``x`` from the CPU on ``device``, without waiting for what the device is at: by way of pinned memory on CUDA."""
+    """``x`` copied from the CPU to ``device`` without waiting for the device's work: on CUDA through pinned memory."""
     if device.type == "cuda" and x.device.type == "cpu":
         x = x.pin_memory()
     return x.to(device, non_blocking=True)
 
 
 def ran_out_of_memory(error: Exception) -> bool:
-    """Whether ``error`` says that the device's memory, or this machine's, is too short."""
+    """Whether ``error`` says that the device, or this machine, ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def stop_compiling(error: Exception) -> str | None:
-    """If ``error`` came from compiling, run what is compiled as it is written from now on, and say so; else None."""
+    """If ``error`` came from compiling, run everything uncompiled from now on and return a note; otherwise None."""
     if "torch._dynamo.exc" not in sys.modules:
         return None
     from torch._dynamo.exc import TorchDynamoException
@@ -129,7 +130,7 @@ def stop_compiling(error: Exception) -> str | None:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Within the block torch computes on ``count`` threads of the CPU."""
+    """Within the context, torch uses ``count`` CPU threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -140,7 +141,8 @@ def threads(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def memory_guard(device: torch.device) -> Iterator[None]:
-    """Turn an accelerator's out-of-memory error into DeviceMemoryError: how much there was, what to turn."""
+    """Turn an accelerator's out-of-memory error into DeviceMemoryError, which says how much memory there is and what to
+    change."""
     try:
         yield
     except torch.OutOfMemoryError as error:

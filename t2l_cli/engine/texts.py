@@ -1,4 +1,4 @@
-"""Everything that is text in one edit, embedded once; and the choice of T_ROI.
+"""The texts of one edit, embedded once, and the choice of T_ROI.
 
 Sources: supplement, section 2.2 (templates, several prompts); method, sections 3, 5 and 7.
 """
@@ -20,7 +20,7 @@ PLAIN_TEMPLATE = TEMPLATES.index("{}")
 
 @dataclass(frozen=True)
 class StepTexts:
-    """The embeddings that one step aims at, each (D,), not normalised."""
+    """The text embeddings of one step, each (D,), not normalised."""
 
     target: Tensor  # E_txt(T)
     source: Tensor  # E_txt(T_ROI), in the same template as the target
@@ -28,7 +28,7 @@ class StepTexts:
 
     @property
     def direction(self) -> Tensor:
-        """E_txt(T) - E_txt(T_ROI), of L_dir."""
+        """E_txt(T) - E_txt(T_ROI), for L_dir: (D,)."""
         return self.target - self.source
 
 
@@ -37,7 +37,7 @@ class TextSet:
     """The texts of one edit and their embeddings for every template: float32, not normalised, on CLIP's device."""
 
     prompts: tuple[str, ...]  # P texts T of the same edit
-    roi: str | None  # T_ROI; None: the neutral text stands for it
+    roi: str | None  # T_ROI; None: the neutral text is used
     layer_texts: tuple[str, ...]  # L texts of the layer alone: one given by the user, or the prompts
     target: Tensor  # (P, 14, D)
     source: Tensor  # (14, D)
@@ -47,7 +47,7 @@ class TextSet:
     def embed(
         cls, clip: Clip, prompts: Sequence[str], roi: str | None = None, layer_text: str | None = None
     ) -> TextSet:
-        """Embed all that the edit needs, in one call of the text tower."""
+        """Embed all texts of the edit in one call."""
         layer_texts = (layer_text,) if layer_text is not None else tuple(prompts)
         target = [fill(template, prompt) for prompt in prompts for template in TEMPLATES]
         source = [fill(template, roi if roi is not None else NEUTRAL_TEXT) for template in TEMPLATES]
@@ -64,17 +64,17 @@ class TextSet:
         )
 
     def draw(self, generator: torch.Generator) -> StepTexts:
-        """One prompt, one template (shared by T and T_ROI) and one screen template, from a CPU ``generator``."""
+        """Draw a prompt, a template (shared by T and T_ROI) and a screen template from a CPU ``generator``."""
         sizes = (len(self.prompts), len(TEMPLATES), len(SCREEN_TEMPLATES))
         prompt, template, screen = (int(torch.randint(size, (), generator=generator)) for size in sizes)
         return self._pick(prompt, template, screen)
 
     def plain(self) -> StepTexts:
-        """The first prompt as it was typed, for the un-augmented pair (I_s, T)."""
+        """The first prompt as typed, for the un-augmented pair (I_s, T)."""
         return self._pick(0, PLAIN_TEMPLATE, 0)
 
     def mean(self) -> StepTexts:
-        """Means over prompts and templates of the normalised embeddings: the edit as a whole, to judge results by."""
+        """The mean of the normalised embeddings over prompts and templates, for scoring results."""
         target, source, screen = (F.normalize(part, dim=-1) for part in (self.target, self.source, self.screen))
         return StepTexts(target.mean(dim=(0, 1)), source.mean(dim=0), screen.mean(dim=(0, 1)))
 
@@ -84,18 +84,18 @@ class TextSet:
 
 
 def in_templates(text: str) -> list[str]:
-    """``text`` in each of the templates, for what is averaged over them (such as the relevancy map)."""
+    """``text`` in each of the templates, for quantities that are averaged over them (such as the relevancy map)."""
     return [fill(template, text) for template in TEMPLATES]
 
 
 def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: float | None = None) -> str | None:
-    """T_ROI by CLIP: the word run of the prompts nearest to ``picture`` (1, 3, H, W), or None for the neutral text.
+    """Choose T_ROI by CLIP: the run of the prompts' words nearest to ``picture`` (1, 3, H, W), or None (neutral text).
 
-    Candidates are the proper parts of the prompts (a whole prompt as T_ROI would leave no direction to edit in). Each
-    is judged by its similarity to the whole picture, averaged over the templates. It must beat the neutral text by
-    ``margin`` (default: the model's) in the model's own logits: 1 means e times the odds under the model's softmax, for
-    OpenAI's weights 0.01 in cosine. A bound in cosine would not carry over between models, whose similarities spread
-    differently.
+    The candidates are proper parts of the prompts (a whole prompt as T_ROI would leave no direction to edit in). Each
+    is scored by its similarity to the whole picture, averaged over the templates. The best must beat the neutral text
+    by ``margin`` logits of the model (default: the model's own margin): 1 means e times the odds under the model's
+    softmax, or 0.01 in cosine for OpenAI's weights. A bound in cosine would not transfer between models, because their
+    similarities have different ranges.
     """
     whole = {prompt.strip().casefold() for prompt in prompts}
     runs = dict.fromkeys(run for prompt in prompts for run in word_runs(prompt))

@@ -1,7 +1,7 @@
-"""One edit of one layer of a video, trained on its atlas and judged in its frames (supplement, section 3.1).
+"""One edit of one layer of a video: painted on its atlas, with losses on its frames (supplement, section 3.1).
 
-three frames --crop, flip--> their atlas coordinates --> the smallest atlas crop that holds them --> G
---> edit layer of the crop --sampled back--> three edited frames --> the losses of a picture, each
+A step: three frames --crop, flip--> their atlas coordinates --> the smallest atlas crop that holds them --> G
+--> edit layer of the crop --mapped back--> three edited frames --> for each, the losses of a picture
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ from t2l_cli.engine.texts import StepTexts
 from t2l_cli.engine.views import draw_views
 from t2l_cli.errors import RequestError
 
-OWNED = 0.5  # a pixel belongs to the background where it owns at least this share; the foreground wants more, OPAQUE
-DENSITY_FRAMES = 5  # that tell how large the layer is and how dense its texture
-LEAST_AREA = 5e-4  # part of a frame that the layer must own for the frame to be looked at
-MARGIN = 1.0  # texels around those that the layer owns, for its soft border
-BYTES_PER_TEXEL = 7000  # of a trained picture: the generator's activations and gradients (measured: 6,650)
-MEMORY_SHARE = 0.4  # of the device's memory that one trained picture may take
-SPILL = 0.01  # of the atlas's longer side: so far the edit reaches beyond the texels in use, for soft outlines
+OWNED = 0.5  # minimum share at which a pixel belongs to the background; the foreground needs OPAQUE
+DENSITY_FRAMES = 5  # number of frames from which the size of the layer and the density of its texture are estimated
+LEAST_AREA = 5e-4  # minimum part of a frame that the layer must own for the frame to be used
+MARGIN = 1.0  # texels added around those that the layer owns, for its soft border
+BYTES_PER_TEXEL = 7000  # memory per texel of a trained picture: activations and gradients of G (measured: 6,650)
+MEMORY_SHARE = 0.4  # maximum part of the device's memory for one trained picture
+SPILL = 0.01  # how far the edit reaches beyond the texels in use, for soft outlines; part of the atlas's longer side
 
 Box = tuple[int, int, int, int]  # top, left, height, width; px
 
 
 @dataclass(frozen=True)
 class Segment:
-    """K frames cropped alike, with their atlas coordinates: what a step sees of the video.
+    """The part of the video that a step sees: K frames with the same crop, and their atlas coordinates.
 
-    frames: (K, 3, h, w) in [0, 1]. uv: (K, h, w, 2), texels of the atlas at training size. share: (K, 1, h, w).
-    bounds: left, top, right and bottom of the layer's part in them, texels.
+    frames: (K, 3, h, w) in [0, 1]. uv: (K, h, w, 2), texels (x, y) of the atlas at training size. share: (K, 1, h, w)
+    in [0, 1], the part of each pixel that the layer owns. bounds: left, top, right and bottom of the layer's pixels on
+    the atlas, texels.
     """
 
     frames: Tensor
@@ -58,11 +59,11 @@ class Segment:
 class VideoEdit(Edit):
     """Trains an edit layer for one layer of a video; ``result()`` has the size of the layer's texture.
 
-    Frames are cropped and reduced to the short side ``config.size``. ``size`` is the size (h, w) of the whole atlas in
-    training and in ``preview``: about ``config.segment.texels`` texels per px of these crops.
+    Frames are cropped, and crops reduced to the short side ``config.size``. ``size`` is the size (h, w) of the whole
+    atlas in training and in ``preview``: about ``config.segment.texels`` texels per px of these crops.
     """
 
-    anneals_bootstrap = False  # where a video has a bootstrap at all; the supplement anneals for pictures
+    anneals_bootstrap = False  # the supplement anneals it for pictures only
 
     def __init__(
         self,
@@ -73,9 +74,9 @@ class VideoEdit(Edit):
         config: EditConfig,
         runtime: Runtime | None = None,
     ) -> None:
-        """Prepare the edit of the layer ``name``; ``frames`` (T, 3, H, W) uint8 on the CPU, the video of ``atlas``.
+        """Prepare the edit of layer ``name``. ``frames``: the video of ``atlas``, (T, 3, H, W) uint8 on the CPU.
 
-        Raises RequestError where video and atlas do not match, or the layer is never seen.
+        Raises RequestError if video and atlas do not match, or if no frame shows the layer.
         """
         super().__init__(clip, config, runtime)
         atlas.check_video(len(frames), frames.shape[-1], frames.shape[-2])
@@ -87,7 +88,7 @@ class VideoEdit(Edit):
         with memory_guard(self.runtime.device):
             self.canvas = fullres.reduce(self.layer.texture[None].float(), self.size).to(self.runtime.device)
             self.bounds = self._used = self._reach()
-            # What a step looks at lies on the device; what decides where it looks stays on the CPU as well.
+            # A step reads pixels from these copies on the device; it chooses frames and crops with the CPU's copies.
             self._frames, self._uv = (x.to(self.runtime.device) for x in (frames, self.layer.uv))
             self._share = atlas.share(name, torch.arange(len(frames))).to(self.runtime.device)
             middle = self._present[len(self._present) // 2]
@@ -95,9 +96,9 @@ class VideoEdit(Edit):
             self._relevancy = self._atlas_relevancy()
 
     def _presence(self) -> tuple[float, list[int]]:
-        """The share above which a pixel is the layer's, and the frames that show enough of it; RequestError for none.
+        """The share above which a pixel belongs to the layer, and the frames that show enough such pixels.
 
-        The foreground is looked for where it is opaque; one that is so nowhere, such as smoke, where it is half there.
+        A foreground that is nowhere opaque, such as smoke, gets the lower bound OWNED. RequestError if there is none.
         """
         for least in (OPAQUE, OWNED) if self.name == "foreground" else (OWNED,):
             area = [float((self.atlas.share(self.name, t) > least).float().mean()) for t in range(len(self.frames))]
@@ -107,9 +108,9 @@ class VideoEdit(Edit):
         raise RequestError(f"the atlas has no {self.name}: nothing to edit there.")
 
     def _atlas_size(self) -> tuple[int, int]:
-        """(h, w) of the atlas in training: ``segment.texels`` texels per trained px, if the texture has as many.
+        """The size (h, w) of the atlas in training: ``segment.texels`` texels per trained px if the texture has them.
 
-        Less where a picture that is trained at once, the crop of a step at its largest scale or the foreground whole,
+        It is reduced if the largest trained picture (the crop of a step at its largest scale, or the whole foreground)
         would take more than MEMORY_SHARE of the device's memory. Never below the generator's minimum.
         """
         region = max((self._region([t])[2:] for t in _spread(self._present, DENSITY_FRAMES)), key=math.prod)
@@ -125,7 +126,7 @@ class VideoEdit(Edit):
         return height, width
 
     def _density(self) -> float:
-        """Texels of the layer's texture per px of a frame, along a side; the median over what the layer owns."""
+        """Texels of the layer's texture per px of a frame, along an axis: the median over the layer's pixels."""
         steps = []
         for t in _spread(self._present, DENSITY_FRAMES):
             owned = self.atlas.share(self.name, t) > self._owned
@@ -135,28 +136,31 @@ class VideoEdit(Edit):
         return max(float(found.median()), 1e-3) if len(found) else 1.0
 
     def result(self) -> EditLayer:
-        """The atlas layer at its texture's size, on the CPU: rgb (1, 3, H_a, W_a) and alpha (1, 1, H_a, W_a)."""
+        """The edit layer at the texture's size, on the CPU: rgb (1, 3, H_a, W_a) and alpha (1, 1, H_a, W_a)."""
         layer = fullres.upsample(self._painted(), self.layer.texture[None].float().cpu())
         reach = F.interpolate(self._used.cpu(), size=self.layer.size, mode="nearest")
         return layer.within(reach)
 
     def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
-        """Up to three frames of the video, without and with ``layer``."""
+        """Up to three frames of the video without and with ``layer``, (K, 3, h, w) each."""
         chosen = _spread(self._present, 3)
         seen = self._seen(chosen, self._region(chosen))
         return seen.frames, self._on_frames(layer, (0, 0), self.size, seen).over(seen.frames)
 
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
-        """Three frames edited through the atlas, and one of them that the generator paints directly."""
+        """Three frames edited through the atlas, and one of them painted directly."""
+        # 1. Draw the frames, the texts and the crop of the atlas that holds the frames; augment all of them.
         seen = self._draw(rng)
         texts = self.texts.draw(rng)
         origin, crop = self._window(seen)
         scaled = augment.scaled(crop, self.segment.scale, rng, self.runtime.multiple)
         jitter = augment.draw_jitter(self.config.augment, rng)
         frames, scaled = augment.coloured(seen.frames, jitter), augment.coloured(scaled, jitter)
+        # 2. Paint the crop and map it back to the frames; paint one frame directly.
         mapped = self._on_frames(paint(scaled), origin, (crop.shape[-2], crop.shape[-1]), seen)
         k = int(torch.randint(len(frames), (1,), generator=rng))
         direct = paint(frames[k : k + 1]).within(seen.share[k : k + 1])
+        # 3. One example per painted frame.
         relevancy = None if self._relevancy is None else sample(self._relevancy, seen.uv) * seen.share
         layers = [EditLayer(mapped.rgb[j : j + 1], mapped.alpha[j : j + 1]) for j in range(len(frames))]
         return [
@@ -165,7 +169,7 @@ class VideoEdit(Edit):
         ]
 
     def plain_example(self, paint: Paint, rng: torch.Generator) -> Example:
-        """The whole atlas, not mapped back; a background's, as it is stored, is large and is reduced for it."""
+        """The whole atlas, not mapped back to frames. A background's atlas is large, so it is reduced."""
         by = self.segment.background_reduction if self.name == "background" else 1
         size = training_size(self.size, max(MIN_SIDE, min(self.layer.size) // by))
         source, used = fullres.reduce(self.canvas, size), fullres.reduce(self._used, size)
@@ -174,13 +178,13 @@ class VideoEdit(Edit):
     def _example(
         self, source: Tensor, layer: EditLayer, texts: StepTexts, rng: torch.Generator, relevancy: Tensor | None
     ) -> Example:
-        # Behind the layer lies the frame itself, not the published code's black: CLIP sees the video as it will look.
-        # A background's layer is transparent where the object is, so there its green-screen picture is green.
+        # The layer is composited over the frame itself, not over black as in the published code: CLIP sees the video as
+        # it will look. A background layer is transparent at the object, so its green-screen picture is green there.
         views = draw_views(self.config.views, (source.shape[-2], source.shape[-1]), rng)
         return Example(source, layer, texts, *views, relevancy)
 
     def _draw(self, rng: torch.Generator) -> Segment:
-        """A random segment: three frames, one crop of where the layer is, maybe mirrored."""
+        """Draw a segment: three frames and a crop of the layer's region, perhaps mirrored."""
         at, flip, side_y, side_x, y, x = torch.rand(6, generator=rng).tolist()
         t = self._present[int(at * len(self._present))]
         chosen = _three(t, self.segment.stride, len(self.frames))
@@ -192,7 +196,7 @@ class VideoEdit(Edit):
         return seen.flipped() if flip < self.config.augment.flip_p else seen
 
     def _region(self, chosen: list[int]) -> Box:
-        """Where the layer is in the ``chosen`` frames: the foreground's box with its margin, or the whole frame."""
+        """The layer's region in the ``chosen`` frames: the foreground's box with a margin, or the whole frame."""
         height, width = self.frames.shape[-2:]
         owned = self.atlas.share(self.name, torch.tensor(chosen)).amax(0) > self._owned
         if self.name == "background" or not owned.any():
@@ -208,7 +212,7 @@ class VideoEdit(Edit):
         )
 
     def _seen(self, chosen: list[int], box: Box) -> Segment:
-        """The ``chosen`` frames in ``box``, reduced to the training's short side, on the training device."""
+        """The ``chosen`` frames cropped to ``box`` and reduced to the training short side, on the training device."""
         top, left, height, width = box
         rows, columns = slice(top, top + height), slice(left, left + width)
         frames = torch.stack([self._frames[t, :, rows, columns] for t in chosen]).float() / 255
@@ -222,12 +226,12 @@ class VideoEdit(Edit):
         )
 
     def _at_training_size(self, uv: Tensor) -> Tensor:
-        """``uv`` (K, 2, h, w), texels of the layer's texture, as (K, h, w, 2) texels at training size."""
+        """``uv`` (K, 2, h, w) in texels of the layer's texture, as (K, h, w, 2) in texels at training size."""
         by = self.size[1] / self.layer.size[1], self.size[0] / self.layer.size[0]
         return torch.stack([(uv[:, k] + 0.5) * by[k] - 0.5 for k in (0, 1)], -1)
 
     def _bounds(self, chosen: list[int], rows: slice, columns: slice) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of what the layer owns there, texels at training size; read on the CPU alone."""
+        """Left, top, right and bottom of the layer's pixels there, in texels at training size; computed on the CPU."""
         at = torch.tensor(chosen)
         uv = self.layer.uv[at][:, rows, columns]
         owned = self.atlas.share(self.name, at)[:, rows, columns] > self._owned
@@ -237,7 +241,7 @@ class VideoEdit(Edit):
         return left - MARGIN, top - MARGIN, right + MARGIN, bottom + MARGIN
 
     def _window(self, seen: Segment) -> tuple[tuple[int, int], Tensor]:
-        """(left, top) and pixels (1, 3, h, w) of the smallest atlas crop that holds the segment's part of the layer."""
+        """(left, top) and texels (1, 3, h, w) of the smallest atlas crop that holds the segment's part of the layer."""
         left, top, right, bottom = seen.bounds
         multiple = self.runtime.multiple
         rows, columns = _span(top, bottom, self.size[0], multiple), _span(left, right, self.size[1], multiple)
@@ -246,25 +250,25 @@ class VideoEdit(Edit):
     def _on_frames(
         self, painted: EditLayer, origin: tuple[int, int], size: tuple[int, int], seen: Segment
     ) -> EditLayer:
-        """The layer painted on the atlas crop at ``origin`` = (left, top), as the segment's frames show it.
+        """Map the layer ``painted`` on an atlas crop back to the segment's frames: (K, 3, h, w) and (K, 1, h, w).
 
-        ``size``: (height, width) of the crop, texels; ``painted`` may be larger or smaller.
+        ``origin``: (left, top) and ``size``: (height, width) of the crop, texels; ``painted`` may be larger or smaller.
         """
-        # Straight alpha, where mapping back samples premultiplied: the generator gives every texel a colour, so nothing
-        # foreign bleeds, and going back from premultiplied would divide the gradient by opacities near 0.
+        # Straight alpha, although ``Mapper`` samples premultiplied: the generator gives every texel a colour, so no
+        # other colour bleeds in, and un-premultiplying would divide the gradient by opacities near 0.
         both = torch.cat([painted.rgb, painted.alpha], 1)
         by = painted.size[1] / size[1], painted.size[0] / size[0]
         uv = torch.stack([(seen.uv[..., k] - origin[k] + 0.5) * by[k] - 0.5 for k in (0, 1)], -1)
         return EditLayer.from_output(sample(both, uv)).within(seen.share)
 
     def _reach(self) -> Tensor:
-        """(1, 1, h, w): 1 on the texels in use and a little around them, at training size."""
+        """(1, 1, h, w) at training size: 1 on the texels in use and a little around them, 0 elsewhere."""
         used = F.interpolate(self.layer.used[None, None].float(), size=self.size, mode="area")
         radius = max(2, round(SPILL * max(self.size)))
         return (F.max_pool2d(used, 2 * radius + 1, 1, radius) > 0).float().to(self.runtime.device)
 
     def _atlas_relevancy(self) -> Tensor | None:
-        """R(I, T_ROI) of some frames, carried to the atlas and averaged there: (1, 1, h, w) at training size."""
+        """R(I, T_ROI) of some frames, splatted onto the atlas and averaged there: (1, 1, h, w) at training size."""
         total, weights = torch.zeros(1, *self.size), torch.zeros(self.size)
         for t in _spread(self._present, self.segment.relevancy_frames):
             seen = self._seen([t], self._region([t]))
@@ -277,9 +281,9 @@ class VideoEdit(Edit):
 
 
 def _three(t: int, stride: int, n: int) -> list[int]:
-    """Frame ``t`` of ``n`` and its neighbours ``stride`` apart; at an end of the video the two that follow or precede.
+    """Three frames ``stride`` apart, of ``n``: ``t`` in the middle, or at an end of the video first or last.
 
-    Fewer where the video is too short for three.
+    Fewer if the video is too short for three.
     """
     stride = max(1, min(stride, (n - 1) // 2))
     first = t if t < stride else t - 2 * stride if t + stride >= n else t - stride
@@ -287,13 +291,16 @@ def _three(t: int, stride: int, n: int) -> list[int]:
 
 
 def _spread(items: list[int], k: int) -> list[int]:
-    """Up to ``k`` of ``items``, evenly from first to last."""
+    """Up to ``k`` of ``items``, evenly spaced from first to last."""
     k = min(k, len(items))
     return [items[round(j * (len(items) - 1) / max(1, k - 1))] for j in range(k)] if k > 1 else [items[len(items) // 2]]
 
 
 def _span(low: float, high: float, limit: int, multiple: int = 1) -> slice:
-    """Texels from ``low`` to ``high`` inside [0, limit), as many as the generator takes and a ``multiple``, or all."""
+    """The texels from ``low`` to ``high`` within [0, limit), widened to the generator's minimum and to a ``multiple``.
+
+    All texels if there are too few.
+    """
     first, last = max(0, min(math.floor(low), limit - 1)), min(limit, max(math.ceil(high) + 1, 1))
     wanted = min(limit, multiple * math.ceil(max(MIN_SIDE, last - first) / multiple))
     first = max(0, min(first - (wanted - (last - first)) // 2, limit - wanted))

@@ -1,15 +1,17 @@
-"""What CLIP sees of a picture: the whole and random crops, augmented (method, section 4).
+"""Views, the pictures that CLIP sees: the whole picture and random crops of it, augmented (method, section 4).
 
 A view is ONE projective warp (crop, flip, affine and perspective composed) and ONE linear map of colours. The
-parameters are drawn once per step and replayed on the composite and the green-screen picture, which share their views.
-The source is seen through draws of its own, as in the published code. Through the composite's draws (``shared_draws``)
-L_dir already has most of its gain when the layer is nearly transparent, and no longer asks for a strong edit.
+parameters are drawn once per step and applied to the composite and the green-screen picture, which share their views.
+The source gets its own draws, as in the published code. With the composite's draws (``shared_draws``) L_dir is mostly
+satisfied by a nearly transparent layer, and no longer demands a strong edit.
 
-Composed, a rotated crop shows what lies beside the crop; only what lies outside of the picture is filled.
+Because crop and rotation are composed, a rotated crop shows the pixels beside the crop; only what lies outside of the
+picture is filled.
 
-The colour jitter is a 3 x 3 matrix and an offset a view, not the usual chain through HSV: the same map for every
-picture (contrast turns about mid-grey, not about the picture's own mean), gradients without kinks at grey, and twenty
-times cheaper on the CPU (16 views of 224 x 320, forward and backward: 0.03 s against 0.57 s with kornia.enhance).
+The colour jitter is a 3 x 3 matrix and an offset per view, not the usual chain through HSV: it is the same map for
+every picture (contrast pivots on mid-grey, not on the picture's own mean), its gradients have no kinks at grey, and it
+is twenty times cheaper on the CPU (16 views of 224 x 320, forward and backward: 0.03 s against 0.57 s with
+kornia.enhance).
 """
 
 from __future__ import annotations
@@ -25,19 +27,20 @@ from t2l_cli.config import ViewConfig
 from t2l_cli.engine.resize import resized
 from t2l_cli.engine.runtime import bring
 
-# The picture is first reduced, antialiased, to this many view sizes; the bilinear warp samples from there. Measured by
-# gratings on a 512 px picture and views of 224 px: the amplitude that arrives is that of a crop resized with
-# antialiasing, as published (0.23 against 0.19 at a period of 2.6 px, 0.36 each at 3.3 px, 0.84 against 0.85 at 8 px).
+# The picture is first reduced, antialiased, to this many times the view size; the bilinear warp samples the result.
+# Measured with gratings on a 512 px picture and views of 224 px: their amplitude in the view is nearly that of a crop
+# resized with antialiasing, as published (0.23 against 0.19 at a period of 2.6 px, 0.36 each at 3.3 px, 0.84 against
+# 0.85 at 8 px).
 OVERSAMPLING = 1.75
-PLAIN_CROP = 0.8  # part of each side that a plain view's corner crop shows
+PLAIN_CROP = 0.8  # part of each side that a corner crop of ``ViewParams.plain`` shows
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-# Rows: luma, then the two chroma axes of NTSC's YIQ, in which a turn of hue is a rotation.
+# Rows: luma, then the two chroma axes of NTSC's YIQ, in which a change of hue is a rotation.
 YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 
 @dataclass(frozen=True)
 class ViewParams:
-    """The parameters of ``n`` views, independent of picture and resolution. Tensors live on the CPU."""
+    """The parameters of ``n`` views, independent of picture and resolution. Tensors are on the CPU."""
 
     homography: Tensor  # (n, 3, 3) float32: view coordinates -> picture coordinates, both in [-1, 1] x [-1, 1]
     colour: Tensor  # (n, 3, 3): RGB -> RGB
@@ -51,12 +54,13 @@ class ViewParams:
 
     @classmethod
     def draw(cls, config: ViewConfig, size: tuple[int, int], generator: torch.Generator) -> ViewParams:
-        """Random parameters for pictures of the aspect ratio of ``size`` (H, W), from a CPU ``generator``.
+        """Draw the parameters for pictures with the aspect ratio of ``size`` (H, W), from a CPU ``generator``.
 
-        Every call takes the same number of draws, so that a view depends on the seed and its place only.
+        Every call draws the same number of values, so that later draws do not depend on these.
         """
         n = config.n_views
         uniform = _Uniform(n, generator)
+        # 1. Draw the geometry: n homographies (3, 3) per kind.
         crop = _crop(uniform(1, *config.crop).expand(-1, 2), uniform(2, 0.0, 1.0))  # one factor: nothing is stretched
         crop[0] = torch.eye(3)  # view 1 is whole
         flip = torch.eye(3).repeat(n, 1, 1)
@@ -65,13 +69,14 @@ class ViewParams:
         perspective = _perspective(uniform(8, 0.0, config.perspective).view(n, 4, 2))
         affine = _where(uniform.chance(config.affine_p), affine)
         perspective = _where(uniform.chance(config.perspective_p), perspective)
+        # 2. Draw the colours: n matrices (3, 3) and offsets (3, 1).
         colour, offset = _jitter(uniform(4, -config.jitter, config.jitter) * uniform.chance(config.jitter_p)[:, None])
         colour = _where(uniform.chance(config.grey_p), torch.tensor([LUMA] * 3).expand(n, 3, 3)) @ colour
         return cls(crop @ flip @ affine @ perspective, colour, offset, config.fill)
 
     @classmethod
     def plain(cls) -> ViewParams:
-        """Five views without augmentation: the whole picture and its four corners. They judge tries and results."""
+        """Five views without augmentation, for scoring: the whole picture and its four corners."""
         corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
         homography = torch.cat([torch.eye(3)[None], _crop(torch.full((4, 2), PLAIN_CROP), corners)])
         n = len(homography)
@@ -79,31 +84,32 @@ class ViewParams:
 
 
 def draw_views(config: ViewConfig, size: tuple[int, int], generator: torch.Generator) -> tuple[ViewParams, ViewParams]:
-    """Parameters for the views of a composite of ``size`` (H, W), and for those of its source."""
+    """Draw the parameters for the views of a composite of ``size`` (H, W), and for the views of its source."""
     views = ViewParams.draw(config, size, generator)
     return views, views if config.shared_draws else ViewParams.draw(config, size, generator)
 
 
 def make_views(pictures: Tensor, params: ViewParams, size: tuple[int, int]) -> Tensor:
-    """All views of every picture: (K, 3, H, W) in [0, 1] -> (K * n, 3, h, w), picture by picture, ``size`` = (h, w).
+    """All n views of every picture: (K, 3, H, W) in [0, 1] -> (K * n, 3, h, w), picture by picture; ``size`` = (h, w).
 
-    Differentiable with respect to the pixels. All pictures share one warp, hence one sampling grid.
+    Differentiable with respect to the pixels. All pictures share the same warps.
     """
     pictures = _near(pictures, size)
     n, k = params.n_views, len(pictures)
     homography, colour, offset = (
         bring(part.to(pictures.dtype), pictures.device) for part in (params.homography, params.colour, params.offset)
     )
-    # Outside the warp reads 0, so the picture is shifted by the fill value and back. The K pictures ride as channels.
+    # The warp reads 0 outside the picture, so the fill value is subtracted before and added after. The K pictures are
+    # stacked as channels, so that each of the n sampling grids is made once.
     stack = (pictures - params.fill).reshape(1, 3 * k, *pictures.shape[-2:]).expand(n, -1, -1, -1)
     warped = homography_warp(stack, homography, size, align_corners=False) + params.fill
-    warped = warped.view(n, k, 3, -1).transpose(0, 1).reshape(k * n, 3, -1)
+    warped = warped.view(n, k, 3, -1).transpose(0, 1).reshape(k * n, 3, -1)  # (K * n, 3, h * w)
     coloured = torch.baddbmm(offset.repeat(k, 1, 1), colour.repeat(k, 1, 1), warped)
     return coloured.clamp(0.0, 1.0).view(k * n, 3, *size)
 
 
 def _near(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    """``pictures`` reduced, antialiased, to OVERSAMPLING times ``size`` where they are larger."""
+    """``pictures`` (K, 3, H, W), reduced with antialiasing to OVERSAMPLING times ``size`` if they are larger."""
     height, width = (
         min(have, math.ceil(OVERSAMPLING * want)) for have, want in zip(pictures.shape[-2:], size, strict=True)
     )
@@ -126,20 +132,26 @@ class _Uniform:
 
 
 def _where(condition: Tensor, matrices: Tensor) -> Tensor:
-    """``matrices`` (n, 3, 3) where ``condition`` (n,) holds, the identity elsewhere."""
+    """``matrices`` (n, 3, 3) where ``condition`` (n,) is true, the identity elsewhere."""
     return torch.where(condition[:, None, None], matrices, torch.eye(3))
 
 
 def _crop(side: Tensor, place: Tensor) -> Tensor:
-    """Homographies (n, 3, 3) onto crops: ``side`` (n, 2) (x, y) as part of the picture, ``place`` in [0, 1] from the
-    left or top to the right or bottom."""
+    """Homographies (n, 3, 3) from the view to a crop of the picture.
+
+    side: (n, 2), width and height of the crop as parts of the picture's. place: (n, 2) in [0, 1], x from left to right
+    and y from top to bottom.
+    """
     crop = torch.diag_embed(torch.cat([side, torch.ones(len(side), 1)], dim=1))
     crop[:, :2, 2] = (1 - side) * (2 * place - 1)
     return crop
 
 
 def _affine(degrees: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
-    """Rotations about the centre, true to the aspect ratio of ``size`` (H, W), and shifts by parts of each side."""
+    """Homographies (n, 3, 3): rotations about the centre by ``degrees`` (n,), then shifts (n, 2) in parts of each side.
+
+    They account for the aspect ratio of ``size`` (H, W), so that a rotation does not shear.
+    """
     height, width = size
     angle = torch.deg2rad(degrees)
     cos, sin = angle.cos(), angle.sin()
@@ -151,13 +163,15 @@ def _affine(degrees: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _perspective(inward: Tensor) -> Tensor:
-    """Homographies that move the view's corners inward by ``inward`` (n, 4, 2), in half sides, onto the picture's."""
+    """Homographies (n, 3, 3) that map the view's corners, moved inward by ``inward`` (n, 4, 2) half sides, to the
+    picture's corners."""
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]).expand(len(inward), 4, 2)
     return get_perspective_transform(corners * (1 - inward), corners)
 
 
 def _jitter(amount: Tensor) -> tuple[Tensor, Tensor]:
-    """Brightness, contrast, saturation and hue (in turns) by ``amount`` (n, 4): (n, 3, 3) and offset (n, 3, 1)."""
+    """Matrices (n, 3, 3) and offsets (n, 3, 1) that change brightness, contrast, saturation and hue (in turns) by
+    ``amount`` (n, 4)."""
     brightness, contrast, saturation = (1 + amount[:, i, None, None] for i in range(3))
     angle = 2 * math.pi * amount[:, 3]
     yiq, grey = torch.tensor(YIQ), torch.tensor([LUMA] * 3)
@@ -166,5 +180,5 @@ def _jitter(amount: Tensor) -> tuple[Tensor, Tensor]:
     turn[:, 1, 2], turn[:, 2, 1] = angle.sin(), -angle.sin()
     hue = torch.linalg.inv(yiq) @ turn @ yiq
     colour = hue @ (saturation * torch.eye(3) + (1 - saturation) * grey) * (contrast * brightness)
-    # Mid-grey is a fixed point of hue and saturation, so contrast's pivot passes through them unchanged.
+    # Hue and saturation leave mid-grey, the pivot of contrast, unchanged; so the offset depends on contrast only.
     return colour, 0.5 * (1 - contrast).expand(-1, 3, 1)

@@ -1,1 +1,1 @@
-"""The discretised atlas of a video: its model, mapping back and forth, its quality, and published networks as one."""
+"""The discretised atlas of a video: model, mapping, quality, and conversion of the published networks."""

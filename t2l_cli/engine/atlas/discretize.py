@@ -1,6 +1,6 @@
-"""From LNA's networks to an Atlas: the textures at a resolution R, cropped to what the video uses (supplement, 3.1).
+"""From LNA's networks to an Atlas: textures at a resolution R, cropped to the part in use (supplement, section 3.1).
 
-Texel i of the foreground stands for i / R, of the background for i / R - 1.
+Texel i stands for the network coordinate i / R in the foreground, and i / R - 1 in the background.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ RESOLUTION = 2000  # texels across LNA's unit square
 CHUNK = 2**17  # locations evaluated at a time: some 150 MB of activations
 MAX_TEXELS = 100_000_000
 MARGIN = 30  # px of the frames around the opaque foreground, for its soft outline (supplement, section 3.1)
-VISIBLE = 0.5 / 255  # opacity below which a pixel rounds to none
-MAX_GAP = 32  # texels; what two neighbouring pixels show is one piece if it is not further apart
+VISIBLE = 0.5 / 255  # opacity below which a pixel rounds to 0
+MAX_GAP = 32  # maximum texels between two neighbouring pixels for the texels between them to count as in use
 _OFFSET = {"foreground": 0.0, "background": -1.0}
 
 
 class Discretization:
-    """Iterate it for its steps, without losses; then ``result()`` is the Atlas.
+    """Evaluates the networks into an Atlas. Iterate it for progress; ``result()`` then returns the Atlas.
 
-    Raises RequestError where the resolution asks too much, DeviceMemoryError where an accelerator runs out of memory.
+    Raises RequestError if the resolution is out of range or gives too many texels, DeviceMemoryError if an accelerator
+    runs out of memory.
     """
 
     def __init__(
@@ -57,14 +58,14 @@ class Discretization:
         return self._steps
 
     def result(self) -> Atlas:
-        """The atlas; works off what is left to do."""
+        """The atlas; does any remaining work first."""
         for _ in self._steps:
             pass
         assert self._atlas is not None
         return self._atlas
 
     def network_frame(self, t: int) -> Tensor:
-        """Frame ``t`` as the networks themselves have it, (3, H, W)."""
+        """Frame ``t`` as the networks reconstruct it, (3, H, W) in [0, 1]."""
         rgb = self._evaluate(self.networks.reconstruct, self._locations(t))
         return rgb.T.reshape(3, self.video.height, self.video.width)
 
@@ -73,6 +74,7 @@ class Discretization:
         shape = (video.frames, video.height, video.width)
         uv = {name: torch.empty(*shape, 2) for name in _OFFSET}
         alpha = torch.empty(shape)
+        # 1. Coordinates and opacity of every pixel.
         maps = {"foreground": self.networks.foreground_uv, "background": self.networks.background_uv}
         for t in range(video.frames):
             at = self._locations(t)
@@ -81,12 +83,14 @@ class Discretization:
                 where = self._evaluate(mapping, at) - _OFFSET[name]
                 uv[name][t] = (where * self.resolution).reshape(*shape[1:], 2)
             yield Tick(t, video.frames, "coordinates")
-        boxes = {name: _box(name, uv[name], alpha) for name in _OFFSET}  # both are checked before either is painted
+        # 2. Textures; both sizes are checked before the first is evaluated.
+        boxes = {name: _box(name, uv[name], alpha) for name in _OFFSET}
         layers = {}
         for k, name in enumerate(_OFFSET):
             layers[name] = self._layer(name, uv[name], alpha if name == "foreground" else 1 - alpha, *boxes[name])
             yield Tick(k, len(_OFFSET), "textures")
         atlas = Atlas(layers["foreground"], layers["background"], alpha, video)
+        # 3. Comparison with the networks' own frames.
         figures = []
         chosen = sorted({0, video.frames // 2, video.frames - 1})
         for k, t in enumerate(chosen):
@@ -95,12 +99,15 @@ class Discretization:
         origin = {
             "maker": "layered-neural-atlases",
             "resolution": self.resolution,
-            "networks_psnr": round(min(figures), 2),  # dB, against the networks' own frames; the worst of three
+            "networks_psnr": round(min(figures), 2),  # dB, the minimum over three frames
         }
         self._atlas = dataclasses.replace(atlas, origin=origin)
 
     def _layer(self, name: str, uv: Tensor, share: Tensor, low: Tensor, size: tuple[int, int]) -> AtlasLayer:
-        """Paint the texels of ``size`` = (height, width) from ``low`` on; ``uv`` is moved there in place."""
+        """Evaluate the texture of ``size`` = (height, width) whose first texel is ``low``; shifts ``uv`` in place.
+
+        uv: (T, H, W, 2) texels. share: (T, H, W). low: (2,), texels (x, y).
+        """
         height, width = size
         x = (torch.arange(width) + low[0]) / self.resolution + _OFFSET[name]
         y = (torch.arange(height) + low[1]) / self.resolution + _OFFSET[name]
@@ -124,11 +131,11 @@ class Discretization:
 
 
 def _box(name: str, uv: Tensor, alpha: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """The least texel (2,) of what the layer shows, and (height, width) to the greatest; two at least a side.
+    """The bounding box of the layer's texels: its minimum (2,), (x, y), and its (height, width), each at least 2.
 
-    The background is shown by every pixel, the foreground by those above OPAQUE, or if there are none above a half, or
-    else by all; with what of its soft outline is visible within MARGIN. RequestError where the picture would be too
-    large.
+    The background counts at every pixel. The foreground counts at pixels with an opacity above OPAQUE (if there are
+    none, above 0.5; if there are none, everywhere), plus the visible part of its soft outline within MARGIN.
+    RequestError if the texture would have more than MAX_TEXELS.
     """
     levels = (OPAQUE, 0.5, -1.0) if name == "foreground" else (-1.0,)
     least = next(level for level in levels if (alpha > level).any())
@@ -145,33 +152,33 @@ def _box(name: str, uv: Tensor, alpha: Tensor) -> tuple[Tensor, tuple[int, int]]
 
 
 def _extent(uv: Tensor, alpha: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """The smallest and the largest coordinates (2,) of the pixels whose opacity is above ``least``."""
+    """The minimum and maximum coordinates, (2,) each, of the pixels whose opacity is above ``least``."""
     own = [at[opacity > least] for at, opacity in zip(uv, alpha, strict=True)]
     own = [at for at in own if len(at)]
     return torch.stack([at.amin(0) for at in own]).amin(0), torch.stack([at.amax(0) for at in own]).amax(0)
 
 
 def _usual_step(uv: Tensor, share: Tensor) -> float:
-    """Texels between two neighbouring pixels that the layer owns, in the frame that shows most of it; 0 for none."""
+    """``usual_step`` of the pixels that the layer owns, in the frame that shows most of it; 0 if there are none."""
     t = int((share > 0.5).sum((1, 2)).argmax())
     return usual_step(uv[t], share[t] > 0.5)
 
 
 def _in_use(uv: Tensor, share: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H_a, W_a) bool: the texels that frames show, also those between two pixels that lie several texels apart."""
+    """(H_a, W_a) bool: the texels that frames show, including those between neighbouring pixels some texels apart."""
     used = used_texels(uv, share, size)
     radius = min(MAX_GAP, math.ceil(_usual_step(uv, share))) // 2
-    # closed: grown by half a step and shrunk again, so that holes go and outlines stay
+    # morphological closing by half a step: it fills holes and keeps outlines
     return -_grown(-_grown(used.float(), radius), radius) > 0.5
 
 
 def _grown(picture: Tensor, radius: int) -> Tensor:
-    """(H, W): the largest value within ``radius`` on either axis."""
+    """(H, W): the maximum within ``radius`` along both axes."""
     side = 2 * radius + 1
     across = F.max_pool2d(picture[None], (1, side), 1, (0, radius))
     return F.max_pool2d(across, (side, 1), 1, (radius, 0))[0]
 
 
 def round_trip(atlas: Atlas, frame: Tensor, t: int) -> float:
-    """PSNR of frame ``t`` (3, H, W) rebuilt from the atlas, in dB."""
+    """PSNR, in dB, of frame ``t`` reconstructed from the atlas, against ``frame`` (3, H, W)."""
     return psnr(reconstruct(atlas, t), frame)

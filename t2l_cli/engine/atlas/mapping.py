@@ -1,6 +1,6 @@
-"""Between an atlas and its frames: reconstruction, edits mapped back (LNA, Eq. 15 and 16), and paint carried over.
+"""Mapping between an atlas and its frames: reconstruction, edits mapped back (LNA, Eq. 15 and 16), and splatting.
 
-Layers hold straight alpha and are sampled premultiplied: the colour of a transparent texel does not bleed.
+Layers hold straight alpha and are sampled premultiplied, so that the colour of transparent texels does not bleed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError
 
-MAX_REFINEMENT = 8  # splatting enlarges a frame at most so many times to leave no texel between two pixels bare
+MAX_REFINEMENT = 8  # maximum factor by which splatting enlarges a frame to leave no gaps between its pixels
 
 
 def sample(texture: Tensor, uv: Tensor) -> Tensor:
-    """``texture`` (B or 1, C, H_a, W_a) at ``uv`` (B, H, W, 2) texels (x, y): (B, C, H, W), bilinear.
+    """Sample ``texture`` (B or 1, C, H_a, W_a) at ``uv`` (B, H, W, 2), texels (x, y), bilinearly: (B, C, H, W).
 
-    Beyond the border the nearest texel is read. Differentiable with respect to both.
+    Beyond the border the nearest texel is read. Differentiable with respect to both arguments.
     """
     height, width = texture.shape[-2:]
     # grid_sample's coordinates: [-1, 1] from the outer edge of the first texel to that of the last
@@ -45,22 +45,23 @@ def premultiplied(layer: EditLayer) -> Tensor:
 
 
 def straight(rgba: Tensor) -> EditLayer:
-    """The layer of a premultiplied (B, 4, H, W); where alpha is 0 the colour is 0."""
+    """The layer of a premultiplied picture (B, 4, H, W); where alpha is 0 the colour is 0."""
     alpha = rgba[:, 3:]
     return EditLayer((rgba[:, :3] / alpha.clamp(min=1e-6)).clamp(0, 1), alpha)
 
 
 def sample_layer(layer: EditLayer, uv: Tensor) -> EditLayer:
-    """An atlas edit layer (1, ., H_a, W_a) seen at ``uv`` (B, H, W, 2): a layer (B, ., H, W). Differentiable."""
+    """Sample an atlas edit layer (1, ., H_a, W_a) at ``uv`` (B, H, W, 2): a layer (B, ., H, W). Differentiable."""
     return straight(sample(premultiplied(layer), uv))
 
 
 class Mapper:
-    """Edited atlas layers on their way back to the frames; a layer that is None is not edited.
+    """Maps edits of the atlas layers back to the frames; a layer that is None is not edited.
 
-    With E_f, E_b sampled at the pixel: f = E_f over I, b = E_b over I, out = alpha f + (1 - alpha) b. Both are the
-    frame where nothing is painted, so out = I + alpha (P_f - a_f I) + (1 - alpha) (P_b - a_b I), P premultiplied.
-    Raises RequestError for a layer of another size than its texture.
+    Let E_f and E_b be the edit layers sampled at a pixel, with opacities a and premultiplied colours P. Then
+    f = E_f over I, b = E_b over I, and out = alpha f + (1 - alpha) b
+    = I + alpha (P_f - a_f I) + (1 - alpha) (P_b - a_b I), which is I where nothing is painted.
+    Raises RequestError for a layer whose size is not that of its texture.
     """
 
     def __init__(self, atlas: Atlas, foreground: EditLayer | None = None, background: EditLayer | None = None) -> None:
@@ -77,14 +78,14 @@ class Mapper:
             self._painted.append((name, premultiplied(layer)))
 
     def layer(self, t: int) -> EditLayer:
-        """The whole edit alone on frame ``t``, (1, 3, H, W) and (1, 1, H, W): laid over the frame it is ``over``."""
+        """Both edits on frame ``t`` as one layer, (1, 3, H, W) and (1, 1, H, W); over the frame it gives ``over``."""
         total = self.atlas.alpha.new_zeros(1, 4, *self.atlas.alpha.shape[1:])
         for name, painted in self._painted:
             total = total + self.atlas.share(name, t) * sample(painted, self.atlas.layer(name).uv[t : t + 1])
         return straight(total)
 
     def over(self, frame: Tensor, t: int) -> Tensor:
-        """Frame ``t`` (3, H, W) in [0, 1] with the edits on it; bit for bit itself where nothing is painted."""
+        """Frame ``t``, (3, H, W) in [0, 1], with the edits; bit for bit unchanged where nothing is painted."""
         out = frame
         for name, painted in self._painted:
             seen = sample(painted, self.atlas.layer(name).uv[t : t + 1])[0]
@@ -93,20 +94,23 @@ class Mapper:
 
 
 def splat(values: Tensor, weight: Tensor, uv: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Carry ``values`` (C, H, W) of one frame to the texels at ``uv`` (H, W, 2): (C, H_a, W_a), (H_a, W_a) weights.
+    """Splat ``values`` (C, H, W) of one frame onto the texels at ``uv`` (H, W, 2).
 
-    Each texel is the mean of what falls around it, by bilinear parts and ``weight`` (H, W) >= 0; 0 where nothing does.
+    Returns, per texel, the mean (C, H_a, W_a) of the pixels around it, weighted bilinearly and by ``weight`` (H, W),
+    which is >= 0, and the sum of the weights (H_a, W_a). Both are 0 where no pixel falls.
     """
+    # 1. Enlarge the frame so that its pixels are less than a texel apart.
     finer = _refinement(uv, weight)
     both = torch.cat([values * weight, weight[None], uv.permute(2, 0, 1)])[None]
     if finer > 1:
         shape = (values.shape[1] * finer, values.shape[2] * finer)
         both = F.interpolate(both, size=shape, mode="bilinear", align_corners=False)
-    flat = both[0].flatten(1)
-    value, mass, at = flat[: len(values)], flat[len(values)], flat[-2:]
+    flat = both[0].flatten(1)  # (C + 3, N)
+    value, mass, at = flat[: len(values)], flat[len(values)], flat[-2:]  # (C, N), (N,), (2, N)
     height, width = size
     inside = (at[0] > -1) & (at[0] < width) & (at[1] > -1) & (at[1] < height) & (mass > 0)
     value, mass, at = value[:, inside], mass[inside], at[:, inside]
+    # 2. Add every pixel to the four texels around it.
     total = values.new_zeros(len(values) + 1, height * width)
     corner = at.floor()
     part = at - corner
@@ -117,20 +121,21 @@ def splat(values: Tensor, weight: Tensor, uv: Tensor, size: tuple[int, int]) -> 
             share = share * ((x >= 0) & (x < width) & (y >= 0) & (y < height))
             index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
             total.index_add_(1, index, torch.cat([value * share, (mass * share)[None]]))
+    # 3. Divide by the weights.
     weights = total[-1]
     mean = total[:-1] / weights.clamp(min=1e-8)
     return mean.reshape(-1, height, width), weights.reshape(height, width)
 
 
 def _refinement(uv: Tensor, weight: Tensor) -> int:
-    """How many times finer the frame has to be for its pixels to lie less than a texel apart where they weigh."""
+    """The factor by which to enlarge the frame so that pixels with a positive weight are less than a texel apart."""
     return max(1, min(MAX_REFINEMENT, math.ceil(usual_step(uv, weight > 0) / 0.7)))
 
 
 def usual_step(uv: Tensor, own: Tensor) -> float:
-    """Texels between two neighbouring pixels of ``uv`` (H, W, 2) that are both ``own`` (H, W); 0 where none are.
+    """Texels between neighbouring pixels of ``uv`` (H, W, 2) that are both in ``own`` (H, W) bool; 0 if there are none.
 
-    The 98th percentile: what lies beyond are tears and folds of the mapping, which say nothing of its scale.
+    The 98th percentile: larger steps are tears and folds of the mapping, which say nothing about its scale.
     """
     across = (uv[:, 1:] - uv[:, :-1]).norm(dim=-1)[own[:, 1:] & own[:, :-1]]
     down = (uv[1:] - uv[:-1]).norm(dim=-1)[own[1:] & own[:-1]]
@@ -139,10 +144,10 @@ def usual_step(uv: Tensor, own: Tensor) -> float:
 
 
 def from_frame(atlas: Atlas, t: int, paint: EditLayer, name: LayerName) -> EditLayer:
-    """The edit painted on frame ``t``, (1, 3, H, W) and (1, 1, H, W), carried to the layer ``name`` of the atlas.
+    """Splat an edit painted on frame ``t``, (1, 3, H, W) and (1, 1, H, W), onto the layer ``name`` of the atlas.
 
-    A texel's opacity is the mean of what falls on it, weighted by what the layer owns of each pixel: alpha for the
-    foreground, 1 - alpha for the background.
+    A texel is the mean of the pixels that fall on it, weighted by the part of each pixel that the layer owns: alpha for
+    the foreground, 1 - alpha for the background.
     """
     layer, share = atlas.layer(name), atlas.share(name, t)
     rgba = premultiplied(paint)[0]

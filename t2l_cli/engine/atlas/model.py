@@ -1,7 +1,7 @@
-"""The discretised atlas of a video: all that editing needs to know, whoever made it (video method, section 1).
+"""The discretised atlas of a video: all that editing needs, however it was made (video method, section 1).
 
-Coordinates are texels (x, y) of the layer's texture, float32; the centre of the first texel is (0, 0). Float32 because
-half precision steps by a whole texel beyond 1024. 70 frames of 768 x 432 take 0.46 GB: 20 bytes a pixel.
+Coordinates are texels (x, y) of the layer's texture; the centre of the first texel is (0, 0). They are float32 because
+half precision has steps of a whole texel beyond 1024. 70 frames of 768 x 432 take 0.46 GB: 20 bytes per pixel.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from t2l_cli.errors import RequestError
 
 LayerName = Literal["foreground", "background"]
 LAYERS: tuple[LayerName, LayerName] = ("foreground", "background")
-OPAQUE = 0.95  # foreground opacity above which a pixel is the foreground's for certain (supplement, section 3.1)
+OPAQUE = 0.95  # opacity above which a pixel certainly belongs to the foreground (supplement, section 3.1)
 
 
 @dataclass(frozen=True)
 class VideoIdentity:
-    """Which video an atlas belongs to, or which part of one. RequestError where that cannot be."""
+    """Which video, or which part of it, an atlas belongs to. RequestError for impossible numbers."""
 
     frames: int
     width: int  # px
     height: int  # px
-    rate: float | None = None  # frames a second
-    first_frame: str | None = None  # digest of the first frame's pixels; None where its maker never saw the video
-    start: int = 0  # the video's frame that is the atlas's first
+    rate: float | None = None  # frames per second
+    first_frame: str | None = None  # digest of the first frame's pixels; None if the atlas was made without the video
+    start: int = 0  # number of the video's frame that is the atlas's first
 
     def __post_init__(self) -> None:
-        # name -> least; a pixel without a neighbour says nothing of how large the texels are
+        # name -> minimum; sides are at least 2 px, because the size of texels is measured between neighbouring pixels
         counts = {"frames": 1, "width": 2, "height": 2, "start": 0}
         for name, least in counts.items():
             value = getattr(self, name)
@@ -44,7 +44,7 @@ class VideoIdentity:
 
 @dataclass(frozen=True)
 class AtlasLayer:
-    """One layer: its picture, and where each pixel of each frame lies on it.
+    """One layer: its texture, and the position of each pixel of each frame on it.
 
     texture: (3, H_a, W_a) in [0, 1]. uv: (T, H, W, 2), texels (x, y). used: (H_a, W_a) bool, texels that a frame shows.
     """
@@ -61,10 +61,10 @@ class AtlasLayer:
 
 @dataclass(frozen=True)
 class Atlas:
-    """A video taken apart: I = alpha * F(uv_f) + (1 - alpha) * B(uv_b) (LNA, Eq. 1).
+    """A video decomposed into two layers: I = alpha * F(uv_f) + (1 - alpha) * B(uv_b) (LNA, Eq. 1).
 
-    alpha: (T, H, W) in [0, 1], opacity of the foreground. origin: what made it, with its figures, for the record.
-    Raises RequestError where the parts do not belong together.
+    alpha: (T, H, W) in [0, 1], opacity of the foreground. origin: how the atlas was made, with figures, for the record.
+    Raises RequestError if the shapes of the parts do not match.
     """
 
     foreground: AtlasLayer
@@ -86,16 +86,16 @@ class Atlas:
                 raise RequestError(f"the atlas is broken: the {name} texture is {tuple(layer.texture.shape)}.")
 
     def layer(self, name: LayerName) -> AtlasLayer:
-        """The layer by its name."""
+        """The layer called ``name``."""
         return self.foreground if name == "foreground" else self.background
 
     def share(self, name: LayerName, t: int | Tensor | slice = slice(None)) -> Tensor:
-        """How much of each pixel of frame(s) ``t`` the layer owns: alpha, or 1 - alpha; (..., H, W)."""
+        """The part of each pixel of frame(s) ``t`` that the layer owns, (..., H, W) in [0, 1]: alpha or 1 - alpha."""
         alpha = self.alpha[t]
         return alpha if name == "foreground" else 1 - alpha
 
     def check_video(self, frames: int, width: int, height: int) -> None:
-        """RequestError where a video of ``frames`` frames, ``width`` x ``height`` px, is not the atlas's."""
+        """Raise RequestError if the atlas's video does not have ``frames`` frames of ``width`` x ``height`` px."""
         own = self.video
         if (width, height) != (own.width, own.height):
             raise RequestError(
@@ -107,7 +107,7 @@ class Atlas:
 
 
 def used_texels(uv: Tensor, share: Tensor, size: tuple[int, int], least: float = 0.5) -> Tensor:
-    """(H_a, W_a) bool: the texels around every ``uv`` (T, H, W, 2) whose ``share`` (T, H, W) is above ``least``."""
+    """(H_a, W_a) bool: the four texels around each ``uv`` (T, H, W, 2) whose ``share`` (T, H, W) is above ``least``."""
     used = torch.zeros(size, dtype=torch.bool, device=uv.device)
     for at, own in zip(uv, share, strict=True):  # frame by frame: no second copy of uv
         corner = at[own > least].floor().long()

@@ -1,4 +1,4 @@
-"""The networks of Layered Neural Atlases (Kasten et al., TOG 2021), as their published code lays them out."""
+"""The networks of Layered Neural Atlases (Kasten et al., TOG 2021), with the layout of their published code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FOREIGN = "this is not a Layered Neural Atlases checkpoint"
 
 
 class ImplicitNetwork(nn.Module):
-    """Linear layers with ReLU between and tanh at the end, (N, n_in) -> (N, n_out) in [-1, 1].
+    """Linear layers with ReLU between them and tanh at the end: (N, n_in) -> (N, n_out) in [-1, 1].
 
-    ``frequencies`` > 0: the input is sin and cos of 2^j pi x, j = 0, 1, ..., without x itself; it joins again before
-    the layers ``skips``.
+    ``frequencies``: if positive, the first layer gets sin and cos of 2^j pi x for j = 0, 1, ..., frequencies - 1,
+    instead of x. ``skips``: the layers whose input is concatenated with that of the first layer.
     """
 
     def __init__(self, n_in: int, n_out: int, layers: int, frequencies: int = 0, skips: tuple[int, ...] = ()) -> None:
@@ -46,7 +46,7 @@ class ImplicitNetwork(nn.Module):
 
 
 class NeuralAtlas(nn.Module):
-    """The four networks. Locations are (N, 3) x, y, t as ``normalised`` gives them; results lie in LNA's ranges."""
+    """The four networks. Locations are (N, 3), x, y and t from ``normalised``; results are in LNA's ranges."""
 
     # attribute -> (key in the checkpoint, network)
     KEYS = {  # noqa: RUF012  # a table, never changed
@@ -65,7 +65,7 @@ class NeuralAtlas(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Mapping[str, Tensor]]) -> NeuralAtlas:
-        """The networks from a checkpoint's dictionary; RequestError names the first thing that does not fit."""
+        """The networks from a checkpoint's dictionary. RequestError names the first entry that does not fit."""
         networks = cls().requires_grad_(False)
         for name, key in cls.KEYS.items():
             network, given = getattr(networks, name), state.get(key)
@@ -85,35 +85,35 @@ class NeuralAtlas(nn.Module):
         return networks
 
     def foreground_uv(self, xyt: Tensor) -> Tensor:
-        """(N, 2) in [0, 1]."""
+        """Foreground coordinates (N, 2) in [0, 1] of the locations (N, 3)."""
         uv: Tensor = 0.5 * self.mapping1(xyt) + 0.5
         return uv
 
     def background_uv(self, xyt: Tensor) -> Tensor:
-        """(N, 2) in [-1, 0]."""
+        """Background coordinates (N, 2) in [-1, 0] of the locations (N, 3)."""
         uv: Tensor = 0.5 * self.mapping2(xyt) - 0.5
         return uv
 
     def opacity(self, xyt: Tensor) -> Tensor:
-        """Foreground opacity (N,) in [0.001, 0.991]."""
+        """Foreground opacity (N,) in [0.001, 0.991] at the locations (N, 3)."""
         alpha: Tensor = 0.99 * 0.5 * (self.alpha(xyt)[:, 0] + 1) + 0.001
         return alpha
 
     def colour(self, uv: Tensor) -> Tensor:
-        """(N, 3) in [0, 1] at atlas coordinates (N, 2); both layers share the network."""
+        """Colour (N, 3) in [0, 1] at atlas coordinates (N, 2); both layers share this network."""
         rgb: Tensor = 0.5 * (self.atlas(uv) + 1)
         return rgb
 
     def reconstruct(self, xyt: Tensor) -> Tensor:
-        """(N, 3): the video as the networks have it (LNA, Eq. 1)."""
+        """The video's colours (N, 3) in [0, 1] at the locations (N, 3) (LNA, Eq. 1)."""
         a = self.opacity(xyt)[:, None]
         return a * self.colour(self.foreground_uv(xyt)) + (1 - a) * self.colour(self.background_uv(xyt))
 
 
 def normalised(x: Tensor, y: Tensor, t: Tensor, size: tuple[int, int], frames: int) -> Tensor:
-    """(N, 3) locations of pixels x, y (integers, no half-pixel offset) in frame t of a video of ``size`` = (w, h).
+    """Locations (N, 3) of pixels x, y (integers, without half-pixel offset) in frame t of a video of ``size`` = (w, h).
 
-    The longer side counts on both axes; ``frames`` is the number that the networks were trained with.
+    x and y are divided by half the longer side, t by half of ``frames``, the number of frames in training.
     """
     half = max(size) / 2
     return torch.stack([x / half - 1, y / half - 1, t / (frames / 2) - 1], -1)

@@ -1,4 +1,4 @@
-"""How good an atlas is, told so that cheating shows: a high PSNR alone is easy with a wrong decomposition."""
+"""Figures of an atlas's quality. PSNR alone is not enough: a wrong decomposition can have a high one."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, LayerName
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.motion.flow import Flow, warp
 
-CHECKER = 12  # px of the flow's frames along a square of the checkerboard
-PSNR_FRAMES = 32  # that are reconstructed, at most, evenly over the video
-OWNED = 0.9  # of a pixel, for its layer's coordinates to be judged there
-LEAST_PSNR, LEAST_SHARPNESS, MOST_RESIDUAL, MOST_WARP = 28.0, 0.6, 0.5, 0.08  # beyond these: advice
-MOST_GROWTH = 2.5  # of the foreground's area from small frames to large ones: advice
-FULL_PSNR = 99.0  # dB, where the reconstruction is exact
+CHECKER = 12  # side of a checkerboard square, px of the flow's frames
+PSNR_FRAMES = 32  # maximum number of frames that are reconstructed, evenly spaced over the video
+OWNED = 0.9  # minimum share of a pixel at which its layer's coordinates are judged
+LEAST_PSNR, LEAST_SHARPNESS, MOST_RESIDUAL, MOST_WARP = 28.0, 0.6, 0.5, 0.08  # beyond these bounds advice is given
+MOST_GROWTH = 2.5  # maximum of ``_growth`` without advice
+FULL_PSNR = 99.0  # dB, used for an exact reconstruction
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of an atlas. The residuals and warp errors are None for a layer that is hardly seen.
+    """Figures of an atlas. Residual and warp error are None for a layer that is hardly visible.
 
-    psnr: dB, mean over up to ``PSNR_FRAMES`` frames. sharpness: mean |2 alpha - 1| where there is foreground: 1 is
-    decided, 0 is undecided. *_residual: px of the video, median, by which the atlas position of a point moves along the
-    flow. *_warp: mean difference in [0, 1] of a checkerboard painted on the layer between frames, along the flow.
+    psnr: dB, mean over up to ``PSNR_FRAMES`` frames.
+    sharpness: mean of |2 alpha - 1| where there is foreground: 1 means decided, 0 undecided.
+    *_residual: median distance, in px of the video, by which a point that follows the flow moves on the atlas.
+    *_warp: mean difference in [0, 1], along the flow, between frames of a checkerboard painted on the layer.
     """
 
     psnr: float
@@ -38,18 +39,18 @@ class Quality:
     foreground_residual: float | None
     background_warp: float | None
     foreground_warp: float | None
-    foreground_area: float  # part of the video
+    foreground_area: float  # mean opacity of the video, in [0, 1]
     advice: tuple[str, ...] = ()
 
     @property
     def residual(self) -> float:
-        """The worse of the layers' residuals, px; 0 where none is known."""
+        """The larger of the two residuals, px; 0 if neither is known."""
         return max((r for r in (self.background_residual, self.foreground_residual) if r is not None), default=0.0)
 
 
 @torch.no_grad()
 def measure(atlas: Atlas, frames: Tensor, flow: Flow) -> Quality:
-    """Judge ``atlas`` by its video's ``frames`` (T, 3, H, W) uint8 and their ``flow``, of any size."""
+    """Measure ``atlas`` on its video's ``frames``, (T, 3, H, W) uint8, and their ``flow``, at any size."""
     looked_at = sorted({round(t) for t in torch.linspace(0, len(frames) - 1, min(len(frames), PSNR_FRAMES)).tolist()})
     figures = [psnr(reconstruct(atlas, t).clamp(0, 1), frames[t].float() / 255) for t in looked_at]
     mean_psnr = sum(min(figure, FULL_PSNR) for figure in figures) / len(figures)
@@ -70,13 +71,13 @@ def measure(atlas: Atlas, frames: Tensor, flow: Flow) -> Quality:
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio of pictures in [0, 1], in dB; infinite where they are equal."""
+    """Peak signal-to-noise ratio of two pictures in [0, 1], in dB; infinite if they are equal."""
     error = (a.double() - b.double()).square().mean().item()
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def _along_flow(atlas: Atlas, name: LayerName, flow: Flow) -> tuple[float | None, float | None]:
-    """(residual in px of the video, warp error) of a layer; None where too little of it is seen."""
+    """(residual in px of the video, warp error) of a layer; None for both if too little of it is visible."""
     size = flow.size
     scale = atlas.video.width / size[1]
     layer = atlas.layer(name)
@@ -85,10 +86,12 @@ def _along_flow(atlas: Atlas, name: LayerName, flow: Flow) -> tuple[float | None
     for t, (uv, later, ok) in enumerate(_pairs(atlas, name, flow)):
         if not ok.any():
             continue
-        step = _texels_per_pixel(uv)[ok]
-        field = flow.forward[t : t + 1]
+        # 1. Residual: how far each point moves on the atlas along the flow.
+        step = _texels_per_pixel(uv)[ok]  # (N,)
+        field = flow.forward[t : t + 1]  # (1, 2, h, w)
         moved = warp(later.permute(2, 0, 1)[None], field)[0].permute(1, 2, 0)
         residuals.append((moved - uv).norm(dim=-1)[ok] / step.clamp(min=1e-3) * scale)
+        # 2. Warp error: how much the checkerboard differs along the flow.
         seen = [sample(board.rgb, at[None])[:, :1] for at in (uv, later)]
         errors.append((warp(seen[1], field) - seen[0]).abs()[0, 0][ok])
     pixels = sum(len(r) for r in residuals)
@@ -98,7 +101,8 @@ def _along_flow(atlas: Atlas, name: LayerName, flow: Flow) -> tuple[float | None
 
 
 def _pairs(atlas: Atlas, name: LayerName, flow: Flow) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For each pair: uv (h, w, 2) of both frames at the flow's size, and where the layer's flow is to be trusted."""
+    """For each pair of frames, at the flow's size: uv (h, w, 2) of both, and (h, w) bool where the layer's flow is
+    reliable."""
     size = flow.size
 
     def seen(t: int) -> tuple[Tensor, Tensor]:
@@ -115,7 +119,7 @@ def _pairs(atlas: Atlas, name: LayerName, flow: Flow) -> Iterator[tuple[Tensor, 
 
 
 def _texels_per_pixel(uv: Tensor) -> Tensor:
-    """(h, w): texels along a px, from the area that a px covers on the layer."""
+    """(h, w): texels per px along an axis, the square root of the area that a px covers on the layer."""
     across, down = torch.zeros_like(uv), torch.zeros_like(uv)
     across[:, :-1] = uv[:, 1:] - uv[:, :-1]
     across[:, -1] = across[:, -2]
@@ -125,7 +129,7 @@ def _texels_per_pixel(uv: Tensor) -> Tensor:
 
 
 def checkerboard(layer: AtlasLayer, side: float) -> EditLayer:
-    """A black and white checkerboard of a layer's size, opaque, squares of ``side`` px of the video, to judge by."""
+    """An opaque black and white checkerboard of the layer's size, with squares of ``side`` px of the video."""
     middle = layer.uv[len(layer.uv) // 2]
     squares = max(2.0, side * _texels_per_pixel(middle).median().item())
     height, width = layer.size
@@ -135,9 +139,9 @@ def checkerboard(layer: AtlasLayer, side: float) -> EditLayer:
 
 
 def _growth(atlas: Atlas) -> float:
-    """How many times larger the foreground is in large frames (90 %) than in small ones (10 %).
+    """Ratio of the foreground's area at the 90th percentile of the frames to that at the 10th.
 
-    Frames whose border cuts it off, or that do not hold it, do not count.
+    Frames that cut the foreground off at the border, or do not show it, do not count.
     """
     solid = atlas.alpha > 0.5
     whole = ~(solid[:, [0, -1]].flatten(1).any(1) | solid[:, :, [0, -1]].flatten(1).any(1))

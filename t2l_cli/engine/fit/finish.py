@@ -1,4 +1,4 @@
-"""The fitted model as an ``Atlas`` of the video's own size."""
+"""Converts the fitted model to an ``Atlas`` at the video's own size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, VideoIdentity, used_te
 from t2l_cli.engine.fit.field import MAX_TEXTURE, Field, LayerField, resize
 from t2l_cli.engine.fit.textures import CERTAIN, Seen, chunks, improved
 
-FAINT = 0.02  # opacity below which, and within which of 1, a pixel belongs to one layer alone
+FAINT = 0.02  # an opacity below this is set to 0, and one above 1 minus this to 1
 
 
 @torch.no_grad()
 def discretise(model: Field, frames: Tensor, video: VideoIdentity, origin: dict[str, Any]) -> Atlas:
-    """The atlas of ``frames`` (T, 3, H, W) uint8 on the CPU. Where they are larger than the model's working size,
-    the textures are made as much denser and take the frames' detail.
+    """The atlas of ``frames`` (T, 3, H, W) uint8 on the CPU.
+
+    If the frames are larger than the model's working size, the textures are made denser by the same factor and gain
+    the frames' detail.
     """
     size = (frames.shape[-2], frames.shape[-1])
     device = next(model.parameters()).device
@@ -36,7 +38,8 @@ def discretise(model: Field, frames: Tensor, video: VideoIdentity, origin: dict[
 
 
 def _layer(layer: LayerField, frames: Tensor, share: Tensor, device: torch.device) -> AtlasLayer:
-    """``share``: (T, H, W), what the layer owns of each pixel."""
+    """One layer at the frames' size. ``share``: (T, H, W), the part of each pixel that the layer owns."""
+    # 1. Coordinates.
     size = (frames.shape[-2], frames.shape[-1])
     finer = max(1.0, min(size[1] / layer.mapping.size[1], MAX_TEXTURE / max(layer.texture_size())))
     shape = layer.texture_size(finer)
@@ -45,7 +48,8 @@ def _layer(layer: LayerField, frames: Tensor, share: Tensor, device: torch.devic
     for part in chunks(len(frames), size):
         at = layer.mapping(torch.tensor(part, device=device), size, displacement)
         uv[part.start : part.stop] = layer.uv(at, shape).cpu()
-    texture = resize(layer.texture(0), shape)
+    # 2. The texture, improved from the frames where it is denser than in the fit.
+    texture = resize(layer.texture(0), shape)  # (1, 3, H_a, W_a)
     if finer > 1:
 
         def batches() -> Iterator[Seen]:

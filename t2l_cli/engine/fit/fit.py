@@ -1,6 +1,6 @@
-"""From a raw video to an atlas, whole: flow, camera, mask, then the fit, coarse to fine.
+"""From a raw video to an atlas: flow, mask, camera, then the fit, coarse to fine.
 
-Iterate ``AtlasFit`` for the steps; ``result()`` is an atlas at any time once the fit has begun.
+Iterate ``AtlasFit`` to run the steps; once the fit has begun, ``result()`` is an atlas at any time.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ from t2l_cli.errors import RequestError
 from t2l_cli.progress import Tick
 
 T = TypeVar("T")
-LEAST_SIDE = 24  # px of a frame
+LEAST_SIDE = 24  # minimum side of a frame, px
 
 
 class AtlasFit:
     """Fits an atlas to a video.
 
-    Attributes, once they are found: ``flow`` (working size), ``masks`` (T, H, W) uint8, 0 or 255, the first guess of
-    the foreground; ``found_foreground``, False where nothing but the camera moves: the background is fitted alone.
-    ``size`` (h, w) that the fit works at; ``ready``: whether ``result()`` can be had.
+    Attributes: ``size``, the working size (h, w); ``ready``, whether ``result()`` is available.
+    Attributes that the front end sets: ``flow``, at working size; ``masks``, the first guess of the foreground,
+    (T, H, W) uint8, 0 or 255; ``found_foreground``, False if nothing except the camera moves, so that only the
+    background is fitted.
     """
 
     flow: Flow
@@ -55,10 +56,10 @@ class AtlasFit:
         flow: FlowFunction | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        """``frames``: (T, 3, H, W) uint8 on the CPU. ``masks``: (T, H, W) in [0, 1], or uint8 to 255; or of one frame
-        alone; or what finds them in a frame; None: from motion. ``flow(a, b)``: flow between two frames (3, h, w)
-        uint8, (2, h, w) px; None: DIS.
+        """Prepare the fit of ``frames``, (T, 3, H, W) uint8 on the CPU.
 
+        ``masks``: (T, H, W), in [0, 1] or uint8 0 to 255; or a mask of one frame; or a function that finds the mask in
+        a frame; None: from motion. ``flow(a, b)``: the flow (2, h, w) px between two frames (3, h, w) uint8; None: DIS.
         Raises RequestError for a video that is too short or too small, and for masks that do not fit it.
         """
         if len(frames) < 2:
@@ -81,19 +82,19 @@ class AtlasFit:
         self._steps = self._iterate()
 
     def __iter__(self) -> Iterator[Tick]:
-        """The steps, each with its stage in words; before the fit they have no losses. Iterating again goes on.
+        """The steps, each with the name of its stage. A second iteration continues the first.
 
-        RequestError where the scene changes within the video; DivergedError, DeviceMemoryError end the fit.
+        Raises RequestError if the scene changes within the video, DivergedError, and DeviceMemoryError.
         """
         return self._steps
 
     @property
     def ready(self) -> bool:
-        """Whether the front end is done."""
+        """Whether the front end is done, so that ``result()`` is available."""
         return self._training is not None
 
     def result(self) -> Atlas:
-        """The atlas as it stands, of the video's size, on the CPU; RequestError while flow and mask are unknown."""
+        """The current atlas, at the video's size, on the CPU. RequestError before the front end is done."""
         training = self._trained()
         if self._atlas is None or self._atlas[0] != training.done:
             with memory_guard(self.runtime.device):
@@ -101,25 +102,25 @@ class AtlasFit:
         return self._atlas[1]
 
     def quality(self) -> Quality:
-        """Figures of ``result()``, with advice where one is poor."""
+        """Figures of ``result()``, with advice where one is poor. RequestError before the front end is done."""
         done = self._trained().done
         if self._quality is None or self._quality[0] != done:
             self._quality = (done, measure(self.result(), self.frames, self.flow))
         return self._quality[1]
 
     def state(self) -> dict[str, Any]:
-        """The fit as it stands between two steps, for ``resume``: tensors, numbers, strings and lists of them.
+        """The current state of the fit, between two steps, for ``resume``: tensors, numbers, strings and lists of them.
 
-        RequestError while flow and mask are unknown.
+        RequestError before the front end is done.
         """
         training = self._trained()
         return {"scene": pack(training.scene), "training": training.state()}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from ``state()`` of a fit of the same video and settings; to be called before the first step.
+        """Continue from ``state()`` of a fit of the same video and settings. Call it before the first step.
 
-        On a CPU the rest of the fit is, to the bit, what it would have been without the break. A state of something
-        else raises RequestError at the first step.
+        On a CPU the result is bit for bit that of an uninterrupted fit. A broken state, or one of another video, raises
+        RequestError at the first step.
         """
         self._resumed = state
 
@@ -158,7 +159,7 @@ class AtlasFit:
         yield from self._training.steps
 
     def _begin(self, scene: Scene) -> Training:
-        """The training of what the front end found."""
+        """The training on ``scene``; sets ``found_foreground`` and ``masks``."""
         size = (self.frames.shape[-2], self.frames.shape[-1])
         self.found_foreground = scene.mask is not None
         found = torch.zeros(len(scene.frames), *scene.size) if scene.mask is None else scene.mask
@@ -167,7 +168,7 @@ class AtlasFit:
             return Training(scene, self.config, self.runtime.device)
 
     def _scene(self, small: Tensor) -> Generator[Tick, None, Scene]:
-        """What the front end finds in the frames at working size."""
+        """The scene that the front end finds in ``small``, the frames at working size."""
         if self._given is None:
             seen = yield from _told("mask", find_foreground(small, self.flow))
             mask, camera = seen.masks.float(), seen.camera
@@ -198,13 +199,13 @@ class AtlasFit:
 
 
 def working_size(size: tuple[int, int], short: int) -> tuple[int, int]:
-    """(h, w) of frames of ``size`` reduced to a short side of ``short`` px; never above the video's."""
+    """The size (h, w) of frames of ``size`` (H, W), reduced to a short side of ``short`` px; never enlarged."""
     scale = min(1.0, short / min(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _told(stage: str, work: Work[T]) -> Generator[Tick, None, T]:
-    """``work`` whose progress is steps of ``stage``."""
+    """Run ``work``, yield its progress as ticks of ``stage``, and return its result."""
     while True:
         try:
             done, n = next(work)
@@ -214,10 +215,10 @@ def _told(stage: str, work: Work[T]) -> Generator[Tick, None, T]:
 
 
 def _reduced(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks (N, H, W) bool as (N, h, w): the part of each px that they cover."""
+    """Masks (N, H, W) bool reduced to ``size``: (N, h, w) in [0, 1], the part of each pixel that is covered."""
     return torch.cat([F.interpolate(mask[None, None].float(), size=size, mode="area")[0] for mask in masks])
 
 
 def _as_pictures(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks (T, h, w) in [0, 1] at the video's ``size``, uint8, 0 or 255."""
+    """Masks (T, h, w) in [0, 1] enlarged to the video's ``size``: (T, H, W) uint8, 0 or 255."""
     return torch.cat([(resize(mask[None, None], size)[0] > 0.5).to(torch.uint8) * 255 for mask in masks])

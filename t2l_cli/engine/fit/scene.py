@@ -1,4 +1,4 @@
-"""What the front end knows of a video before the fit begins, and the same in plain tensors to be kept in a file."""
+"""The scene that the front end finds in a video before the fit begins, and its conversion to plain tensors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from t2l_cli.engine.motion.flow import Flow
 
 @dataclass(frozen=True)
 class Scene:
-    """What the front end found, at working size (h, w), on the training device.
+    """The result of the front end, at working size (h, w).
 
-    frames: (T, 3, h, w) uint8. mask: (T, h, w) in [0, 1], the foreground as first guessed, or None. path: (T, 3, 3),
-    the foreground's motion. sure: the mask is the user's, what is well inside of it is foreground.
+    frames: (T, 3, h, w) uint8. mask: (T, h, w) in [0, 1], the first guess of the foreground, or None. path: (T, 3, 3),
+    the foreground's motion, or None. sure: whether the user gave the mask; then pixels well inside it are foreground.
     """
 
     frames: Tensor
@@ -36,7 +36,7 @@ class Scene:
 
 
 def pack(scene: Scene) -> dict[str, Any]:
-    """``scene`` without its frames: tensors, numbers and strings."""
+    """``scene`` without its frames, as tensors, numbers and strings."""
     flow, camera = scene.flow, scene.camera
     return {
         "flow": [flow.forward, flow.backward, flow.forward_ok, flow.backward_ok],
@@ -50,8 +50,9 @@ def pack(scene: Scene) -> dict[str, Any]:
 
 
 def unpack(packed: dict[str, Any], frames: Tensor) -> Scene:
-    """The scene that was packed, of ``frames`` (T, 3, h, w) uint8; KeyError, TypeError or ValueError where it is of
-    others.
+    """The inverse of ``pack``, for ``frames`` (T, 3, h, w) uint8.
+
+    KeyError, TypeError or ValueError if ``packed`` is broken or belongs to other frames.
     """
     flow = Flow(*packed["flow"])
     n, size = len(frames), (frames.shape[-2], frames.shape[-1])

@@ -1,4 +1,4 @@
-"""The fit's optimisation: what a step looks at and what it costs, level by level from coarse to fine."""
+"""The optimisation of the fit: the frames and losses of each step, level by level from coarse to fine."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ from t2l_cli.engine.motion.flow import Flow, pixel_centres, reduce_frame
 from t2l_cli.engine.motion.foreground import Float
 from t2l_cli.engine.optimize import LastGood, Step, optimise
 
-FREE_ALPHA = 0.3  # part of the fit after which colours may move the opacity; before, its gradients cheat
-BOOTSTRAP_END = 0.5
-WARM_UP, PLATEAU, LOWEST = 20, 0.6, 0.05  # of the rates: steps to rise, part of the fit until they fall, the last one
-FINEST_SHARE = 1.5  # steps at the finest level for one at each of the others
+FREE_ALPHA = 0.3  # part of the fit after which colour losses may change the opacity; earlier, they mislead it
+BOOTSTRAP_END = 0.5  # part of the fit after which the bootstrap's weight is 0
+WARM_UP, PLATEAU, LOWEST = 20, 0.6, 0.05  # rates: steps of rise, part of the fit before the fall, final factor
+FINEST_SHARE = 1.5  # ratio of the steps at the finest level to those at each other level
 LEAST_STEPS = 150
-BATCH_PIXELS = 6e6  # of all frames in a step, at most
-FOREGROUND_DENSITY = 1.15  # texels of the foreground's texture for one of the background's, along a px
+BATCH_PIXELS = 6e6  # maximum pixels of all frames in a step
+FOREGROUND_DENSITY = 1.15  # ratio of the foreground texture's density to the background's, per axis
 MASK_BLUR = 1.0  # px
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The scene at one level. mask, outside, inside: (T, 1, h, w); outside, inside: 1 where no foreground may be, where
-    nothing else may.
+    """The scene at one level, whose size is (h, w).
+
+    frames: (T, 3, h, w) uint8. mask, outside, inside: (T, 1, h, w) in [0, 1]. outside: 1 where there must be no
+    foreground. inside: 1 where there must be only foreground.
     """
 
     level: int
@@ -52,7 +54,7 @@ class Stage:
 
 
 class Training:
-    """Fits ``model`` to a scene. ``steps`` is the iterator of its steps."""
+    """Fits ``model`` to a scene. ``steps`` is the iterator of the training steps; ``done`` counts finished ones."""
 
     def __init__(self, scene: Scene, config: FitConfig, device: torch.device) -> None:
         """Build the model and enter the coarsest level."""
@@ -74,13 +76,13 @@ class Training:
         self.steps = self._iterate()
 
     def state(self) -> dict[str, Any]:
-        """All that ``resume`` needs, between two steps: numbers and the tensors in use, which are not copied."""
+        """The state between two steps, for ``resume``: numbers, and the live tensors, which are not copied."""
         return {"done": self.done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from ``state()`` of a training of the same scene and settings, before the first step.
+        """Continue from ``state()`` of a training of the same scene and settings. Call it before the first step.
 
-        KeyError, ValueError, TypeError or RuntimeError where it is of something else.
+        KeyError, ValueError, TypeError or RuntimeError if the state does not fit.
         """
         done = int(state["done"])
         if not 0 <= done <= self.n_steps:
@@ -126,7 +128,7 @@ class Training:
             yield dataclasses.replace(step, i=start + step.i, n=self.n_steps, stage=stage)
 
     def losses(self, i: int) -> Losses:
-        """The weighted terms of step ``i`` on the next pairs of frames."""
+        """The weighted terms of step ``i``, on the next pairs of frames; enters the level of the step if it is new."""
         level = self._level(i)
         if level != self.stage.level:
             self.stage = self._enter(level)
@@ -140,36 +142,41 @@ class Training:
         return self.levels - 1 - sum(i >= start for start in self._starts[1:])
 
     def _set_pace(self) -> None:
-        """Mappings move in px of the level in work: the coarser, the wider."""
+        """Scale the rates of the mappings to px of the current level: the coarser, the larger."""
         rates = self.config.rates
         for group, rate in zip(self._optimizer.param_groups[1:3], (rates.grid, rates.linear), strict=True):
             group["rate"] = rate * 2**self.stage.level
 
     def _terms(self, pairs: Tensor, done: float) -> Losses:
+        """The weighted terms of the ``pairs`` (k,); ``done``: the finished part of the fit, in [0, 1)."""
         stage, weights, model = self.stage, self.config.weights, self.model
-        index = term.stacked(pairs)
+        # 1. The part of each pixel that each layer owns.
+        index = term.stacked(pairs)  # (2k,)
         flow = term.batch_of(stage.flow, pairs)
         size = flow.size
-        alpha = model.alpha(index, stage.level)
+        alpha = model.alpha(index, stage.level)  # (2k, 1, h, w)
         own = alpha.detach()
         shares = {model.background: 1 - own}
         if model.foreground is not None:
             shares[model.foreground] = own
+        # 2. Per layer: its picture of the frames, and the losses of its mapping.
         drawn, terms = [], {"flow": alpha.new_zeros(()), "rigid": alpha.new_zeros(())}
         for layer, share in shares.items():
             displacement = layer.mapping.displacement()
-            at = layer.mapping(index, size, displacement)
+            at = layer.mapping(index, size, displacement)  # (2k, h, w, 2)
             texture = layer.texture(stage.level)
             drawn.append(sample(texture, layer.uv(at, layer.texture.sizes[stage.level])))
-            # in px of this level; a small layer counts no less than a large one
+            # in px of this level; divided by the layer's area, so that a small layer counts as much as a large one
             moved = term.flow_loss(at * (size[1] / model.size[1]), flow, share) / share.mean().clamp(min=0.05)
             terms["flow"] = terms["flow"] + weights.flow * moved
             terms["rigid"] = terms["rigid"] + weights.rigid * term.rigid_loss(displacement, model.size)
+        # 3. The reconstruction of the frames.
         seen = own if done < FREE_ALPHA else alpha
         picture = drawn[0] if len(drawn) == 1 else seen * drawn[1] + (1 - seen) * drawn[0]
-        error = picture - stage.frames[index].float() / 255
+        error = picture - stage.frames[index].float() / 255  # (2k, 3, h, w)
         terms["colour"] = weights.colour * term.colour_loss(error)
         terms["gradient"] = weights.gradient * term.gradient_loss(error)
+        # 4. The opacity.
         if stage.mask is not None and stage.outside is not None:
             terms["alpha_flow"] = weights.alpha_flow * term.alpha_flow_loss(alpha, flow)
             left = max(0.0, 1 - done / BOOTSTRAP_END)
@@ -184,7 +191,7 @@ class Training:
         return Losses(terms)
 
     def _enter(self, level: int) -> Stage:
-        """The scene at ``level``."""
+        """The scene at ``level``; at the coarsest, also sets the model's opacity to the mask."""
         scene, size = self.scene, level_size(self.scene.size, level)
         frames = torch.stack([reduce_frame(f, size) for f in scene.frames.cpu()]).to(self.device)
         flow = scene.flow.resized(size).to(self.device)
@@ -201,16 +208,16 @@ class Training:
         return stage
 
     def _each(self, change: Callable[[Float], Float], masks: Tensor) -> Tensor:
-        """``masks`` (T, 1, h, w), each changed, on the training device."""
+        """Apply ``change`` to each of the ``masks`` (T, 1, h, w); on the training device."""
         return torch.from_numpy(np.stack([change(m[0].numpy()) for m in masks]))[:, None].to(self.device)
 
     def _stage_starts(self) -> list[int]:
-        """First step of each level, the coarsest first."""
+        """The first step of each level, coarsest level first."""
         parts = [1.0] * (self.levels - 1) + [FINEST_SHARE]
         return [round(self.n_steps * sum(parts[:k]) / sum(parts)) for k in range(self.levels)]
 
     def _rate(self, i: int) -> float:
-        """Factor on all rates: a short rise, a plateau, a cosine down."""
+        """The factor on all rates at step ``i``: a short linear rise, a plateau, then a cosine decay."""
         rise, done = min(1.0, (i + 1) / WARM_UP), i / self.n_steps
         if done < PLATEAU:
             return rise
@@ -219,35 +226,38 @@ class Training:
 
 
 def _levels(size: Size, most: int) -> int:
-    """How many levels: none shorter than some 40 px."""
+    """The number of levels, at most ``most``: the coarsest has a short side of about 40 px or more."""
     return max(1, min(most, 1 + int(math.log2(max(1.0, min(size) / 40)))))
 
 
 def _shuffled(n: int, random: torch.Generator) -> Iterator[int]:
-    """0 to n - 1 in random order, again and again."""
+    """The numbers 0 to n - 1 in random order, endlessly, shuffled again after each round."""
     while True:
         yield from torch.randperm(n, generator=random).tolist()
 
 
 def _grown(mask: Float, margin: float) -> Float:
-    """``mask`` (h, w) grown by ``margin`` px, with a soft rim."""
+    """``mask`` (h, w) dilated by ``margin`` px, with a soft edge."""
     side = 2 * math.ceil(margin) + 1
     grown = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     return np.asarray(cv2.GaussianBlur(grown, (0, 0), max(0.5, margin / 3)), np.float32)
 
 
 def build_field(scene: Scene, config: FitConfig, levels: int) -> Field:
-    """The model of a scene before the fit: mappings as the front end found them, textures empty."""
+    """The model of a scene before the fit: with the mappings that the front end found, and empty textures."""
+    # 1. The control grids: (time, y, x); the background's is coarser in space.
     size, n = scene.size, len(scene.frames)
     points = config.spacing * min(size) / 90  # px between control points
     grid = (max(2, n // 2), max(3, round(size[0] / points) + 1), max(3, round(size[1] / points) + 1))
     coarse = (grid[0], max(3, grid[1] // 2 + 1), max(3, grid[2] // 2 + 1))
+    # 2. The background.
     left, top, right, bottom = mosaic_bounds(scene.camera.matrices, size)
     box = (left - 2, top - 2, right + 2, bottom + 2)
     density = config.texels / _usual_scale(scene.camera.matrices, size)
     background = LayerField(scene.camera.matrices, size, coarse, box, density, levels)
     if scene.mask is None or scene.path is None:
         return Field(background, None, n, size, levels)
+    # 3. The foreground.
     box = _object_box(scene.path, scene.mask, config.mask_margin * min(size))
     own = scene.mask.flatten(1).amax(1) > 0.5
     density = FOREGROUND_DENSITY * config.texels / _usual_scale(scene.path[own.cpu().numpy()], size)
@@ -255,7 +265,7 @@ def build_field(scene: Scene, config: FitConfig, levels: int) -> Field:
 
 
 def _usual_scale(matrices: Array, size: Size) -> float:
-    """Reference px along a px in the middle of the frame, median over frames."""
+    """Reference px per px, along an axis, at the centre of the frame: the median over frames."""
     middle = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]])
     step = middle + torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     at = apply(torch.from_numpy(matrices).float(), step[:, None])[:, :, 0]
@@ -264,7 +274,7 @@ def _usual_scale(matrices: Array, size: Size) -> float:
 
 
 def _object_box(path: Array, mask: Tensor, margin: float) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) in reference px of the masked pixels (T, h, w) and a ``margin``, without outliers."""
+    """(left, top, right, bottom), reference px, of ``mask`` (T, h, w) without outliers, enlarged by ``margin``."""
     points = pixel_centres((mask.shape[-2], mask.shape[-1]))
     own = [apply(torch.from_numpy(path[t : t + 1]).float(), points)[0][_near(mask[t])] for t in range(len(mask))]
     at = np.concatenate([o.numpy() for o in own])

@@ -1,1 +1,1 @@
-"""What moves how in a video: optical flow, the camera, the foreground and its path."""
+"""Motion in a video: optical flow, the camera, the foreground and its path."""

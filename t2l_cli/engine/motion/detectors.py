@@ -1,6 +1,6 @@
-"""torchvision's RAFT and Mask R-CNN in the fit's terms: flow between two frames, the mask of a class in one frame.
+"""Adapters for torchvision's RAFT and Mask R-CNN: flow between two frames, the mask of a class in one frame.
 
-The networks are handed in; where their weights come from is not this module's business.
+The networks are arguments; this module does not load weights.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from t2l_cli.engine.motion.flow import Flow, FlowFunction, Work, resize_flow
 from t2l_cli.engine.motion.foreground import over_time
 from t2l_cli.engine.runtime import memory_guard
 
-RAFT_STEP = 8  # px: sides of what RAFT sees are multiples of it
-RAFT_LEAST = 128  # px: below, its fourth correlation level is empty
-SCORE = 0.5  # of a detection, for it to count
-SOLID = 0.5  # of a detection's mask
+RAFT_STEP = 8  # px: sides of RAFT's inputs are multiples of this
+RAFT_LEAST = 128  # px: minimum side of RAFT's inputs; below, its fourth correlation level is empty
+SCORE = 0.5  # minimum score of a detection
+SOLID = 0.5  # value above which a pixel of a detection's mask is set
 
 MaskFunction = Callable[[Tensor], Tensor]  # a frame (3, H, W) uint8 -> (H, W) bool, the foreground
 
 
 def raft_flow(network: nn.Module, device: torch.device) -> FlowFunction:
-    """The flow function of a RAFT: ``network(a, b)`` of pictures (1, 3, h, w) in [-1, 1] gives its flows in px, the
-    last (1, 2, h, w) the best. Frames are enlarged to where it works well, and padded.
+    """The flow function of a RAFT network. Frames are enlarged to the size that RAFT needs, and padded.
+
+    ``network(a, b)``: from pictures (1, 3, h, w) in [-1, 1] to a list of flows (1, 2, h, w) px, the best last.
     """
     network = network.to(device).eval()
 
@@ -51,8 +52,10 @@ def _enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def class_mask(network: nn.Module, number: int, device: torch.device) -> MaskFunction:
-    """The mask of all instances of class ``number`` by a Mask R-CNN: ``network([picture])``, (3, H, W) in [0, 1], gives
-    a dict of labels (N,), scores (N,) and masks (N, 1, H, W) in [0, 1].
+    """The mask function of a Mask R-CNN: the union of all instances of class ``number``.
+
+    ``network([picture])``, with a picture (3, H, W) in [0, 1], returns a list of one dict: labels (N,), scores (N,),
+    masks (N, 1, H, W) in [0, 1].
     """
     network = network.to(device).eval()
 
@@ -68,9 +71,9 @@ def class_mask(network: nn.Module, number: int, device: torch.device) -> MaskFun
 
 
 def detect(frames: Tensor, function: MaskFunction, flow: Flow) -> Work[Tensor]:
-    """(T, h, w) bool at the flow's size: the masks of ``frames`` (T, 3, H, W) uint8; yields (i, n) after every frame.
+    """The masks (T, h, w) bool, at the flow's size, of ``frames`` (T, 3, H, W) uint8; yields (i, n) after every frame.
 
-    Frames hear their neighbours along the flow: what a detector misses for a moment is filled in.
+    Masks are averaged along the flow, so that an object that the detector misses in a few frames is filled in.
     """
     masks = []
     for t, frame in enumerate(frames):

@@ -1,4 +1,6 @@
-"""OpenCV's DIS flow, from rest or from matched points: alone it loses what moves by more than a few px a frame."""
+"""OpenCV's DIS flow, started from zero or from matched points: from zero, it loses objects that move by more than a few
+px per frame.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,16 @@ from torch import Tensor
 
 from t2l_cli.engine.motion.matches import clear_matches
 
-FLOW_WIDTH = 384  # px: DIS misses what is finer on smaller pictures, so they are enlarged to at least this
-LEAST_MATCHES = 8  # fewer tell nothing
-MOST_POINTS = 2000  # of a frame
+FLOW_WIDTH = 384  # px: in narrower pictures DIS misses fine detail, so they are enlarged to about this width or more
+LEAST_MATCHES = 8  # with fewer matches there is no guess
+MOST_POINTS = 2000  # maximum SIFT points per frame
 
 Numbers = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 
 def dis(a: Tensor, b: Tensor, start: Tensor | None = None) -> Tensor:
-    """The flow from ``a`` to ``b``, (3, h, w) uint8 each: (2, h, w) float32 px. ``start``: a guess, as the result."""
+    """The DIS flow (2, h, w) float32 px from ``a`` to ``b``, both (3, h, w) uint8. ``start``: an initial guess of it."""
     (first, second), up = _enlarged(a, b)
     if start is None:
         guess = np.zeros((*first.shape, 2), np.float32)
@@ -37,9 +39,9 @@ def dis(a: Tensor, b: Tensor, start: Tensor | None = None) -> Tensor:
 
 
 def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Guesses of the flow from ``a`` to ``b`` and back, (2, h, w) px: everywhere that of the nearest SIFT match.
+    """Guesses of the flow from ``a`` to ``b`` and back, (2, h, w) px each: at a pixel, that of the nearest SIFT match.
 
-    None where the frames have too few points in common.
+    None if the frames have too few matches.
     """
     (first, second), up = _enlarged(a, b)
     sift = cv2.SIFT.create(MOST_POINTS, contrastThreshold=0.01)
@@ -57,7 +59,7 @@ def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _nearest(places: Numbers, values: Numbers, size: tuple[int, int]) -> Tensor:
-    """(2, h, w): at every pixel the value (N, 2) of the nearest of ``places`` (N, 2)."""
+    """(2, h, w), where (h, w) = ``size``: at every pixel the row of ``values`` (N, 2) of the nearest ``places`` (N, 2)."""
     at = np.clip(places.round().astype(int), 0, [size[1] - 1, size[0] - 1])
     holes = np.ones(size, np.uint8)
     holes[at[:, 1], at[:, 0]] = 0
@@ -68,7 +70,7 @@ def _nearest(places: Numbers, values: Numbers, size: tuple[int, int]) -> Tensor:
 
 
 def _enlarged(a: Tensor, b: Tensor) -> tuple[tuple[Bytes, Bytes], int]:
-    """Both frames in grey, and how many times they were enlarged."""
+    """Both frames (3, h, w) as enlarged grey pictures (h * up, w * up), and the factor up."""
     h, w = a.shape[-2:]
     up = max(1, math.ceil(FLOW_WIDTH / w - 0.25))
     greys = []

@@ -1,6 +1,6 @@
-"""Optical flow between neighbouring frames, both ways, with the pixels where both ways agree.
+"""Optical flow between neighbouring frames, forward and backward, with masks of the pixels where both agree.
 
-Flows are in px of their own size, (x, y): what is at p in frame t is at p + forward[t](p) in frame t + 1.
+Flows are (x, y) in px of their own size: a point at p in frame t is at p + forward[t](p) in frame t + 1.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch.nn import functional as F
 from t2l_cli.engine.motion.dis import FLOW_WIDTH, dis, matched
 from t2l_cli.errors import RequestError
 
-GOOD = 0.95  # of the pixels that come back: no better flow is looked for
-AGREE = 1.0  # px that there and back may miss the start by
+GOOD = 0.95  # part of consistent pixels above which no better flow is searched for
+AGREE = 1.0  # maximum px between a pixel and its position after going forward and backward
 
 T = TypeVar("T")
-Work = Generator[tuple[int, int], None, T]  # yields (done, in all) for a progress bar, returns its result
+Work = Generator[tuple[int, int], None, T]  # yields (done, total) for a progress bar, returns its result
 FlowFunction = Callable[[Tensor, Tensor], Tensor]  # two frames (3, h, w) uint8 -> flow from a to b, (2, h, w) px
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Flow of T frames. forward, backward: (T - 1, 2, h, w) float32 px; *_ok: (T - 1, h, w) bool, to be trusted.
+    """Flow of T frames. forward, backward: (T - 1, 2, h, w) float32 px; *_ok: (T - 1, h, w) bool, where it is reliable.
 
-    backward[t] leads from frame t + 1 to frame t.
+    forward[t] leads from frame t to frame t + 1, backward[t] from frame t + 1 to frame t.
     """
 
     forward: Tensor
@@ -45,7 +45,7 @@ class Flow:
         return self.forward.shape[-2], self.forward.shape[-1]
 
     def resized(self, size: tuple[int, int]) -> Flow:
-        """The same motion in px of frames of another ``size``."""
+        """The same motion for frames of another ``size`` (h, w), in their px."""
         if size == self.size:
             return self
         oks = [(F.interpolate(ok[:, None].float(), size=size, mode="area") > 0.5)[:, 0] for ok in self.oks]
@@ -53,16 +53,16 @@ class Flow:
 
     @property
     def oks(self) -> tuple[Tensor, Tensor]:
-        """Both masks."""
+        """``forward_ok`` and ``backward_ok``."""
         return self.forward_ok, self.backward_ok
 
     def to(self, device: torch.device) -> Flow:
-        """The same on ``device``."""
+        """The flow on ``device``."""
         return Flow(*(part.to(device) for part in (self.forward, self.backward, *self.oks)))
 
 
 def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """``flow`` (N, 2, h, w) px at another ``size``, in its px."""
+    """``flow`` (N, 2, h, w) resized to ``size``, with its values in px of that size."""
     h, w = flow.shape[-2:]
     smaller = size[0] <= h and size[1] <= w
     if smaller:
@@ -73,13 +73,15 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def flow_size(size: tuple[int, int], working: tuple[int, int]) -> tuple[int, int]:
-    """(h, w) at which a video of ``size`` is looked at for flow: the working size, or finer where that is too small."""
+    """The size (h, w) at which flow is computed for a video of ``size``: the working size, or larger if it is narrower
+    than FLOW_WIDTH.
+    """
     scale = min(1.0, max(working[1], FLOW_WIDTH) / size[1])
     return max(working[0], round(size[0] * scale)), max(working[1], round(size[1] * scale))
 
 
 def estimate(frames: Tensor, size: tuple[int, int], function: FlowFunction | None = None) -> Work[Flow]:
-    """The flow of ``frames`` (T, 3, H, W) uint8 in px of frames of ``size``; yields (i, n) after every pair."""
+    """The flow of ``frames`` (T, 3, H, W) uint8, resized to ``size`` (h, w); yields (i, n) after every pair."""
     seen = flow_size((frames.shape[-2], frames.shape[-1]), size)
     n = len(frames) - 1
     there: list[Tensor] = []
@@ -97,7 +99,10 @@ def estimate(frames: Tensor, size: tuple[int, int], function: FlowFunction | Non
 
 
 def _both_ways(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """DIS from ``a`` to ``b`` and back; where the two disagree in places, from matched points, if that is better."""
+    """DIS from ``a`` to ``b`` and back, (2, h, w) px each.
+
+    If the two disagree too much, DIS is also started from matched points, and the more consistent pair is returned.
+    """
     plain = (dis(a, b), dis(b, a))
     share = _shared(plain)
     if share > GOOD:
@@ -110,13 +115,13 @@ def _both_ways(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _shared(pair: tuple[Tensor, Tensor]) -> float:
-    """The part of both frames whose pixels come back to where they started."""
+    """The part of the pixels of both frames that come back to where they started, in [0, 1]."""
     ahead, back = pair[0][None], pair[1][None]
     return (agreement(ahead, back).float().mean() + agreement(back, ahead).float().mean()).item() / 2
 
 
 def reduce_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """``frame`` (3, H, W) uint8 at ``size``, each pixel the mean of what it covers."""
+    """``frame`` (3, H, W) uint8 reduced to ``size`` (h, w); each pixel is the mean of the area that it covers."""
     if tuple(frame.shape[-2:]) == size:
         return frame
     array = cv2.resize(frame.permute(1, 2, 0).numpy(), (size[1], size[0]), interpolation=cv2.INTER_AREA)
@@ -124,7 +129,7 @@ def reduce_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def warp(picture: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
-    """``picture`` (N, C, h, w) read at p + ``flow``(p), (N, 2, h, w) px. Differentiable with respect to ``picture``."""
+    """``picture`` (N, C, h, w) sampled at p + flow(p); ``flow``: (N, 2, h, w) px. Differentiable in ``picture``."""
     h, w = flow.shape[-2:]
     scale = flow.new_tensor([2 / w, 2 / h])
     at = (pixel_centres((h, w), flow.device) + flow.permute(0, 2, 3, 1) + 0.5) * scale - 1
@@ -132,18 +137,21 @@ def warp(picture: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
 
 
 def pixel_centres(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """(h, w, 2): (x, y) of every pixel."""
+    """(h, w, 2) float32: (x, y) of every pixel."""
     y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float32, device=device) for n in size), indexing="ij")
     return torch.stack([x, y], -1)
 
 
 def agreement(there: Tensor, back: Tensor) -> Tensor:
-    """(N, h, w) bool: pixels that come back to within ``AGREE`` px and never leave the frame."""
+    """(N, h, w) bool: pixels that come back to within ``AGREE`` px without leaving the frame.
+
+    there, back: (N, 2, h, w) px.
+    """
     size = (there.shape[-2], there.shape[-1])
     limit = there.new_tensor([size[1] - 1, size[0] - 1])
     out = []
     for a, b in zip(there, back, strict=True):
-        target = pixel_centres(size) + a.permute(1, 2, 0)
+        target = pixel_centres(size) + a.permute(1, 2, 0)  # (h, w, 2)
         inside = ((target >= 0) & (target <= limit)).all(-1)
         missed = (a + warp(b[None], a[None])[0]).norm(dim=0)
         out.append((missed < AGREE) & inside)
@@ -151,10 +159,10 @@ def agreement(there: Tensor, back: Tensor) -> Tensor:
 
 
 def check_cuts(frames: Tensor, flow: Flow, first: int = 0) -> None:
-    """RequestError where the scene changes between two of ``frames`` (T, 3, h, w) uint8, of the flow's size.
+    """Raise RequestError if the scene changes between two of ``frames`` (T, 3, h, w) uint8, of the flow's size.
 
-    A cut: hardly a pixel finds its way there and back, other pairs do better, and the colours are others as well.
-    ``first``: the video's frame that is frames[0].
+    A pair is a cut if few of its pixels have consistent flow, fewer than usual in the video, and the colours differ as
+    well. ``first``: the number in the video of frames[0].
     """
     share = flow.forward_ok.float().mean((1, 2))
     likeness = torch.tensor([_likeness(a, b) for a, b in itertools.pairwise(frames)])
@@ -169,7 +177,7 @@ def check_cuts(frames: Tensor, flow: Flow, first: int = 0) -> None:
 
 
 def _likeness(a: Tensor, b: Tensor) -> float:
-    """How far the colours of two frames agree, 0 to 1: intersection of their histograms, 8 x 8 x 8 bins."""
+    """Similarity of the colours of two frames (3, h, w) uint8, 0 to 1: intersection of histograms of 8 x 8 x 8 bins."""
     counts = []
     for frame in (a, b):
         bins = (frame.long() >> 5).flatten(1)
@@ -178,9 +186,9 @@ def _likeness(a: Tensor, b: Tensor) -> float:
 
 
 def flow_picture(flow: Tensor, ok: Tensor) -> Tensor:
-    """``flow`` (2, h, w) px as a picture (3, h, w) in [0, 1]: hue is the direction, white stands still.
+    """``flow`` (2, h, w) px as a picture (3, h, w) in [0, 1]: hue is the direction, saturation the length.
 
-    A colour is full at the 99th percentile of what ``ok`` (h, w) bool trusts; the rest may be anything and is black.
+    Saturation is full at the 99th percentile of the pixels in ``ok`` (h, w) bool; pixels outside of it are black.
     """
     x, y = flow[0].numpy(), flow[1].numpy()
     length, angle = cv2.cartToPolar(x, y)

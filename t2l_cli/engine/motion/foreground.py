@@ -1,5 +1,5 @@
-"""Which pixels are the foreground, told by motion alone: they neither move with the camera nor look like what the
-camera saw there at other times.
+"""Finds the foreground by motion: pixels that neither move with the camera nor look like what it saw there at other
+times.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from t2l_cli.engine.motion.flow import Flow, Work, pixel_centres, warp
 
 Float = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
-ROUNDS = 3  # camera without the last round's foreground, then the foreground against that camera
-COLOUR_FLOOR, MOTION_FLOOR = 0.02, 0.3  # of differences in [0, 1] and of px: what noise alone may reach
-NOISE = 4.0  # times the median difference: what noise alone may reach
-MOSAIC_FRAMES = 40  # frames that the median mosaic is made of, at most
-STRIP_ROWS = 32  # of the mosaic in work at a time
-COLOUR, MOTION = 0.7, 0.5  # weights of the two; together above 1 they tell foreground
-MEMORY = 0.85  # of a frame's say in the next one
-LEAST_PART = 0.25  # of the largest component's area, for another one to count
-LEAST_AREA = 0.002  # of the frame, for the largest
-LEAST_FRAMES = 0.15  # of the video that must show a foreground for it to be believed
+ROUNDS = 3  # each round fits the camera outside of the last foreground, then finds the foreground with that camera
+COLOUR_FLOOR, MOTION_FLOOR = 0.02, 0.3  # differences in [0, 1], and px, that noise may reach at least
+NOISE = 4.0  # noise may reach this times the median difference, plus the floor
+MOSAIC_FRAMES = 40  # maximum number of frames in the median mosaic
+STRIP_ROWS = 32  # rows of the mosaic processed at a time
+COLOUR, MOTION = 0.7, 0.5  # weights of the two scores; a sum above 1 means foreground
+MEMORY = 0.85  # factor on a frame's weight per frame of distance
+LEAST_PART = 0.25  # minimum area of further components, as a part of the largest component's
+LEAST_AREA = 0.002  # minimum area of the largest component, as a part of the frame
+LEAST_FRAMES = 0.15  # minimum part of the frames that must show a foreground
 
 
 @dataclass(frozen=True)
 class Foreground:
-    """masks: (T, h, w) bool; camera: fitted without them. ``found``: False where nothing moves on its own."""
+    """masks: (T, h, w) bool. camera: fitted outside of the masks. found: False if nothing except the camera moves."""
 
     masks: Tensor
     camera: Camera
@@ -40,7 +40,7 @@ class Foreground:
 
 
 def find_foreground(frames: Tensor, flow: Flow) -> Work[Foreground]:
-    """The foreground of ``frames`` (T, 3, h, w) uint8, of the flow's size; yields (round, rounds)."""
+    """Find the foreground of ``frames`` (T, 3, h, w) uint8, of the flow's size; yields (round, rounds)."""
     exclude: Tensor | None = None
     for k in range(ROUNDS):
         camera = fit_camera(flow, exclude)
@@ -57,30 +57,33 @@ def find_foreground(frames: Tensor, flow: Flow) -> Work[Foreground]:
 
 
 def _scores(frames: Tensor, camera: Camera, moving: Float, exclude: Tensor | None) -> Float:
-    """(h, w) for every frame: above 1 where it is foreground. ``moving``: (T, h, w) px, otherwise than the camera.
+    """Scores (T, h, w): above 1 where a pixel is foreground.
 
-    ``exclude``: (T, h, w) bool, the foreground as far as it is known.
+    ``moving``: (T, h, w), the ``motion_residual`` in px. ``exclude``: (T, h, w) bool, the foreground as known so far.
     """
-    # the median over pixels that are not foreground already, else a large object raises its own bar
+    # 1. Motion relative to noise. Known foreground is left out of the median; a large object would raise it.
     motion = moving / (NOISE * _median(moving, exclude) + MOTION_FLOOR)
-    # the camera's view is made of what is sure: neither foreground so far nor moving, then of what does not move
+    # 2. Colour relative to noise: the difference from the background as the camera saw it at other times. That
+    # background is made from the most certain pixels: not known as foreground first, not moving second.
     doubt = np.stack([cv2.dilate((m > 1).astype(np.uint8), _disk(3)) for m in motion])
     doubt = 2 * doubt + (0 if exclude is None else exclude.numpy().astype(np.uint8))
     colour = _colour_residual(frames, camera.matrices, np.asarray(doubt, np.uint8))
     exclude = torch.from_numpy(doubt > 0) if exclude is None else exclude
     colour = colour / (NOISE * _median(colour, exclude) + COLOUR_FLOOR)
-    # flow is blurred: around an object the background seems to move too, but its colours are the background's
+    # 3. Their sum. Flow is blurred, so that the background around an object seems to move too; where the colour is the
+    # background's, motion therefore counts less.
     motion = np.minimum(motion, 2) * np.clip(2 * colour, 0.2, 1)
     score = COLOUR * np.minimum(colour, 2) + MOTION * motion
     return np.stack([cv2.GaussianBlur(one, (0, 0), 0.7) for one in score])
 
 
 def over_time(scores: Float, flow: Flow) -> Float:
-    """``scores`` (T, h, w) averaged along ``flow``, near frames counting more: a frame that tells little hears others,
-    and what is seen for a moment alone counts less.
+    """The mean of ``scores`` (T, h, w) along ``flow``, with weights that decrease with the distance in frames.
+
+    It fills in frames with a low score of their own, and lowers scores that are high for only a moment.
     """
     own = torch.from_numpy(scores)[:, None]
-    pair = torch.cat([own, torch.ones_like(own)], 1)  # sum and weight
+    pair = torch.cat([own, torch.ones_like(own)], 1)  # (T, 2, h, w): sum and weight
     n = len(pair) - 1
     heard = []
     for order, field, ok in (
@@ -88,7 +91,7 @@ def over_time(scores: Float, flow: Flow) -> Float:
         (range(n - 1, -1, -1), flow.forward, flow.forward_ok),
     ):
         total = pair.clone()
-        for t in order:  # from frame t to t + 1, then from t + 1 to t
+        for t in order:  # from frame t to t + 1 in the first pass, from t + 1 to t in the second
             start, end = (t, t + 1) if field is flow.backward else (t + 1, t)
             total[end] += MEMORY * (warp(total[start : start + 1], field[t : t + 1]) * ok[t])[0]
         heard.append(total)
@@ -102,9 +105,10 @@ def _median(values: Float, exclude: Tensor | None) -> float:
 
 
 def motion_residual(flow: Flow, matrices: Array) -> Float:
-    """(T, h, w) px: how far each pixel moves otherwise than the camera, the lesser of forward and backward.
+    """(T, h, w) px: distance between each pixel's flow and the camera's motion, the minimum of forward and backward.
 
-    The lesser, because what is about to be hidden has no honest flow ahead but has one back.
+    The minimum, because a point that is about to be hidden has no reliable forward flow, but a backward one.
+    ``matrices``: (T, 3, 3), the camera.
     """
     points = pixel_centres(flow.size)
     n = len(flow.forward)
@@ -120,12 +124,15 @@ def motion_residual(flow: Flow, matrices: Array) -> Float:
             residual = (field.permute(1, 2, 0) - rest).norm(dim=-1)
             residual[~ok] = math.inf
             out[a] = np.minimum(out[a], residual.numpy())
-    out[np.isinf(out)] = 0  # no flow to trust: colour decides
+    out[np.isinf(out)] = 0  # without reliable flow, colour decides
     return out
 
 
 def _colour_residual(frames: Tensor, matrices: Array, doubt: Bytes) -> Float:
-    """(T, h, w) in [0, 1]: difference of each frame from the median of all, as the camera saw them."""
+    """(T, h, w) in [0, 1]: difference between each frame and the median mosaic of all frames, seen by its camera.
+
+    matrices: (T, 3, 3), the camera. doubt: as in ``median_mosaic``.
+    """
     size = (frames.shape[-2], frames.shape[-1])
     left, top, right, bottom = mosaic_bounds(matrices, size)
     shift = np.array([[1, 0, -math.floor(left)], [0, 1, -math.floor(top)], [0, 0, 1.0]])
@@ -143,9 +150,9 @@ def _colour_residual(frames: Tensor, matrices: Array, doubt: Bytes) -> Float:
 
 
 def median_mosaic(frames: Tensor, matrices: list[Array], shape: tuple[int, int], doubt: Bytes) -> Bytes:
-    """The median of up to ``MOSAIC_FRAMES`` frames, each moved by its matrix into a picture of ``shape``.
+    """The median of up to ``MOSAIC_FRAMES`` frames, each warped by its matrix into a picture of ``shape``: (H, W, 3).
 
-    shape: (width, height). doubt: (T, h, w), 0 to 3: everywhere the pixels that are least in doubt count.
+    shape: (width, height). doubt: (T, h, w), 0 to 3: at each place only the pixels with the least doubt count.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOSAIC_FRAMES)).round().astype(int))
     pictures, kinds = [], []
@@ -167,7 +174,7 @@ def median_mosaic(frames: Tensor, matrices: list[Array], shape: tuple[int, int],
 
 
 def _warped(picture: Bytes, matrix: Array, shape: tuple[int, int]) -> Bytes:
-    """``picture`` moved by ``matrix`` into one of ``shape`` = (width, height); its border is not darkened."""
+    """``picture`` warped by ``matrix`` into one of ``shape`` = (width, height), without darkening its border."""
     moved = cv2.warpPerspective(picture, matrix, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.uint8)
 
@@ -177,9 +184,9 @@ def _disk(radius: int) -> Bytes:
 
 
 def _clean(score: Float) -> Bytes:
-    """(h, w) 0 or 1: where ``score`` is above 1, without specks, gaps and holes."""
+    """(h, w) of 0 and 1: where ``score`` is above 1, without specks, gaps and holes."""
     unit = max(1, round(min(score.shape) / 90))
-    rim = 4 * unit  # closing must not eat the border
+    rim = 4 * unit  # padding, so that closing does not remove pixels at the border
     mask = cv2.morphologyEx((score > 1).astype(np.uint8), cv2.MORPH_OPEN, _disk(unit))
     mask = cv2.copyMakeBorder(mask, rim, rim, rim, rim, cv2.BORDER_REPLICATE)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(3 * unit))[rim:-rim, rim:-rim]
@@ -187,7 +194,7 @@ def _clean(score: Float) -> Bytes:
 
 
 def large_components(mask: Bytes) -> Bytes:
-    """The largest component of ``mask`` (h, w), unless it is a speck, and others not much smaller."""
+    """The largest component of ``mask`` (h, w), and those not much smaller; nothing if the largest is a speck."""
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     areas = stats[1:, cv2.CC_STAT_AREA]
     out = np.zeros_like(mask)
@@ -197,7 +204,7 @@ def large_components(mask: Bytes) -> Bytes:
 
 
 def fill_holes(mask: Bytes) -> Bytes:
-    """``mask`` (h, w) of 0 and 1 with all that it encloses."""
+    """``mask`` (h, w) of 0 and 1 with its holes filled."""
     outside = np.pad(mask, 1)
     cv2.floodFill(outside, None, (0, 0), 2)
     return np.asarray(outside[1:-1, 1:-1] != 2, np.uint8)

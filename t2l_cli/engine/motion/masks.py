@@ -1,4 +1,4 @@
-"""The foreground's masks as a user gives them: checked, or carried from one frame to all by flow."""
+"""The user's masks of the foreground: checked, and propagated from one frame to all along the flow."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from t2l_cli.engine.motion.flow import Flow, warp
 from t2l_cli.engine.motion.foreground import fill_holes
 from t2l_cli.errors import RequestError
 
-LEAST = 2e-4  # of a frame: a mask below is empty
-MOST = 0.995  # of all frames: a mask above is full
-BINS = 16  # of a colour channel
-BAND = 0.02  # of the short side: as near to the outline the colours have a say
-COLOUR_SAY = 1.2  # above 1: certain colours overrule the flow
+LEAST = 2e-4  # part of a frame: if no mask covers more, the masks are empty
+MOST = 0.995  # part of a frame: if every mask covers more, the masks are full
+BINS = 16  # histogram bins per colour channel
+BAND = 0.02  # radius around the outline in which colours count, as a part of the short side
+COLOUR_SAY = 1.2  # weight of the colours; above 1, clear colours overrule the flow
 
 
 @dataclass(frozen=True)
 class FrameMask:
-    """A mask (H, W) in [0, 1], or uint8 0 to 255, of frame ``t`` (0-based) alone."""
+    """A mask (H, W), in [0, 1] or uint8 0 to 255, of frame ``t`` (0-based) only."""
 
     t: int
     mask: Tensor
 
 
 def check_masks(masks: Tensor, frames: Tensor) -> Tensor:
-    """(T, H, W) bool of ``masks`` (T, H, W) in [0, 1] or 0 to 255 for ``frames`` (T, 3, H, W).
+    """``masks`` (T, H, W), in [0, 1] or uint8 0 to 255, of ``frames`` (T, 3, H, W), as (T, H, W) bool.
 
-    Raises RequestError where number or size differ, or the masks are empty or full.
+    Raises RequestError if number or size differ, or if the masks are empty or full.
     """
     if masks.ndim != 3 or len(masks) != len(frames):
         raise RequestError(f"there are {len(masks)} masks and {len(frames)} frames; give one mask a frame.")
@@ -50,7 +50,7 @@ def check_masks(masks: Tensor, frames: Tensor) -> Tensor:
 
 
 def check_frame_mask(given: FrameMask, frames: Tensor) -> Tensor:
-    """(H, W) bool of one frame's mask; RequestError as ``check_masks``, and where there is no such frame."""
+    """The mask of one frame as (H, W) bool. RequestError as ``check_masks``, and if there is no such frame."""
     if not 0 <= given.t < len(frames):
         raise RequestError(f"the mask is for frame {given.t}, the video has frames 0 to {len(frames) - 1}.")
     return check_masks(given.mask[None], frames[given.t : given.t + 1])[0]
@@ -64,10 +64,12 @@ def _solid(masks: Tensor) -> Tensor:
 
 
 def propagate(mask: Tensor, at: int, flow: Flow, frames: Tensor) -> Tensor:
-    """(T, h, w) bool: ``mask`` (h, w) bool of frame ``at`` of ``frames`` (T, 3, h, w) uint8 carried along ``flow``.
+    """Propagate ``mask`` (h, w) bool of frame ``at`` along ``flow`` to all ``frames`` (T, 3, h, w) uint8.
 
-    Where there is no flow to trust, it moves as the object as a whole does. Along the outline the colours have a say:
-    flow is blurred there, and what it takes along from behind the object would stay in the mask for good.
+    Returns (T, h, w) bool.
+
+    Where the flow is not reliable, the mask moves with the object as a whole. Near the outline colours count as well:
+    flow is blurred there, and background that it drags into the mask would stay in it.
     """
     colours = _Colours(frames[at], mask)
     out = {at: mask.float()}
@@ -83,7 +85,10 @@ def propagate(mask: Tensor, at: int, flow: Flow, frames: Tensor) -> Tensor:
 
 
 def _carried(mask: Tensor, ahead: Tensor, ahead_ok: Tensor, back: Tensor, back_ok: Tensor) -> Tensor:
-    """``mask`` (h, w) of one frame in its neighbour: read along the flow ``back`` to it, (2, h, w)."""
+    """``mask`` (h, w) of one frame moved to its neighbour: (h, w) in [0, 1].
+
+    ahead, back: the flow (2, h, w) px from the frame to the neighbour and back; ahead_ok, back_ok: (h, w) bool.
+    """
     read = warp(mask[None, None], back[None], padding="zeros")[0, 0]
     motion = region_motion(ahead, ahead_ok & (mask > 0.5), "similarity")
     if motion is None:
@@ -94,19 +99,19 @@ def _carried(mask: Tensor, ahead: Tensor, ahead_ok: Tensor, back: Tensor, back_o
 
 
 def _settled(read: Tensor, colours: _Colours, frame: Tensor) -> Tensor:
-    """``read`` (h, w) after a look at the colours of ``frame`` near its outline, without specks and holes."""
+    """``read`` (h, w) in [0, 1], corrected by the colours of ``frame`` near its outline, without specks and holes."""
     solid = (read.numpy() > 0.5).astype(np.uint8)
     side = 2 * max(2, round(BAND * min(solid.shape))) + 1
     window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     band = torch.from_numpy(np.asarray(cv2.dilate(solid, window) != cv2.erode(solid, window)))
     read = (read + COLOUR_SAY * (colours.likeness(frame) - 0.5) * band).clamp(0, 1)
     solid = np.asarray(cv2.medianBlur((read.numpy() > 0.5).astype(np.uint8), 3), np.uint8)
-    # soft again, by less than half a pixel: repeated thresholds would eat corners
+    # kept soft, by less than half a pixel: repeated thresholds would round corners off
     return 0.5 * read + 0.5 * torch.from_numpy(fill_holes(solid)).float()
 
 
 class _Colours:
-    """The colours of an object and of what is around it, as histograms of one frame (3, h, w) uint8 and its mask."""
+    """Colour histograms of an object and of its surroundings, from one frame (3, h, w) uint8 and its mask (h, w)."""
 
     def __init__(self, frame: Tensor, mask: Tensor) -> None:
         picture = frame.permute(1, 2, 0).contiguous().numpy()
@@ -120,7 +125,7 @@ class _Colours:
         self._likeness = near[0] / (near[0] + near[1])
 
     def likeness(self, frame: Tensor) -> Tensor:
-        """(h, w) in [0, 1]: above 0.5 where a colour is rather the object's."""
+        """(h, w) in [0, 1]: above 0.5 where the colour is more frequent in the object than around it."""
         bins = (frame.long() * BINS) >> 8
         each = self._likeness[bins[0], bins[1], bins[2]].numpy()
         return torch.from_numpy(np.asarray(cv2.GaussianBlur(each, (0, 0), 1.0)))

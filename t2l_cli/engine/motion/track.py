@@ -1,4 +1,4 @@
-"""How the foreground moves: a similarity a frame, chained along the flow and linked where it was out of sight."""
+"""The motion of the foreground: one similarity per frame, chained along the flow, linked where it was out of sight."""
 
 from __future__ import annotations
 
@@ -14,40 +14,44 @@ from t2l_cli.engine.motion.camera import Array, apply, chain, pair_motions
 from t2l_cli.engine.motion.flow import Flow, pixel_centres
 from t2l_cli.engine.motion.matches import clear_matches
 
-SEEN = 0.02  # of the largest foreground: a frame that shows less shows none
-GOOD = 0.5  # of the largest: an object that the frame's border cuts to less is not followed any further
-SUPPORTED = 0.3  # of the object that must move as its similarity says
-LINK_SIDE = 256  # px to which the two views of an object are enlarged before they are matched
-LINK_MATCHES = 6  # agreeing points that make a match
+SEEN = 0.02  # of the largest foreground: a frame that shows less counts as showing none
+GOOD = 0.5  # of the largest foreground: an object cut to less by the frame's border is not followed
+SUPPORTED = 0.3  # minimum part of the object that must move by its similarity
+LINK_SIDE = 256  # px to which the two views of an object are enlarged, approximately, before they are matched
+LINK_MATCHES = 6  # minimum number of consistent points
 
 
 def object_path(flow: Flow, masks: Tensor, frames: Tensor) -> Array:
-    """(T, 3, 3): each frame's px to those of the frame that shows most of the foreground.
+    """(T, 3, 3): from each frame's px to those of the frame that shows most of the foreground.
 
-    masks: (T, h, w) bool. frames: (T, 3, h, w) uint8, of the flow's size. Frames without foreground follow the nearest
-    that has some. Where the object is out of sight, or all but, the chain is cut: an object that comes back is
-    recognised by its looks (SIFT), else put where its centre was; between neighbours, where its colours fit.
+    masks: (T, h, w) bool. frames: (T, 3, h, w) uint8, of the flow's size. Frames without foreground take the matrix of
+    the nearest frame with some. Where the object is out of sight, or nearly, the chain is cut, and its parts are linked
+    by SIFT matches of the object. Without enough matches, neighbouring frames are linked by the shift at which the
+    colours fit best, others by the object's centre.
     """
+    # 1. Motions between neighbours; those that the flow does not support are replaced by links.
     areas = masks.float().sum((1, 2)).numpy()
     seen = np.flatnonzero(areas >= max(1.0, SEEN * areas.max()))
     motions = pair_motions(flow, masks, "similarity")
     for t, motion in enumerate(motions):
         if areas[t] and areas[t + 1] and (motion is None or _support(motion, flow, masks[t], t) < SUPPORTED):
             motions[t] = _link(frames, masks, t, t + 1)  # too fast for the flow
+    # 2. One chain per stretch of frames in which the object is visible, linked to the best frame of all.
     stays = _stays(areas, masks)
-    best = [int(stay[np.argmax(areas[stay])]) for stay in stays]  # of each stay, the frame that shows most
+    best = [int(stay[np.argmax(areas[stay])]) for stay in stays]  # per stretch, the frame that shows most
     home = best[int(np.argmax(areas[best]))]
     path = np.tile(np.eye(3), (len(frames), 1, 1))
     for stay, own in zip(stays, best, strict=True):
         first, last = int(stay[0]), int(stay[-1])
         link = np.eye(3) if own == home else _link(frames, masks, own, home)
         path[first : last + 1] = link @ chain(motions[first:last], own - first)
+    # 3. Frames without foreground take the nearest frame's matrix.
     nearest = seen[np.abs(np.arange(len(frames))[:, None] - seen).argmin(1)]
     return np.asarray(path[nearest])
 
 
 def _stays(areas: npt.NDArray[np.float32], masks: Tensor) -> list[npt.NDArray[np.intp]]:
-    """Frame numbers in which the object is in sight, cut where it hardly is between two good views."""
+    """Split the frames where the object is least visible between two good views; returns the frame numbers per part."""
     border = torch.zeros(masks.shape[1:], dtype=torch.bool)
     border[[0, -1]], border[:, [0, -1]] = True, True
     cut_off = (masks & border).flatten(1).any(1).numpy()
@@ -58,9 +62,9 @@ def _stays(areas: npt.NDArray[np.float32], masks: Tensor) -> list[npt.NDArray[np
 
 
 def _support(motion: Array, flow: Flow, mask: Tensor, t: int) -> float:
-    """Part of the object in frame ``t`` that moves along a flow to be trusted and as ``motion`` says.
+    """The part of the object in frame ``t`` whose flow is reliable and agrees with ``motion`` (3, 3).
 
-    Only what ``motion`` leaves in the frame counts: the rest cannot have a flow.
+    Pixels that ``motion`` moves out of the frame are left out, because they cannot have a flow.
     """
     points = pixel_centres(flow.size)
     there = apply(torch.from_numpy(motion[None]).float(), points)[0]
@@ -81,7 +85,7 @@ def _shift(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]) -> Arra
 
 
 def _link(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
-    """From the object in frame ``a`` to the same object in frame ``b``."""
+    """The matrix (3, 3) from the object in frame ``a`` to the same object in frame ``b``."""
     views = [_view(frames[t], masks[t]) for t in (a, b)]
     (points, features), (others, targets) = ((view[0], view[1]) for view in views)
     matrix = None
@@ -98,9 +102,10 @@ def _link(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
 
 
 def _slid(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
-    """The shift of the object between two neighbouring frames at which its colours differ least.
+    """The shift (3, 3) of the object between two neighbouring frames at which its colours differ least.
 
-    Its centre would mislead where the frame's border cuts it off: what is seen of it less is looked for in the other.
+    The smaller view of the object is searched for in the other frame. Comparing centres would be wrong where the
+    frame's border cuts the object off.
     """
     small, large = sorted((a, b), key=lambda t: int(masks[t].sum()))
     rows, columns = masks[small].any(1).nonzero()[:, 0], masks[small].any(0).nonzero()[:, 0]
@@ -114,7 +119,7 @@ def _slid(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
 
 
 def _view(frame: Tensor, mask: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """SIFT points of the masked object, in the frame's px, and their descriptors."""
+    """SIFT points (N, 2) of the masked object, in the frame's px, and their descriptors (N, 128) or None."""
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
     top, left = int(rows[0]), int(columns[0])
     box = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
