@@ -17,7 +17,7 @@ from t2l_cli.errors import RequestError
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating]
 
-_STRIP_PIXELS = 1 << 17  # pixels worked on at a time: temporary arrays of some MB, which a cache holds
+STRIP_PIXELS = 1 << 17  # pixels worked on at a time: temporary arrays of some MB, which a cache holds
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def _levels(values: Floats) -> Bytes:
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """The rows of pixels of ``shape`` (H, W, ...), from top to bottom, some _STRIP_PIXELS at a time."""
+    """The rows of pixels of ``shape`` (H, W, ...), from top to bottom, some STRIP_PIXELS at a time."""
     height, width = shape[:2]
-    step = max(1, _STRIP_PIXELS // max(1, width))
+    step = max(1, STRIP_PIXELS // max(1, width))
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))

@@ -120,7 +120,7 @@ def _download(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progr
             revision=metadata.commit_hash,  # the very file whose checksum was just given
             local_dir=part,
             endpoint=endpoint(),
-            tqdm_class=_bar(progress),
+            tqdm_class=progress_bar(progress),
         )
     )
     sha256 = _checked(got, metadata.etag or "", wanted)
@@ -134,7 +134,7 @@ def _download_url(wanted: _Wanted, url: str, part: Path, progress: Progress | No
     part.mkdir()
     got = part / url.rsplit("/", 1)[1]
     with got.open("wb") as file:
-        http_get(url, file, tqdm_class=_bar(progress))
+        http_get(url, file, tqdm_class=progress_bar(progress))
     sha256 = cache.sha256_of(got)
     if not (digits := _digits(url)) or not sha256.startswith(digits):
         raise _wrong(wanted)
@@ -188,7 +188,7 @@ def _wrong(wanted: _Wanted) -> WeightsError:
     )
 
 
-def _bar(progress: Progress | None) -> type[Any]:
+def progress_bar(progress: Progress | None) -> type[Any]:
     """A class in the place of huggingface_hub's tqdm bar that shows nothing and tells ``progress``.
 
     It has what http_get and the reporter of xet transfers use. Xet counts the bytes on the wire apart from those of
