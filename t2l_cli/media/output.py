@@ -42,7 +42,7 @@ def _by_pillow(name: str, **options: Any) -> Encoder:
 def _encode_by_pillow(
     name: str, options: dict[str, Any], pixels: Pixels, icc: bytes | None, exif: bytes | None
 ) -> bytes:
-    # Into memory: when Pillow's encoders write to a file themselves, they hide the cause of errors, such as a full disk.
+    # Into memory: when Pillow's encoders write to a file themselves, they hide the cause of errors (a full disk).
     buffer = io.BytesIO()
     tags = {key: value for key, value in (("icc_profile", icc), ("exif", exif)) if value}
     _image(pixels).save(buffer, name, **options, **tags)
