@@ -1,4 +1,4 @@
-"""What can be said of a scene: a small grammar, and which captions are true of which pictures."""
+"""Captions of scenes: a small grammar, and the table of which captions are true of which pictures."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _SCREENS = ("over a green screen", "in front of a green screen")
 
 @dataclass(frozen=True)
 class Claim:
-    """What a caption claims: of a first object, of a second one, and of the background (colour, texture)."""
+    """What a caption claims about a first object, a second object, and the background (colour, texture)."""
 
     first: Thing = NOTHING
     second: Thing = NOTHING
     background: tuple[int, int] = (NO_CLAIM, NO_CLAIM)
 
     def row(self) -> list[int]:
-        """The claim as ``truth`` takes it, 8 indices."""
+        """The claim as 8 indices, for ``truth``."""
         return [*self.first, *self.second, *self.background]
 
 
@@ -50,7 +50,7 @@ class Captioner:
         return self.rng.choice(SYNONYMS.get(name, (name,)))
 
     def phrase(self, thing: Thing) -> str:
-        """ "red striped cup"; a nameless or unclaimed shape is an "object", or a word that mini does not know."""
+        """Such as "red striped cup". A nameless or unclaimed shape is an "object" or a word that mini does not know."""
         words = [self._word(COLOUR_NAMES[thing.colour])] if thing.colour != NO_CLAIM else []
         words += [self._word(TEXTURES[thing.texture])] if thing.texture != NO_CLAIM else []
         if thing.noun in (NO_CLAIM, OTHER_SHAPE):
@@ -63,7 +63,7 @@ class Captioner:
         return ("an " if phrase[0] in "aeiou" else "a ") + phrase if self.rng.random() < 0.5 else phrase
 
     def text(self, claim: Claim) -> str:
-        """A caption that claims this, mostly in one of the engine's templates."""
+        """A caption that makes this claim, mostly in one of the engine's templates."""
         parts = []
         if claim.first != NOTHING:
             parts.append(self._article(self.phrase(claim.first)))
@@ -87,13 +87,13 @@ class Captioner:
         return Thing(*kept)
 
     def name(self, things: list[Thing]) -> str:
-        """What to call the first of ``things``: its noun, with its colour where others are there, and now and then."""
+        """A name for the first of ``things``: its noun, always with its colour if there are two things."""
         thing, alone = things[0], len([t for t in things if t.noun != NO_CLAIM]) < 2
         colour = NO_CLAIM if alone and self.rng.random() < 0.6 else thing.colour
         return self.rng.choice(TEMPLATES).format(self.phrase(Thing(colour, NO_CLAIM, thing.noun)))
 
     def full(self, things: list[Thing], background: tuple[int, int]) -> Claim:
-        """Nearly all that is true of a scene."""
+        """A claim with nearly everything that is true of a scene."""
         present = [t for t in things if t.noun != NO_CLAIM]
         self.rng.shuffle(present)
         named = [
@@ -106,7 +106,7 @@ class Captioner:
         return Claim(first, second, self._background(background, 0.7 if named else 1.0))
 
     def partial(self, things: list[Thing], background: tuple[int, int]) -> Claim:
-        """Something that is true of a scene."""
+        """A claim with a part of what is true of a scene."""
         present = [t for t in things if t.noun != NO_CLAIM]
         if not present or self.rng.random() < 0.12:
             return Claim(background=self._background(background, 1.0))
@@ -122,7 +122,7 @@ class Captioner:
         return (colour if shown == NO_CLAIM or self.rng.random() < 0.8 else NO_CLAIM), shown
 
     def swapped(self, claim: Claim) -> Claim:
-        """The caption with the colours of object and background exchanged: false wherever they differ."""
+        """The claim with the colours of object and background exchanged: false if they differ."""
         first, (colour, texture) = claim.first, claim.background
         if NO_CLAIM in (first.colour, colour):
             return claim
@@ -131,7 +131,7 @@ class Captioner:
     def change(
         self, before: tuple[Thing, tuple[int, int]], after: tuple[Thing, tuple[int, int]], kind: int
     ) -> tuple[str, str]:
-        """Texts before and after an edit, alike but for the change; the one before may leave the attribute open."""
+        """Texts before and after an edit, equal except for the change; the first may leave the attribute open."""
         template = self.rng.choice(TEMPLATES)
         neutral = self.rng.random() < 0.5
         if kind == BACKGROUND:
@@ -146,7 +146,7 @@ class Captioner:
         old[attribute] = NO_CLAIM if neutral else before[0][attribute]
         state = self.rng.getstate()
         new_text = self.phrase(claim)
-        self.rng.setstate(state)  # the same noun for a nameless thing
+        self.rng.setstate(state)  # draw the same noun again for a nameless thing
         noun = new_text.split()[-1]
         old_text = " ".join([*self.phrase(Thing(*old)).split()[:-1], noun])
         if neutral and self.rng.random() < 0.2:
@@ -155,12 +155,15 @@ class Captioner:
 
 
 def truth(claims: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
-    """(T, N) bool: is claim t (T, 8: Claim.row) true of picture n (things (N, 2, 3), backgrounds (N, 2))?"""
+    """(T, N) bool: whether claim t is true of picture n.
+
+    claims: (T, 8), see ``Claim.row``. things: (N, 2, 3). backgrounds: (N, 2).
+    """
 
     def fits(claim: Tensor, fact: Tensor) -> Tensor:
         return ((claim[:, None] == NO_CLAIM) | (claim[:, None] == fact[None])).all(-1)
 
-    first, second = claims[:, 0:3], claims[:, 3:6]
+    first, second = claims[:, 0:3], claims[:, 3:6]  # (T, 3) each
     empty = (second == NO_CLAIM).all(1)[:, None]
     one = fits(first, things[:, 0]) | fits(first, things[:, 1])
     both = (fits(first, things[:, 0]) & fits(second, things[:, 1])) | (

@@ -1,4 +1,4 @@
-"""One step's pictures, drawn from (seed, step), and what is said of them."""
+"""The pictures of one training step, drawn from (seed, step), and their texts."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mini.painting import Canvas, Dice
 from mini.scenes import Twins, draw
 from mini.vocabulary import Thing
 
-SCENES = 48  # a step: twice that many pictures, and the mixtures
-WILD = 0.5  # part of the scenes before a photo or clutter, where finding the object is hardest
+SCENES = 48  # per step: twice that many pictures, plus the mixtures
+WILD = 0.5  # part of the scenes with a photo or clutter as background, where finding the object is hardest
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A step's pictures and what is said of them."""
+    """The pictures of one step, and their texts."""
 
     twins: Twins
-    texts: list[str]
-    claims: Tensor  # (T, 8)
-    edits: list[tuple[str, str]]  # one a scene: texts before and after
-    names: list[str]  # what the first object may be called, one for each picture before and after
+    texts: list[str]  # T captions
+    claims: Tensor  # (T, 8), the claims of the captions
+    edits: list[tuple[str, str]]  # one per scene: texts before and after the change
+    names: list[str]  # one per picture before and after the change: a name of the first object
 
 
 def lesson(canvas: Canvas, seed: int, step: int, mixtures: float, detours: float, scenes: int = SCENES) -> Lesson:
-    """Draw and describe step ``step`` of run ``seed``; ``mixtures`` and ``detours`` as in ``draw``."""
+    """Draw and describe the pictures of step ``step`` of run ``seed``; ``mixtures`` and ``detours`` as in ``draw``."""
     device = canvas.noise.device
     dice = Dice(torch.Generator(device).manual_seed(seed * 1_000_003 + step))
     twins = draw(canvas, dice, scenes, mixtures=mixtures, wild=WILD, detours=detours)
@@ -44,7 +44,7 @@ def lesson(canvas: Canvas, seed: int, step: int, mixtures: float, detours: float
         claims += [full, captioner.partial(*fact)]
         if i % 4 == 0:
             claims.append(captioner.swapped(full))
-    claims = [*(c for c in claims if c != Claim()), Claim()]  # one caption is true of all: "photo"
+    claims = [*(c for c in claims if c != Claim()), Claim()]  # exactly one caption, "photo", is true of all pictures
     edits = []
     for i, kind in enumerate(twins.change.tolist()):
         (a, a_back), (b, b_back) = facts[i], facts[scenes + i]

@@ -1,4 +1,4 @@
-"""What mini is trained to make small: contrast, direction, wholeness, descent, deceit, place, and heads for patches."""
+"""The losses of mini's training: contrast, direction, wholeness, descent, deceit, place, and heads for patches."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from mini.stage import BACKGROUND, TEXTURE
 from mini.student import Student
 from mini.vocabulary import NO_CLAIM
 
-WHOLE_MARGIN = 0.4  # in cosine, from no change at all to a whole one, or from one that is all beside to a clean one
-WAY = 0.5  # in cosine, of the direction from a third colour, or from blotches, to what is asked
-WAY_OF_TEXT = 0.4  # part of it that the text alone is to gain
-NEAREST = 0.2  # part of the way from deceiving paint to what is asked
-SHORT = 0.1  # part of the way whose direction is mostly noise
-LEAST_SEEN = 0.02  # part of the picture from which an object counts as shown
+WHOLE_MARGIN = 0.4  # required gain in cosine from no change to a whole one, or from one all outside to a clean one
+WAY = 0.5  # required gain in cosine, for the direction, from a third colour or blotches to the target
+WAY_OF_TEXT = 0.4  # required gain for the text alone, as a part of that for the direction
+NEAREST = 0.2  # minimum part of the way from deceiving paint to the target
+SHORT = 0.1  # a smaller part of the way has a direction that is mostly noise
+LEAST_SEEN = 0.02  # minimum part of the picture that an object must cover to count as visible
 
 
 def contrast(similarity: Tensor, positive: Tensor) -> Tensor:
-    """InfoNCE with several positives, (T, N) both ways; rows and columns without one do not count."""
+    """InfoNCE with several positives, in both directions; rows and columns without a positive do not count.
+
+    similarity: (T, N) logits. positive: (T, N) bool.
+    """
 
     def one_way(logits: Tensor, p: Tensor) -> Tensor:
         some = p.any(1)
@@ -38,9 +41,9 @@ def contrast(similarity: Tensor, positive: Tensor) -> Tensor:
 
 
 def direction(image: Tensor, text: Tensor, scale: Tensor, rival: Tensor) -> Tensor:
-    """InfoNCE between changes of pictures (N, D) and of texts (B, D), B of the N in the texts' order.
+    """InfoNCE between changes of pictures (N, D) and of texts (B, D); the first B of the pictures match the texts.
 
-    Only pairs marked in ``rival`` (N, B) compete; the pictures from B on are nobody's match.
+    Only pairs marked in ``rival`` (N, B) compete; the pictures from B on match no text.
     """
     logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
     logits = logits.masked_fill(~rival, -torch.inf)
@@ -58,27 +61,31 @@ def _heads_loss(heads: nn.ModuleDict, features: Tensor, labels: Tensor) -> Tenso
 
 
 def directions(twins: Twins, images: Tensor, further: Tensor, edits: Tensor, scale: Tensor) -> Tensor:
-    """The direction loss of embedded pictures, (N, D) and (K, D) further ones, and of their edits' texts (B, 2, D).
+    """The direction loss between changes of pictures and the texts of their edits.
 
-    Changes that have only begun, half transparent, are to point the same way, for an edit begins so, and the next
-    stretch of a detour likewise; the same change beside the object is not what was asked.
+    images: (N, D) and further: (K, D), in the order of ``twins``. edits: (B, 2, D), texts before and after. Besides the
+    clean changes, half-transparent ones (as at the beginning of an edit) and the next stretch of a detour must point in
+    the text's direction. The same change beside the object, or with too coarse a texture, is a negative.
     """
+    # 1. The rows of each kind of change.
     b, device = len(twins.change), images.device
     goal = torch.where(
         twins.change == BACKGROUND,
         twins.backgrounds[b : 2 * b, 0],
         twins.things[b : 2 * b, 0, :2].gather(1, (twins.change == TEXTURE).long()[:, None])[:, 0],
     )
-    goal = goal + 50 * twins.change  # one number for each kind of change and its aim
+    goal = goal + 50 * twins.change  # one number per kind of change and its target
     rows = (_shown(twins)[b : 2 * b] | (twins.change == BACKGROUND)).nonzero()[:, 0]
     mixtures = rows[rows < len(twins.mixture)]
     begun = mixtures[twins.mixture[mixtures] == EVEN]
     astray = mixtures[(twins.mixture[mixtures] == BESIDE) | (twins.mixture[mixtures] == COARSE)]
     detours = (twins.mixture == DETOUR).nonzero()[:, 0]
     stretch = (torch.isin(detours, rows) & (twins.farther - twins.amount[detours] > SHORT)).nonzero()[:, 0]
+    # 2. Before and after, the matches first and the negatives last.
     source = torch.cat([rows, begun, detours[stretch] + 2 * b, astray])
     target = torch.cat([rows + b, begun + 2 * b, len(images) + stretch, astray + 2 * b])
     asked = torch.cat([rows, begun, detours[stretch]])
+    # 3. Changes with the same target do not compete.
     rival = torch.cat(
         [
             (goal[asked, None] != goal[None, asked]) | torch.eye(len(asked), dtype=torch.bool, device=device),
@@ -91,15 +98,15 @@ def directions(twins: Twins, images: Tensor, further: Tensor, edits: Tensor, sca
 
 
 def _shown(twins: Twins) -> Tensor:
-    """(N,) bool: the first object is there and large enough to be seen."""
+    """(N,) bool: whether the first object is there and large enough to be visible."""
     return (twins.things[:, 0, 2] != NO_CLAIM) & (twins.subject.mean((1, 2)) > LEAST_SEEN)
 
 
 def wholeness(twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
-    """By how much a change on a part, or one spilt over the edge, fits its text's direction too well, beside the clean.
+    """Hinge loss: a change on a part of the object, or beyond its edge, must fit its text less well than the clean one.
 
-    images: (N, D), in the order of ``twins``. edits: (B, 2, D), texts before and after. Mean over these changes.
-    One that points as well as the whole and clean one leaves an edit without a reason to go on or to keep inside.
+    images: (N, D), in the order of ``twins``. edits: (B, 2, D), texts before and after. Mean over these changes. If an
+    incomplete change fitted as well as the clean one, an edit would have no reason to go on or to stay inside.
     """
     b, m = len(twins.change), len(twins.mixture)
     wrong = ((twins.mixture == PATCHY) | (twins.mixture == BEYOND)) & (twins.change[:m] != BACKGROUND)
@@ -113,11 +120,11 @@ def wholeness(twins: Twins, images: Tensor, edits: Tensor) -> Tensor:
 
 
 def descent(twins: Twins, images: Tensor, further: Tensor, edits: Tensor) -> Tensor:
-    """How much less than evenly a change fits better on its way, mean over the detours.
+    """Hinge loss: on its way to the target, a change must fit its text better in proportion to the way covered.
 
-    images: (N, D) and further: (K, D), in the order of ``twins``. edits: (B, 2, D), texts before and after. An edit
-    that has once become gray has nowhere to go if all that is not yet red fits "red" equally badly; nor has one that is
-    a blot if all that is no pattern yet fits "dotted" equally.
+    images: (N, D) and further: (K, D), in the order of ``twins``. edits: (B, 2, D), texts before and after. Mean over
+    the detours. An edit that has become gray would get stuck if everything that is not yet red fitted "red" equally
+    badly; a blot would get stuck if everything without a pattern fitted "dotted" equally badly.
     """
     b, m = len(twins.change), len(twins.mixture)
     rows = (twins.mixture == DETOUR).nonzero()[:, 0]
@@ -132,10 +139,10 @@ def descent(twins: Twins, images: Tensor, further: Tensor, edits: Tensor) -> Ten
 
 
 def deceit(before: Tensor, painted: Tensor, nearer: Tensor, edits: Tensor, part: Tensor) -> Tensor:
-    """How much less than asked a picture fits better when paint that was made to fit gives way to a clean change, mean.
+    """Hinge loss: a picture must fit its text better when adversarial paint is blended into the clean change. Mean.
 
     before, painted, nearer: embeddings (K, D) of pictures before the change, with the paint of ``attacks.fooled``, and
-    from that paint on ``part`` (K,) of the way to the clean change. edits: (K, 2, D), texts before and after.
+    at ``part`` (K,) of the way from that paint to the clean change. edits: (K, 2, D), texts before and after.
     """
     asked, way = edits[:, 1], WHOLE_MARGIN * part
     turn = _short(nearer - before, painted - before, asked - edits[:, 0], way)
@@ -143,17 +150,17 @@ def deceit(before: Tensor, painted: Tensor, nearer: Tensor, edits: Tensor, part:
 
 
 def _short(nearer: Tensor, here: Tensor, aim: Tensor, way: Tensor | float) -> Tensor:
-    """By how much ``nearer`` (K, D) fits ``aim`` (K, D) less well than ``here`` fits it and ``way`` in cosine, mean."""
+    """Mean of max(0, ``way`` - gain), where gain is cos(nearer, aim) - cos(here, aim); nearer, here, aim: (K, D)."""
     gain = F.cosine_similarity(nearer, aim, dim=-1, eps=1e-4) - F.cosine_similarity(here, aim, dim=-1, eps=1e-4)
     return F.relu(way - gain).mean()
 
 
 def place(twins: Twins, embeddings: Tensor, patches: Tensor, names: Tensor) -> Tensor:
-    """How little each patch's part in the similarity of picture and name tells where the first object is, 0 to 2.
+    """One minus the correlation between the relevancy of each patch for the object's name and its part of the object.
 
-    embeddings: (N, D), the mean over P of patches, (N, P, D). names: (M, D), of the first M pictures. One minus the
-    correlation, over a picture's patches, of grad . patch (as in Clip.relevancy) and the object's part of the patch;
-    mean over the pictures that show some of it.
+    embeddings: (N, D), the mean over P of patches, (N, P, D). names: (M, D), of the first M pictures. The relevancy is
+    gradient . patch, as in ``t2l_cli.engine.relevancy``. The correlation is over the patches of a picture; the result,
+    0 to 2, is the mean over the pictures that show the object.
     """
     m = len(names)
     share = F.adaptive_avg_pool2d(twins.subject[:m], GRID).flatten(1)
@@ -161,7 +168,7 @@ def place(twins: Twins, embeddings: Tensor, patches: Tensor, names: Tensor) -> T
     if not shown.any():
         return embeddings.new_zeros(())
     e, t = F.normalize(embeddings[:m][shown], dim=-1), F.normalize(names[shown], dim=-1)
-    gradient = t - (t * e).sum(1, keepdim=True) * e  # of the cosine, but for its length
+    gradient = t - (t * e).sum(1, keepdim=True) * e  # of the cosine, except for its length
     brought = (patches[:m][shown] @ gradient[..., None])[..., 0]
     share = share[shown]
     return (1 - F.cosine_similarity(brought, share - share.mean(1, keepdim=True), dim=1, eps=1e-4)).mean()
@@ -170,13 +177,13 @@ def place(twins: Twins, embeddings: Tensor, patches: Tensor, names: Tensor) -> T
 @dataclass(frozen=True)
 class _Paint:
     rows: Tensor  # (K,) scenes
-    painted: Tensor  # (K, 3, px, px) with coarse paint that was made to fit
-    nearer: Tensor  # the same, further on the way to the clean change
-    part: Tensor  # (K,) of that way
+    painted: Tensor  # (K, 3, px, px) with adversarial coarse paint
+    nearer: Tensor  # (K, 3, px, px), a part of the way from there to the clean change
+    part: Tensor  # (K,), this part
 
 
 def _paint(student: Student, twins: Twins, edits: Tensor, steps: int, dice: Dice) -> _Paint | None:
-    """The attack on a lesson's texture changes, None where it has none."""
+    """The attack on a lesson's texture changes; None if it has none."""
     b, rows = len(edits), attackable(twins)
     rows = rows[_shown(twins)[b + rows]]
     if not len(rows):
@@ -191,10 +198,12 @@ def _paint(student: Student, twins: Twins, edits: Tensor, steps: int, dice: Dice
 def losses(
     student: Student, lesson: Lesson, half: bool, generator: torch.Generator, attack: int = 0
 ) -> dict[str, Tensor]:
-    """The losses of a lesson; ``half`` shows half of each picture's patches: nothing then of wholeness, place, deceit.
+    """The losses of a lesson, by name.
 
-    ``attack``: steps in which paint learns to deceive the student, 0 for no such paint.
+    ``half``: show only half of each picture's patches; then there is no wholeness, descent, place or deceit.
+    ``attack``: number of steps in which paint is optimised to deceive the student; 0: no such paint.
     """
+    # 1. Embed the texts and the pictures.
     twins = lesson.twins
     n, k, device = len(twins.images), len(twins.further), twins.images.device
     flat = [t for edit in lesson.edits for t in edit]
@@ -211,6 +220,7 @@ def losses(
         shown += [paint.painted, paint.nearer]
     images, patches = student.see(torch.cat(shown), keep)
     images, further, attacked, patches = images[:n], images[n : n + k], images[n + k :], patches[:n]
+    # 2. The losses of the embeddings.
     positive = truth(lesson.claims, twins.things, twins.backgrounds)
     out = {
         "contrast": contrast(
@@ -225,6 +235,7 @@ def losses(
     if paint is not None:
         painted, nearer = attacked.chunk(2)
         out["deceit"] = deceit(images[paint.rows], painted, nearer, edits[paint.rows], paint.part)
+    # 3. The losses of the heads.
     labels = twins.patches if keep is None else twins.patches.gather(1, keep[..., None].expand(-1, -1, 3))
     out["patches"] = _heads_loss(student.patch_heads, patches, labels)
     alone = torch.where((twins.things[:, 1, 2] == NO_CLAIM)[:, None], twins.things[:, 0], NO_CLAIM)

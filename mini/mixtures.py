@@ -1,4 +1,4 @@
-"""Changes gone wrong: on a part, half transparent, beside the object, over its edge, coarse, or still on their way."""
+"""Incomplete or misplaced changes: on a part, half transparent, beside the object, beyond its edge, coarse, on the way."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from mini.painting import Canvas, Dice
 from mini.stage import BACKGROUND, COLOUR, TEXTURE, Attributes, Stage
 from mini.vocabulary import BLOTCHED
 
-# how a mixture has the change: on a part, half transparent, outside of the object, with blotches for the texture, or
-# on all of the object and on something around it, or whole, but between the new colour and a third one, or between the
-# new texture and what an edit paints first
+# Where and how a mixture shows the change: PATCHY, on a part; EVEN, half transparent; BESIDE, outside of the object;
+# COARSE, with blotches instead of the texture; BEYOND, on all of the object and on something around it; DETOUR, on all
+# of the object, but between the new colour and a third one, or between the new texture and what an edit paints first.
 PATCHY, EVEN, BESIDE, COARSE, BEYOND, DETOUR = 0, 1, 2, 3, 4, 5
-TOO_FEW = 0.35  # of a texture's periods, where it is too coarse: one or two across an object
-FAINTEST = 0.1  # part of a texture on its way: less on a plain object would be no change, which has no direction
+TOO_FEW = 0.35  # factor on the number of periods of a texture that is too coarse: one or two across an object
+FAINTEST = (
+    0.1  # minimum part of a texture on its way: a plain object with less has no change that could have a direction
+)
 
 
 @dataclass(frozen=True)
 class Mixtures:
-    """Changes of the first m scenes gone wrong, before development; K of them are on their way."""
+    """Mixtures of the first m scenes, before ``painting.develop``; K of them are detours."""
 
     pictures: Tensor  # (m, 3, px, px)
-    kind: Tensor  # (m,)
-    amount: Tensor  # (m,), as in Twins
-    on_the_way: Tensor  # (K,) scenes
-    further: Tensor  # (K, 3, px, px)
-    farther: Tensor  # (K,)
+    kind: Tensor  # (m,), PATCHY to DETOUR
+    amount: Tensor  # (m,), as in ``Twins``
+    on_the_way: Tensor  # (K,), the scenes with detours
+    further: Tensor  # (K, 3, px, px), as in ``Twins``, before development
+    farther: Tensor  # (K,), as in ``Twins``
 
 
 def mixtures_of(
@@ -43,15 +45,21 @@ def mixtures_of(
     m: int,
     detours: float,
 ) -> Mixtures:
-    """Of the first ``m`` scenes, whose ``twins`` are pictures before and after their change; others as in ``draw``."""
+    """Mixtures of the first ``m`` scenes.
+
+    ``twins``: pictures before and after the change, (B, 3, px, px) each, before development. The other arguments are
+    those of ``scenes.draw``.
+    """
+    # 1. The weight of the change and the kind of mixture.
     subject, second = (surface.mask for surface in stage.objects)
     before, after = (pictures[:m] for pictures in twins)
     weight, kind = _mixing(canvas, dice, m)
     kind = torch.where(((kind == BESIDE) | (kind == BEYOND)) & (change[:m] == BACKGROUND), PATCHY, kind)
     kind = torch.where((change[:m] == TEXTURE) & dice.chance(0.4, m), COARSE, kind)
+    # 2. The starting points of coarse changes and of detours, and the part of the way covered.
     others = torch.zeros(len(change) - m, dtype=torch.bool, device=kind.device)  # scenes without a mixture
     wrong = new.textured(torch.cat([kind == COARSE, others]), BLOTCHED)
-    part, farther = before.new_zeros(m), before.new_zeros(m)  # of the way from there; blotches stay at its start
+    part, farther = before.new_zeros(m), before.new_zeros(m)  # of the way from the start; 0 for blotches
     if detours:
         weaves = (change[:m] == TEXTURE) & (new.texture[1][:m] > 0) & (kind != COARSE)
         kind = torch.where(((change[:m] == COLOUR) | weaves) & dice.chance(detours, m), DETOUR, kind)
@@ -65,6 +73,7 @@ def mixtures_of(
         farther = part + (1 - part) * dice.uniform(m, low=0.2, high=0.6)
     start = stage.picture(wrong, spots)[:m]
     on_the_way = (kind == DETOUR).nonzero()[:, 0]
+    # 3. The pictures.
     beside, beyond = ((kind == k)[:, None, None, None] for k in (BESIDE, BEYOND))
     otherwise = ((kind == COARSE) | (kind == DETOUR))[:, None, None, None]
     elsewhere = stage.back.coloured(new.rgb[1], new.second[1], new.texture[1])[:m]
@@ -73,6 +82,7 @@ def mixtures_of(
     mixed = before.lerp(after, torch.where(beside, 0.0, torch.where(beyond, 1.0, weight)))
     mixed = mixed.lerp(elsewhere, astray * (beside | beyond))
     mixed = torch.where(otherwise, start.lerp(after, part[:, None, None, None]), mixed)
+    # 4. The amount of the change.
     region = torch.where((change == BACKGROUND)[:, None, None, None], 1 - subject, subject)[:m]
     size = region.sum((1, 2, 3)).clamp(min=1)
     amount = (weight * region).sum((1, 2, 3)) / size
@@ -85,7 +95,7 @@ def mixtures_of(
 
 
 def _mixing(canvas: Canvas, dice: Dice, m: int) -> tuple[Tensor, Tensor]:
-    """Weight of the change (m, 1, px, px), and the kind of mixture (m,)."""
+    """Draw the weight of the change (m, 1, px, px) in [0, 1] and the kind of mixture (m,)."""
     part = dice.uniform(m, 1, 1, 1, low=0.1, high=0.95)
     noise = canvas.clouds(dice, m)[:, None] + 2 * (
         dice.normal(m, 1, 1, 1) * torch.linspace(-1, 1, canvas.px, device=part.device)
@@ -101,12 +111,12 @@ def _mixing(canvas: Canvas, dice: Dice, m: int) -> tuple[Tensor, Tensor]:
 
 
 def _grayish(dice: Dice, n: int) -> Tensor:
-    """(n, 3) colours, the nearer to gray the more: where an edit that begins with gray paint passes through."""
+    """(n, 3) colours, more of them near gray than far: an edit that begins with gray paint passes through them."""
     return 0.5 + dice.uniform(n, 1) * (dice.uniform(n, 3) - 0.5)
 
 
 def _halo(dice: Dice, mask: Tensor) -> Tensor:
-    """``mask`` (m, 1, px, px) and a soft band around it, a sixteenth or a sixth of the picture wide."""
+    """``mask`` (m, 1, px, px) with a soft band around it, 1/16 or 1/6 of the picture wide."""
     px = mask.shape[-1]
     narrow, wide = px // 16, px // 6
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrices are orthogonalised (Jordan 2024, https://kellerjordan.github.io/posts/muon).
+    """Momentum with orthogonalised updates of matrices (Jordan 2024, https://kellerjordan.github.io/posts/muon).
 
-    torch.optim.Muon does this in bfloat16, which is 50 times slower than float32 on a CPU without native support.
+    torch.optim.Muon computes in bfloat16, which is 50 times slower than float32 on a CPU without native support.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class Muon(torch.optim.Optimizer):
                 velocity.lerp_(p.grad, 1 - group["momentum"])
                 update = orthogonalised(p.grad.lerp(velocity, group["momentum"]))
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)  # the size of AdamW's updates
+                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)  # as large as AdamW's updates
 
 
 def orthogonalised(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """The nearest matrix with all singular values about 1, by Newton and Schulz's quintic iteration."""
+    """The nearest matrix with all singular values near 1, by a quintic Newton-Schulz iteration."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (wide.norm() + 1e-7)
     for _ in range(rounds):

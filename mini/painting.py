@@ -1,4 +1,4 @@
-"""Paint, light and camera: the parts that mini's scenes are drawn with, batched, on the generator's device."""
+"""Paint, light and camera, from which mini's scenes are made: batched, on the device of the random generator."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from mini.shapes import ShapeBank
 from mini.vocabulary import BLOTCHED, COLOURS, NOUNS, OTHER_SHAPE, TEXTURES
 
-FINEST = 5.0  # periods of a texture a unit, which is half a picture: 6.4 px of 64
+FINEST = 5.0  # maximum periods of a texture per unit, which is half a picture: one per 6.4 px of 64
 PX = 64  # side of a picture that mini trains on: its input size
-# scikit-image's public-domain pictures that training sees; chelsea, coffee and others are kept to look at results
+# scikit-image's public-domain pictures for training; chelsea, coffee and others are kept for looking at results
 _PHOTOS = (
     "astronaut.png", "rocket.jpg", "ihc.png", "hubble_deep_field.jpg", "grass.png", "gravel.png", "brick.png",
     "retina.jpg", "color.png", "coins.png",
@@ -57,7 +57,7 @@ def _photo_files() -> list[Path]:
 
 
 class Canvas:
-    """What scenes of ``px`` a side are painted with: silhouettes, 1/f noise and photo crops, made once from a seed."""
+    """Material for scenes of ``px`` x ``px``: silhouettes, 1/f noise and photo crops, made once from a seed."""
 
     def __init__(
         self, seed: int, px: int = PX, shapes: ShapeBank | None = None, device: torch.device | str = "cpu"
@@ -69,13 +69,13 @@ class Canvas:
         self.photos = _photo_crops(dice, 400, px).to(device)
 
     def clouds(self, dice: Dice, n: int) -> Tensor:
-        """(n, px, px) of smooth noise, mean 0 and deviation 1."""
+        """Smooth noise (n, px, px), mean 0 and standard deviation 1."""
         rows, y, x = dice.below(len(self.noise), n), dice.below(self.px, n), dice.below(self.px, n)
         steps = torch.arange(self.px, device=rows.device)
         return self.noise[rows[:, None, None], (y[:, None] + steps)[:, :, None], (x[:, None] + steps)[:, None, :]]
 
     def pictures(self, dice: Dice, n: int) -> Tensor:
-        """(n, 3, px, px) crops of photos, some mirrored, with channels swapped or tinted."""
+        """Crops of photos (n, 3, px, px) in [0, 1], some of them mirrored, with swapped channels or tinted."""
         out = self.photos[dice.below(len(self.photos), n)]
         out = torch.where(dice.chance(0.5, n, 1, 1, 1), out.flip(-1), out)
         order = torch.stack([torch.randperm(3, generator=dice.generator, device=dice.device) for _ in range(6)])[
@@ -112,9 +112,10 @@ def _photo_crops(dice: Dice, n: int, px: int) -> Tensor:
 
 
 def camera(dice: Dice, n: int, px: int, askew: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Scene coordinates x, y (n, px, px) that each pixel sees, and whether they lie beyond the picture's border.
+    """The scene coordinates x, y of each pixel, (n, px, px) each, and whether they are outside of the scene.
 
-    Held straight but for the part ``askew`` of the pictures; CLIP's augmented views show borders, too.
+    The camera is turned, zoomed, shifted and tilted in the part ``askew`` of the pictures, and straight in the others.
+    Pictures show the scene's border because CLIP's augmented views do.
     """
     line = (torch.arange(px, device=dice.device) + 0.5) / px * 2 - 1
     gy, gx = torch.meshgrid(line, line, indexing="ij")
@@ -135,9 +136,10 @@ def _soft(x: Tensor, sharpness: float) -> Tensor:
 
 
 def pattern(texture: Tensor, u: Tensor, v: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
-    """How much of the second colour (B, px, px) a texture shows at u, v; ``frequency`` (B,) in periods a unit.
+    """The part of the second colour, (B, px, px) in [0, 1], that each ``texture`` (B,) shows.
 
-    BLOTCHED is no texture but what is easily mistaken for one: a few large soft spots.
+    u, v: (B, px, px). frequency: (B,), periods per unit. phase: (B,). BLOTCHED, a few large soft spots, is not a texture, but is easily
+    mistaken for one.
     """
     f, p = frequency[:, None, None], phase[:, None, None]
     out = torch.zeros_like(u)
@@ -165,13 +167,13 @@ def palette(device: torch.device) -> Tensor:
 
 
 def paint(dice: Dice, colour: Tensor) -> Tensor:
-    """An RGB (B, 3) that a person would call ``colour`` (B,)."""
+    """A random RGB (B, 3) that a person would call ``colour`` (B,)."""
     rgb = palette(dice.device)[colour] + 0.035 * dice.normal(len(colour), 3)
     return (rgb * (1 + 0.08 * dice.normal(len(colour), 1))).clamp(0, 1)
 
 
 def second_paint(dice: Dice, rgb: Tensor) -> Tensor:
-    """The texture's other colour (B, 3): darker, lighter, black or white, never near the first."""
+    """The second colour (B, 3) of a texture: darker, lighter, black or white, never near the first, ``rgb`` (B, 3)."""
     n = len(rgb)
     bright = rgb.mean(1, keepdim=True) > 0.5
     dark, light = rgb * dice.uniform(n, 1, low=0.2, high=0.6), rgb + (1 - rgb) * dice.uniform(n, 1, low=0.5, high=0.95)
@@ -181,18 +183,18 @@ def second_paint(dice: Dice, rgb: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Surface:
-    """Where a thing lies in the picture and how light falls on it; its paint comes later, once for each twin."""
+    """A thing's place in the picture and the light on it, without paint, which differs between twins."""
 
     mask: Tensor  # (B, 1, px, px) in [0, 1]
-    shade: Tensor  # (B, 1, px, px), mean about 1 over the mask
-    shine: Tensor  # (B, 1, px, px), added light
-    u: Tensor  # texture coordinates (B, px, px)
-    v: Tensor
+    shade: Tensor  # (B, 1, px, px), factor on the paint, mean about 1 over the mask
+    shine: Tensor  # (B, 1, px, px), light that is added
+    u: Tensor  # (B, px, px), texture coordinates
+    v: Tensor  # (B, px, px)
     frequency: Tensor  # (B,)
     phase: Tensor  # (B,)
 
     def coloured(self, rgb: Tensor, second: Tensor, texture: Tensor) -> Tensor:
-        """The lit surface (B, 3, px, px) in two paints (B, 3), laid out as ``texture`` (B,) says."""
+        """The lit surface (B, 3, px, px) in two paints (B, 3), arranged by ``texture`` (B,)."""
         t = pattern(texture, self.u, self.v, self.frequency, self.phase)[:, None]
         albedo = rgb[:, :, None, None] * (1 - t) + second[:, :, None, None] * t
         return albedo * self.shade + self.shine
@@ -216,8 +218,10 @@ def backdrop(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor) -> Surface:
 def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size: Tensor, centre: Tensor) -> Surface:
     """Place silhouettes of ``noun`` (B,) at ``centre`` (B, 2) with half-side ``size`` (B,), lit from a random side.
 
-    Their textures have three to six periods across: coarser ones are no matter of single patches.
+    x, y: (B, px, px), the scene coordinates. Textures have three to six periods across the object: a coarser one could
+    not be recognised in a single patch.
     """
+    # 1. Place the silhouettes.
     n = len(x)
     round_ = torch.isin(
         noun,
@@ -234,6 +238,7 @@ def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size
     seen = F.grid_sample(maps, torch.stack([su, sv], -1), align_corners=False, padding_mode="border")
     inside = ((su.abs() <= 1) & (sv.abs() <= 1))[:, None]
     mask = torch.sigmoid(seen[:, :1] * half[:, None] * canvas.px * 1.2) * inside
+    # 2. Light them.
     light = F.normalize(torch.cat([dice.normal(n, 2), 0.4 + dice.uniform(n, 1)], 1), dim=1)[:, :, None, None]
     lambert = (seen[:, 1:] * light).sum(1, keepdim=True).clamp(min=0)
     contrast = dice.uniform(n, 1, 1, 1, low=0.1, high=0.75) * (~dice.chance(0.2, n, 1, 1, 1))
@@ -244,6 +249,7 @@ def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size
     mean = ((shade * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)).clamp(min=0.05)
     shade = shade / mean * dice.uniform(n, 1, 1, 1, low=0.88, high=1.1)
     shine = lambert**24 * dice.uniform(n, 1, 1, 1, high=0.7) * dice.chance(0.4, n, 1, 1, 1)
+    # 3. Texture coordinates.
     u, v = _turned(dice, dx, dy)
     frequency = dice.uniform(n, low=1.5, high=3.0) / size
     return Surface(mask, shade, shine, u, v, frequency.clamp(max=FINEST), dice.uniform(n, high=6.28))
@@ -252,7 +258,10 @@ def object_(canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, noun: Tensor, size
 def scatter(
     canvas: Canvas, dice: Dice, x: Tensor, y: Tensor, size: tuple[float, float], p: float
 ) -> tuple[Tensor, Tensor]:
-    """A nameless spot of any colour, of which no caption speaks: its colours (B, 3, px, px) and mask (B, 1, px, px)."""
+    """A nameless spot of any colour, which no caption mentions: its colours (B, 3, px, px) and mask (B, 1, px, px).
+
+    ``size``: range of its half-side. ``p``: probability that there is a spot.
+    """
     n = len(x)
     noun = torch.full((n,), OTHER_SHAPE, device=x.device)
     half = dice.uniform(n, low=size[0], high=size[1])
@@ -261,7 +270,7 @@ def scatter(
 
 
 def finish(dice: Dice, n: int, px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One camera's faults a scene: gamma, tint, blur (bool) and grain."""
+    """Draw one camera's imperfections per scene: gamma, tint, blur (bool) and grain."""
     gamma = torch.exp(0.1 * dice.normal(n, 1, 1, 1))
     tint = 1 + 0.03 * dice.normal(n, 3, 1, 1)
     grain = 0.02 * dice.normal(n, 1, 1, 1).abs() * dice.normal(n, 3, px, px)
@@ -269,7 +278,7 @@ def finish(dice: Dice, n: int, px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def develop(picture: Tensor, finish: Sequence[Tensor]) -> Tensor:
-    """``picture`` (B, 3, px, px) as that camera would give it, in [0, 1]."""
+    """``picture`` (B, 3, px, px) with the imperfections ``finish``, in [0, 1]."""
     gamma, tint, blur, grain = finish
     out = picture.clamp(1e-4, 1) ** gamma * tint
     out = torch.where(blur, F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, 1), out)
@@ -277,5 +286,5 @@ def develop(picture: Tensor, finish: Sequence[Tensor]) -> Tensor:
 
 
 def other_than(dice: Dice, value: Tensor, n: int) -> Tensor:
-    """A different index below ``n`` for each of ``value`` (B,)."""
+    """For each of ``value`` (B,), a random different index in [0, n)."""
     return (value + 1 + dice.below(n - 1, len(value))) % n

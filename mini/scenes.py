@@ -1,9 +1,10 @@
-"""The pictures that mini is trained and scored on: objects of a colour and a texture, before a background.
+"""The pictures that mini is trained and scored on: objects with a colour and a texture, in front of a background.
 
-``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, or the
-background's colour, or that the object is there at all), and some scenes a third time with the change gone wrong: on
-a part of the region, half transparent, beside the object, spilt over its edge or still on its way. Of a
-mixture the changed attribute is true of nothing: only a whole edit in its place pays.
+``draw`` returns every scene twice, as twins that differ in one attribute (the object's colour or texture, the
+background's colour, or whether the object is there at all). Some scenes it returns a third time, as mixtures: with the
+change on a part of the region, half transparent, beside the object, beyond its edge, or still on its way. Unless a
+mixture is nearly one of the twins, neither value of the changed attribute counts as true of it, so that only a complete
+edit in the right place pays.
 """
 
 from __future__ import annotations
@@ -29,20 +30,24 @@ from mini.stage import (
 )
 from mini.vocabulary import NO_CLAIM, OTHER_SHAPE, SCREEN
 
-GRID = 8  # patches a side
-WHOLE = 0.8  # a mixture counts as the twin from this part of the region on
+GRID = 8  # patches per side
+WHOLE = 0.8  # a mixture with this part of a twin's attribute in the region, or more, counts as that twin
 
 
 @dataclass(frozen=True)
 class Twins:
-    """A drawn batch of B scenes: rows 0..B-1 before the change, B..2B-1 after it, then mixtures.
+    """A drawn batch of B scenes: rows 0..B-1 before the change, B..2B-1 after it, then the mixtures.
 
-    ``images`` (N, 3, px, px) in [0, 1]; ``things`` (N, 2, 3) colour, texture, noun of up to two objects;
-    ``backgrounds`` (N, 2) colour, texture; ``patches`` (N, GRID * GRID, 3) colour, texture, noun of what owns the
-    patch; ``change`` (B,) what differs; ``subject`` (N, px, px) the first object's mask in [0, 1];
-    ``mixture`` (N - 2B,) PATCHY, EVEN, BESIDE, COARSE, BEYOND or DETOUR; ``amount`` (N - 2B,) the part of the region
-    that is changed or, BEYOND, the part of what is changed that is the region or, DETOUR, the new attribute's part.
-    ``further`` (K, 3, px, px) and ``farther`` (K,): the K detours once more, with that larger part of it.
+    images: (N, 3, px, px) in [0, 1].
+    things: (N, 2, 3), colour, texture and noun of up to two objects.
+    backgrounds: (N, 2), colour and texture.
+    patches: (N, GRID * GRID, 3), colour, texture and noun of what owns the patch.
+    change: (B,), the attribute that differs.
+    subject: (N, px, px), the first object's mask in [0, 1].
+    mixture: (N - 2B,), PATCHY, EVEN, BESIDE, COARSE, BEYOND or DETOUR.
+    amount: (N - 2B,), the changed part of the region; for BEYOND, the part of the changed area that is inside the
+    region; for DETOUR, the new attribute's part.
+    further, farther: (K, 3, px, px) and (K,), the K detours again with a larger part, and this part.
     """
 
     images: Tensor
@@ -58,7 +63,7 @@ class Twins:
 
 
 def _claims(stage: Stage, a: Attributes) -> tuple[Tensor, Tensor]:
-    """What is true of each scene: things (B, 2, 3) and backgrounds (B, 2)."""
+    """The attributes of each scene that captions may claim: things (B, 2, 3) and backgrounds (B, 2)."""
     things = torch.stack([torch.stack([a.colour[k + 1], a.texture[k + 1], stage.nouns[k]], 1) for k in range(2)], 1)
     things = torch.where(things[:, :, 2:] == NO_CLAIM, NO_CLAIM, things)
     colour = torch.where(stage.unnamed, NO_CLAIM, torch.where(stage.screen, GREEN_NAME, a.colour[0]))
@@ -67,7 +72,7 @@ def _claims(stage: Stage, a: Attributes) -> tuple[Tensor, Tensor]:
 
 
 def _owners(stage: Stage, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """(B, 4, GRID, GRID): part of each patch that background, first object, second object and nothing named owns."""
+    """(B, 4, GRID, GRID): the parts of each patch owned by background, first object, second object, unnamed things."""
     first, second = stage.objects[0].mask, stage.objects[1].mask
     rest = (1 - first) * (1 - second)
     other = torch.maximum(stage.outside.float(), torch.maximum(rest * spots[0][1], first * (1 - second) * spots[1][1]))
@@ -76,7 +81,7 @@ def _owners(stage: Stage, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def _patches(owners: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
-    """(B, GRID * GRID, 3) attributes of the patch's owner, NO_CLAIM where none has 70 % of it."""
+    """(B, GRID * GRID, 3): the attributes of each patch's owner; NO_CLAIM if none owns more than 70 % of it."""
     n = len(things)
     shape_of_nothing = torch.full((n, 1), OTHER_SHAPE + 1, device=things.device)
     table = torch.cat(
@@ -88,7 +93,7 @@ def _patches(owners: Tensor, things: Tensor, backgrounds: Tensor) -> Tensor:
 
 
 def _changes(dice: Dice, stage: Stage) -> Tensor:
-    """What differs between each scene's twins (B,); a background without a name cannot change its own."""
+    """Draw what differs between each scene's twins, (B,). A background without a name cannot change."""
     n = len(stage.screen)
     kinds = [COLOUR] * 3 + [TEXTURE] * 2 + [BACKGROUND]
     change = torch.tensor(kinds, device=stage.screen.device)[dice.below(6, n)]
@@ -106,17 +111,18 @@ def draw(
     wild: float = 0.4,
     detours: float = 0.0,
 ) -> Twins:
-    """``n`` scenes as twins, and ``mixtures * n`` mixtures of the first of them.
+    """Draw ``n`` scenes as twins, and ``mixtures * n`` mixtures of the first of them.
 
-    ``pairs`` is the chance of a second object, ``askew`` that of a turned, zoomed or tilted camera, ``wild`` (at most
-    0.8) that of a photo or clutter for a background, ``detours`` that of a detour where a mixture's colour or texture
-    changes.
+    Probabilities: ``pairs``, of a second object; ``askew``, of a turned, zoomed or tilted camera; ``wild`` (at most
+    0.8), of a photo or clutter as background; ``detours``, of a detour if a mixture's colour or texture changes.
     """
+    # 1. Geometry and attributes.
     stage, x, y = set_stage(canvas, dice, n, pairs, askew, wild)
     old = attributes(dice, n, stage, (0.6, 0.35, 0.35))
     change = _changes(dice, stage)
     new = old.changed(dice, change)
     spots = [scatter(canvas, dice, x, y, size, p) for size, p in (((0.08, 0.3), 0.4), ((0.06, 0.2), 0.4))]
+    # 2. The pictures, before development, and their claims.
     earlier = stage.without_first(change == PRESENCE)
     before, after = earlier.picture(old, spots), stage.picture(new, spots)
     claims = [_claims(earlier, old), _claims(stage, new)]
@@ -125,8 +131,8 @@ def draw(
     beside = (mixed.kind == BESIDE) | (mixed.kind == BEYOND)
     never_old = 0.5 * ((mixed.kind == BEYOND) | (mixed.kind == DETOUR))
     claims.append(_mixed_claims(claims[0], claims[1], change[:m], mixed.amount.clamp(min=never_old)))
-    claims[2][1][beside] = NO_CLAIM  # the background is no longer what it was
-    # development
+    claims[2][1][beside] = NO_CLAIM  # the background is no longer as claimed
+    # 3. Development; patches and masks.
     look = finish(dice, n, canvas.px)
 
     def shown(pictures: Tensor, rows: Tensor | slice) -> Tensor:
@@ -147,7 +153,7 @@ def draw(
 def _mixed_claims(
     before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], change: Tensor, amount: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Claims of mixtures: the twin's that rules at least WHOLE of the region; in between, nothing of what changed."""
+    """Claims of mixtures: those of the twin with at least WHOLE of the region; if neither, NO_CLAIM for the change."""
     m = len(change)
     out = []
     for a, b in zip(before, after, strict=True):

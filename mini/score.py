@@ -1,6 +1,6 @@
 """Score mini on held-out draws:  python -m mini.score [weights.safetensors]
 
-Other silhouettes, noise and scenes than in training (another seed). Prints the table of docs/mini.md.
+Silhouettes, noise and scenes differ from those in training (another seed). Prints the table of docs/mini.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HELD_OUT_SEED = 999
 
 
 class Examiner:
-    """One model's unit embeddings of a held-out batch, and of any text."""
+    """One model's normalised embeddings of a held-out batch, and of any text."""
 
     def __init__(self, model: CLIP, tokenizer: SimpleTokenizer, twins: Twins) -> None:
         self.model, self.tokenizer, self.twins = model, tokenizer, twins
@@ -36,20 +36,20 @@ class Examiner:
 
     @torch.no_grad()
     def see(self, images: Tensor) -> Tensor:
-        """Unit embeddings (N, D) of pictures (N, 3, px, px)."""
+        """Normalised embeddings (N, D) of pictures (N, 3, px, px)."""
         mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
         parts = [self.model.encode_image((chunk - mean) / std) for chunk in torch.split(images, 64)]
         return F.normalize(torch.cat(parts), dim=-1)
 
     @torch.no_grad()
     def read(self, texts: list[str]) -> Tensor:
-        """Unit embeddings (T, D); a text that comes often is read once."""
+        """Normalised embeddings (T, D) of T texts; repeated texts are embedded once."""
         once = list(dict.fromkeys(texts))
         embedded = F.normalize(self.model.encode_text(self.tokenizer(once)), dim=-1)
         return embedded[torch.tensor([once.index(t) for t in texts])]
 
     def choice(self, texts: list[list[str]], truth: Tensor, rows: Tensor) -> tuple[float, int]:
-        """Part of ``rows`` whose picture is nearest to its true text among its own K candidates ``texts[row]``."""
+        """The part of ``rows`` whose picture is nearest to the true one of its K candidates ``texts[row]``; and count."""
         flat = self.read([t for i in rows.tolist() for t in texts[i]])
         candidates = flat.reshape(len(rows), -1, flat.shape[1])
         best = torch.einsum("nd,nkd->nk", self.images[rows], candidates).argmax(1)
@@ -61,7 +61,7 @@ def _rows(mask: Tensor) -> Tensor:
 
 
 def scores(model: CLIP, tokenizer: SimpleTokenizer, scenes: int = 300) -> dict[str, tuple[float, int, str]]:
-    """Part right, number of cases and chance level of each test."""
+    """Per test: the part of right answers, the number of cases, and the chance level."""
     twins = draw(Canvas(HELD_OUT_SEED), Dice(torch.Generator().manual_seed(HELD_OUT_SEED)), scenes, pairs=0.0)
     exam = Examiner(model, tokenizer, twins)
     first = twins.things[:, 0]
@@ -96,7 +96,7 @@ def scores(model: CLIP, tokenizer: SimpleTokenizer, scenes: int = 300) -> dict[s
 
 
 def _direction(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, str]:
-    """Does the change of the picture point to the right one of all colour changes of the text?"""
+    """Does the change of the picture point to the right one among all colour changes of the text?"""
     rows = _rows((exam.twins.change == COLOUR) & (exam.twins.things[:scenes, 0, 2] != NO_CLAIM))
     delta = F.normalize(exam.images[rows + scenes] - exam.images[rows], dim=-1)
     target = exam.read([f"{c} {nouns[i]}" for i in rows.tolist() for c in COLOUR_NAMES]).reshape(
@@ -109,7 +109,7 @@ def _direction(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, in
 
 
 def _descent(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, str]:
-    """Does the change fit its text better with each quarter of the way from a gray object to the asked colour?"""
+    """Does the change fit its text better after each quarter of the way from a gray object to the target colour?"""
     twins = exam.twins
     asked = twins.things[scenes : 2 * scenes, 0, 0]
     hueless = torch.tensor([COLOUR_NAMES.index(c) for c in ("gray", "black", "white")])
@@ -138,7 +138,7 @@ def _whole(exam: Examiner, scenes: int, nouns: list[str]) -> tuple[float, int, s
 
 
 def _peaks(exam: Examiner, rows: Tensor, nouns: list[str]) -> tuple[float, int, str]:
-    """Does the relevancy map of its noun have its maximum on the object? Chance: the mean part of the picture."""
+    """Is the maximum of the noun's relevancy map on the object? Chance level: the object's mean part of the picture."""
     clip = Clip(exam.model, exam.tokenizer)
     masks = exam.twins.subject[rows] > 0.5
     hits = 0

@@ -1,7 +1,7 @@
-"""Silhouettes that mini's pictures are made of: outlines drawn by hand in code, bent at random, inflated to relief.
+"""Silhouettes for mini's pictures: outlines defined in code, bent at random, and inflated to a relief.
 
-``ShapeBank`` holds, for every silhouette, a signed distance (positive inside) and the normals of a pillow that fills
-it; a scene samples both under an affine map. Coordinates are [-1, 1] with y downwards.
+``ShapeBank`` holds, for every silhouette, a signed distance (positive inside) and the normals of a pillow of its shape;
+a scene samples both under an affine map. Coordinates are in [-1, 1], with y downwards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _ellipse(cx: float, cy: float, rx: float, ry: float, n: int = 64) -> Points:
 
 
 def _polygon(*xy: float) -> Points:
-    """Corners, with points added along the edges so that bending the plane bends the edges."""
+    """The corners, with points added along the edges so that bending the plane bends the edges: (N, 2)."""
     corners = np.array(xy, dtype=np.float64).reshape(-1, 2)
     steps = np.linspace(0, 1, 12, endpoint=False)[None, :, None]
     return (corners[:, None] * (1 - steps) + np.roll(corners, -1, 0)[:, None] * steps).reshape(-1, 2)
@@ -50,7 +50,7 @@ def _heart() -> Points:
 
 
 def _profile(radii: list[float]) -> Points:
-    """A turned body (vase, bottle) from its radii, top to bottom."""
+    """The outline of a body of revolution (vase, bottle), from its radii, top to bottom: (N, 2)."""
     y = np.linspace(-0.8, 0.8, len(radii))
     fine = np.linspace(-0.8, 0.8, 40)
     r = np.interp(fine, y, radii)
@@ -72,7 +72,7 @@ def _many_sided(rng: Rng) -> Points:
     return _polygon(*np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).ravel())
 
 
-Outline = list[tuple[Points, bool]]  # (contour, filled) drawn in order; False cuts a hole
+Outline = list[tuple[Points, bool]]  # (contour, filled), drawn in order; False cuts a hole
 
 
 def _solid(*contours: Points) -> Outline:
@@ -192,7 +192,7 @@ _DRAWERS: dict[str, Callable[[Rng], Outline]] = {
 
 
 def _bend(points: Points, rng: Rng, amount: float) -> Points:
-    """A smooth random displacement of the plane: two low-frequency waves a coordinate."""
+    """``points`` displaced by a smooth random field: two low-frequency waves per coordinate."""
     out = points.copy()
     for axis in range(2):
         for _ in range(2):
@@ -202,7 +202,7 @@ def _bend(points: Points, rng: Rng, amount: float) -> Points:
 
 
 def silhouette(noun: int, rng: Rng, bend: float = 0.05) -> NDArray[np.bool_]:
-    """The (SIDE, SIDE) mask of one drawn silhouette; ``noun`` indexes NOUNS, OTHER_SHAPE draws a nameless one."""
+    """Draw one silhouette: a mask (SIDE, SIDE). ``noun``: an index of NOUNS, or OTHER_SHAPE for a nameless shape."""
     outline = _other(rng) if noun == OTHER_SHAPE else _DRAWERS[NOUNS[noun]](rng)
     big = SIDE * _SUPERSAMPLE
     image = Image.new("L", (big, big), 0)
@@ -223,7 +223,7 @@ def _signed_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def _inflate(masks: Tensor, rounds: int = 250) -> Tensor:
-    """Normals (N, 3, S, S) of a pillow over each mask: the square root of Poisson's solution (nabla^2 h = -1)."""
+    """Normals (N, 3, S, S) of a pillow over each mask (N, 1, S, S), of height sqrt(h) with nabla^2 h = -1 (Poisson)."""
     kernel = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])[None, None] / 4
     height = torch.zeros_like(masks)
     for _ in range(rounds):
@@ -241,7 +241,7 @@ class ShapeBank:
     """
 
     def __init__(self, masks: NDArray[np.bool_], nouns: list[int], device: torch.device | str = "cpu") -> None:
-        """``masks`` (N, SIDE, SIDE) and what each shows, equal nouns side by side; indices of NOUNS, or OTHER_SHAPE."""
+        """``masks``: (N, SIDE, SIDE). ``nouns``: an index of NOUNS or OTHER_SHAPE per mask, equal ones adjacent."""
         distance = torch.from_numpy(np.stack([_signed_distance(m) for m in masks]))[:, None]
         normals = _inflate(torch.from_numpy(masks).float()[:, None])
         self.maps = torch.cat([distance, normals], 1).to(device)
@@ -252,7 +252,7 @@ class ShapeBank:
 
     @classmethod
     def drawn(cls, seed: int, copies: int = 10, others: int = 80, device: torch.device | str = "cpu") -> ShapeBank:
-        """``copies`` of each noun, each bent in its own way, and ``others`` without a noun."""
+        """Draw ``copies`` silhouettes of each noun, each bent differently, and ``others`` without a noun."""
         rng = np.random.default_rng(seed)
         nouns = [n for n in range(len(NOUNS)) for _ in range(copies)] + [OTHER_SHAPE] * others
         masks = []
@@ -264,5 +264,5 @@ class ShapeBank:
         return cls(np.stack(masks), nouns, device)
 
     def pick(self, nouns: Tensor, uniform: Tensor) -> Tensor:
-        """Row of ``maps`` for each noun (B,), chosen by ``uniform`` (B,) in [0, 1)."""
+        """Rows of ``maps`` (B,), one per noun (B,), chosen by ``uniform`` (B,) in [0, 1)."""
         return self._first[nouns] + (uniform * self._count[nouns]).long()

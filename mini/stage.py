@@ -1,4 +1,4 @@
-"""Where things stand in a scene and what they are painted with, apart: twins share the one and differ in the other."""
+"""The geometry of scenes, which twins share, and their attributes, in which twins differ."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from mini.painting import (
 from mini.vocabulary import COLOURS, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
 from t2l_cli.engine.layers import GREEN
 
-LARGEST = 1.1  # half-side of an object, where 1 is half a picture: it may be cut off by the border
+LARGEST = 1.1  # maximum half-side of an object, in half pictures: the border may cut it off
 COLOUR, TEXTURE, BACKGROUND, PRESENCE = 0, 1, 2, 3  # what differs between twins; an object appears on a green screen
 GREEN_NAME = list(COLOURS).index("green")
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """What the things of B scenes are: backgrounds first, then the two objects; (B,) indices and (B, 3) paints."""
+    """The attributes of the things in B scenes. Each list has three tensors: background, first and second object."""
 
-    colour: list[Tensor]
-    texture: list[Tensor]
-    rgb: list[Tensor]
-    second: list[Tensor]
+    colour: list[Tensor]  # (B,) indices
+    texture: list[Tensor]  # (B,) indices
+    rgb: list[Tensor]  # (B, 3), the paint
+    second: list[Tensor]  # (B, 3), the texture's second paint
 
     def changed(self, dice: Dice, change: Tensor) -> Attributes:
-        """The twins' attributes: one of them redrawn."""
+        """The attributes of the twins: the one that ``change`` (B,) names is drawn again."""
         out = Attributes(*(list(field) for field in (self.colour, self.texture, self.rgb, self.second)))
         for thing, kind in ((1, COLOUR), (0, BACKGROUND)):
             rows = change == kind
@@ -49,11 +49,11 @@ class Attributes:
         return out
 
     def textured(self, rows: Tensor, texture: Tensor | int) -> Attributes:
-        """The same with another texture, one or (B,), of the first object in ``rows`` (B,) bool."""
+        """The attributes with another ``texture``, an index or (B,), of the first object in ``rows`` (B,) bool."""
         return replace(self, texture=[self.texture[0], torch.where(rows, texture, self.texture[1]), self.texture[2]])
 
     def plain(self, rows: Tensor, paint: Tensor) -> Attributes:
-        """The same with ``paint`` (B, 3) for both paints of the first object in ``rows`` (B,) bool."""
+        """The attributes with both paints of the first object replaced by ``paint`` (B, 3) in ``rows`` (B,) bool."""
         rgb, second = (torch.where(rows[:, None], paint, own[1]) for own in (self.rgb, self.second))
         return replace(self, rgb=[self.rgb[0], rgb, self.rgb[2]], second=[self.second[0], second, self.second[2]])
 
@@ -64,12 +64,12 @@ class Stage:
 
     back: Surface
     objects: tuple[Surface, Surface]
-    nouns: tuple[Tensor, Tensor]
-    screen: Tensor  # (B,) bool
-    unnamed: Tensor  # (B,) bool: photo or clutter for a background
-    scenery: Tensor  # (B, 3, px, px) what is shown there
-    outside: Tensor  # (B, 1, px, px) bool: beyond the picture's border
-    border: Tensor  # (B, 1, 1, 1) its brightness
+    nouns: tuple[Tensor, Tensor]  # (B,) each
+    screen: Tensor  # (B,) bool: the background is a green screen
+    unnamed: Tensor  # (B,) bool: the background is a photo or clutter
+    scenery: Tensor  # (B, 3, px, px), the background in these cases
+    outside: Tensor  # (B, 1, px, px) bool: beyond the scene's border
+    border: Tensor  # (B, 1, 1, 1), the brightness there
 
     def without_first(self, rows: Tensor) -> Stage:
         """The stage with the first object hidden in ``rows`` (B,) bool."""
@@ -78,13 +78,16 @@ class Stage:
         return replace(self, objects=(first, self.objects[1]), nouns=(nouns, self.nouns[1]))
 
     def coarser(self, rows: Tensor, factor: float) -> Stage:
-        """The stage with ``factor`` times as many periods in the first object's texture in ``rows`` (B,) bool."""
+        """The stage with the frequency of the first object's texture times ``factor`` in ``rows`` (B,) bool."""
         first = self.objects[0]
         first = replace(first, frequency=torch.where(rows, factor * first.frequency, first.frequency))
         return replace(self, objects=(first, self.objects[1]))
 
     def picture(self, paints: Attributes, spots: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """(B, 3, px, px) before development; ``spots`` are (colour layer, mask) over background and first object."""
+        """The pictures (B, 3, px, px) before development.
+
+        ``spots``: (colours (B, 3, px, px), mask (B, 1, px, px)) over the background and over the first object.
+        """
         named = self.back.coloured(paints.rgb[0], paints.second[0], paints.texture[0])
         out = torch.where((self.screen | self.unnamed)[:, None, None, None], self.scenery, named)
         out = out * (1 - spots[0][1]) + spots[0][0] * spots[0][1]
@@ -97,7 +100,7 @@ class Stage:
 
 
 def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Half-sides [(n,), (n,)] and centres [(n, 2), (n, 2)] of two objects that do not hide each other."""
+    """Draw half-sides [(n,), (n,)] and centres [(n, 2), (n, 2)] of two objects that do not hide each other."""
     side = torch.where(dice.chance(0.5, n), 1.0, -1.0)
     upright = dice.chance(0.4, n)
     sizes, centres = [], []
@@ -115,7 +118,10 @@ def _places(dice: Dice, n: int, pair: Tensor) -> tuple[list[Tensor], list[Tensor
 def set_stage(
     canvas: Canvas, dice: Dice, n: int, pairs: float, askew: float, wild: float
 ) -> tuple[Stage, Tensor, Tensor]:
-    """Geometry, and the scene coordinates x, y (n, px, px)."""
+    """Draw the geometry of ``n`` scenes; return it and the scene coordinates x, y, (n, px, px) each.
+
+    The arguments are those of ``scenes.draw``.
+    """
     x, y, outside = camera(dice, n, canvas.px, askew)
     kind = dice.uniform(n)
     screen, unnamed = kind < 0.2, (kind >= 0.2) & (kind < 0.2 + wild)
@@ -149,7 +155,7 @@ def set_stage(
 
 
 def attributes(dice: Dice, n: int, stage: Stage, plain: tuple[float, ...]) -> Attributes:
-    """What the things of ``n`` scenes are; ``plain`` are the chances of background and objects to have no texture."""
+    """Draw the attributes of ``n`` scenes. ``plain``: the probabilities of no texture, for background and objects."""
     colour = [dice.below(len(COLOURS), n) for _ in range(3)]
     texture = [torch.where(dice.chance(p, n), 0, dice.below(len(TEXTURES), n)) for p in plain]
     for k in (1, 2):  # an object of its background's colour cannot be seen

@@ -1,4 +1,4 @@
-"""mini while it learns: the open_clip model, a short embedding table and heads that are thrown away afterwards."""
+"""mini in training: the open_clip model, a short embedding table, and heads that are discarded afterwards."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from t2l_cli.weights.mini import EMBEDDING, IDS, ROWS, create
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's normalisation
 STD = (0.26862954, 0.26130258, 0.27577711)
-ADAM_PART = 0.6  # AdamW's rate, as a part of Muon's
+ADAM_PART = 0.6  # ratio of AdamW's learning rate to Muon's
 
 
 class Student(nn.Module):
-    """A short embedding table in place of CLIP's 49,408 rows, and the heads."""
+    """The model with a short embedding table instead of CLIP's 49,408 rows, and with the heads."""
 
     token_ids: Tensor
     lookup: Tensor
@@ -48,7 +48,7 @@ class Student(nn.Module):
 
     @classmethod
     def of(cls, trained: CLIP) -> Student:
-        """A student that has learnt what ``trained`` knows; its heads know nothing."""
+        """A student with the weights of ``trained`` and untrained heads."""
         student = cls()
         state = trained.state_dict()
         with torch.no_grad():
@@ -57,7 +57,10 @@ class Student(nn.Module):
         return student
 
     def see(self, images: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Embeddings (N, D) and patch features (N, P, W) of pictures; ``keep`` (N, P) are the patches shown."""
+        """Embeddings (N, D) and patch features (N, P, W) of pictures (N, 3, px, px).
+
+        ``keep``: (N, P), the patches shown; None: all.
+        """
         visual = self.clip.visual
         x = visual._embeds((images - self.mean) / self.std)
         if keep is not None:
@@ -77,14 +80,14 @@ class Student(nn.Module):
         return embedding
 
     def clip_state(self) -> dict[str, Tensor]:
-        """The open_clip state dict, with the learnt embedding rows in their places."""
+        """The open_clip state dict, with the trained embedding rows at their positions."""
         state = {k: v.detach().clone() for k, v in self.clip.state_dict().items()}
         state["token_embedding.weight"][self.token_ids] = self.rows.weight[1:].detach()
         return state
 
 
 def _words() -> list[str]:
-    """All that captions are made of, but for the nouns that mini is to take for unknown."""
+    """All words of captions, except the nouns that are meant to be unknown to mini."""
     known = [*COLOURS, *TEXTURES, *NOUNS, *GENERIC_NOUNS, *(w for words in SYNONYMS.values() for w in words)]
     glue = ["a", "an", "and", "on", "over", "in", "front", "of", "green", "screen", "background"]
     glue += ["photo", "picture", "image"]
@@ -92,7 +95,7 @@ def _words() -> list[str]:
 
 
 def optimisers(student: Student, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the transformers' matrices, AdamW for all else that learns."""
+    """Muon for the transformers' matrices, AdamW for all other trained parameters."""
     matrices = [p for n, p in student.clip.named_parameters() if p.ndim == 2 and "resblocks" in n]
     chosen = {id(p) for p in matrices}
     rest = [p for p in student.parameters() if p.requires_grad and id(p) not in chosen]
@@ -100,7 +103,7 @@ def optimisers(student: Student, lr: float) -> list[torch.optim.Optimizer]:
 
 
 def save(state: dict[str, Tensor], token_ids: Tensor, path: Path) -> None:
-    """Write a CLIP's state dict in half precision, with the rows of ``token_ids`` (K,) as the only embedding rows."""
+    """Write a CLIP's state dict in half precision, with only the embedding rows of ``token_ids`` (K,)."""
     out = {k: v.half().contiguous() for k, v in state.items() if k not in (EMBEDDING, "attn_mask")}
     out[ROWS] = state[EMBEDDING][token_ids].half()
     out[IDS] = token_ids.int()

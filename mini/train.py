@@ -1,16 +1,22 @@
 """Train mini:  python -m mini.train --steps 3200 --seed 1 --out base.safetensors
 and refine it, five times:  python -m mini.train --start base.safetensors --steps 900 --seed 6 --lr 1e-3
 
-Contrast: captions against pictures with the exact table of which is true of which, twins and mixtures
-being each other's hard negatives. Direction: the difference of twins' embeddings against the difference of their texts,
-which is what an edit descends on. Heads, thrown away afterwards, that read colour, texture and noun off the patches.
-In the second half, when whole pictures are shown, also wholeness, the direction of a change on a part of the object or
-spilt over its edge being to fit less well; and place, where the object's patches alone are to bring the similarity
-with its name. Refining adds descent, the fit of a colour or a texture rising evenly on its way; and deceit: coarse
-paint that was made to fit a texture is to fit less well than the texture. It keeps the middle between the weights
+The losses (mini/losses.py):
+contrast    captions against pictures, with the exact table of which caption is true of which picture; twins and
+            mixtures are each other's hard negatives
+direction   the difference of twins' embeddings against the difference of their texts, on which an edit descends
+heads       read colour, texture and noun from the patches; discarded afterwards
+wholeness   a change on a part of the object, or beyond its edge, must fit less well than a whole one
+place       the similarity with the object's name must come from the object's patches
+descent     the fit of a colour or texture must rise evenly on the way to it
+deceit      adversarial coarse paint must fit a texture less well than the texture itself
+
+The first half of a training shows half of each picture's patches, without wholeness and place. Descent acts where a
+lesson has detours, and deceit where there is an attack: in refinements. A refinement ends with the mean of the weights
 before and after it, which descends better than either (as in WiSE-FT, Wortsman et al., CVPR 2022).
 
-Each step draws its own pictures from (seed, step), and a run goes on from its checkpoint as if it had never stopped.
+Each step draws its own pictures from (seed, step). A run that continues from its checkpoint gives the same result as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -32,24 +38,24 @@ from t2l_cli.weights.mini import load
 
 LR = 2e-3
 WARMUP = 100  # steps
-DECAY_FROM = 0.6  # part of the run with a constant rate
-SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # log of the inverse temperatures: a sharper model is harder to descend on
+DECAY_FROM = 0.6  # part of the run after which the learning rate decays
+SOFTEST, SHARPEST = 0.0, (3.4, 2.7)  # bounds of the log inverse temperatures: a sharper model is harder to descend on
 WEIGHTS = {"contrast": 1.0, "direction": 1.0, "whole": 5.0, "descent": 5.0, "deceit": 5.0, "place": 1.0}
-HEADS = {"patches": 1.0, "scene": 0.4}  # and these fade with the rate to a fifth: labels teach most at the beginning
-KEPT = 0.5  # of the weights that a refinement started from
+HEADS = {"patches": 1.0, "scene": 0.4}  # fall with the learning rate to a fifth: labels help most at the beginning
+KEPT = 0.5  # part of the initial weights in the result of a refinement
 
 
 @dataclass(frozen=True)
 class Course:
-    """What a run looks at. Its parts are of the run's steps."""
+    """The course of a run. Parts are parts of the run's steps."""
 
-    mixtures: float  # a scene
-    detours: float  # of the mixtures with a changed colour or texture
-    attack: int  # steps of paint that learns to deceive
-    half_until: float  # the part in which each picture shows half of its patches, which costs two thirds
-    labels: bool  # whether the heads help
-    average_from: float  # the saved weights are a running mean from there on
-    average_rate: float
+    mixtures: float  # per scene
+    detours: float  # part of the mixtures with a changed colour or texture
+    attack: int  # steps in which deceiving paint is optimised
+    half_until: float  # the part until which pictures show half of their patches, which costs two thirds of the time
+    labels: bool  # whether the losses of the heads count
+    average_from: float  # the part from which the saved weights are a running mean
+    average_rate: float  # of the running mean
 
 
 FRESH = Course(0.6, 0.0, 0, 0.5, True, 0.85, 0.02)
@@ -57,7 +63,7 @@ REFINEMENT = Course(0.8, 0.8, 8, 0.0, False, 0.7, 0.01)
 
 
 def rate(step: int, steps: int) -> float:
-    """Factor on the rate: warm-up, constant, then linear to 2 %."""
+    """Factor on the learning rate: warm-up, constant, then linear decay to 2 %."""
     left = (steps - step) / (steps * (1 - DECAY_FROM))
     return min(1.0, (step + 1) / WARMUP, max(0.02, left))
 
@@ -99,9 +105,9 @@ class TrainingRun:
 def train(
     run: TrainingRun, canvas: Canvas, steps: int, seed: int, course: Course = FRESH
 ) -> Iterator[dict[str, float]]:
-    """Run to ``steps``; after each step yields its losses."""
+    """Train until ``steps``; yield the losses of each step, by name."""
     student = run.student
-    base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' own, which a checkpoint has decayed
+    base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' rates, which in a checkpoint have decayed
     while run.step < steps:
         part, factor = run.step / steps, rate(run.step, steps)
         for optimiser, lr in zip(run.optimisers, base, strict=True):
@@ -129,7 +135,7 @@ def train(
 
 
 def main() -> None:
-    """Train, from the checkpoint beside --out if there is one."""
+    """Train; continue from the checkpoint beside --out if there is one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=3200)
     parser.add_argument("--seed", type=int, default=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# sRGB of each named colour, 0..255: where the training draws are centred and where the scores look.
+# sRGB of each named colour, 0..255: the centre of its random draws.
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (205, 35, 35),
     "orange": (240, 130, 30),
@@ -38,8 +38,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "knitted": ("knitted", "crochet", "woolen"),
 }
 GENERIC_NOUNS = ("object", "thing", "shape")
-# Words outside the vocabulary have a zero embedding. Training shows such a word as a noun of unknown meaning, so that
-# "red truck" still reads as a red something.
+# Words outside of the vocabulary have a zero embedding. Training uses such words as nouns of unknown meaning, so that
+# "red truck" is still understood as a red something.
 UNKNOWN_NOUNS = (
     "truck",
     "dog",
@@ -58,12 +58,12 @@ UNKNOWN_NOUNS = (
 COLOUR_NAMES = tuple(COLOURS)
 NO_CLAIM = -1  # an attribute that a caption leaves open, or that is true of nothing in the picture
 OTHER_SHAPE = len(NOUNS)  # silhouettes without a noun
-BLOTCHED = -2  # an object's surface that is none of the textures, nor plain
+BLOTCHED = -2  # a surface that is neither plain nor one of the textures
 SCREEN = len(TEXTURES)  # a background's "texture" that stands for the green screen
 
 
 class Thing(NamedTuple):
-    """Colour, texture and noun of an object or a claim about one; indices, NO_CLAIM where open."""
+    """Colour, texture and noun of an object, or of a claim about one: indices, or NO_CLAIM if left open."""
 
     colour: int = NO_CLAIM
     texture: int = NO_CLAIM

@@ -1,7 +1,7 @@
-"""Every hyper-parameter: its home, its default, its unit and its symbol in the paper.
+"""Every hyper-parameter, with its default, its unit and its symbol in the paper.
 
-Frozen dataclasses, checked on construction. The command line reads its defaults from here, ``run.json`` is one of
-these written out, and the engine takes them whole. Sources: Text2LIVE (ECCV 2022), Eq. 2; supplement, sections 2, 3.
+Frozen dataclasses, checked on construction. The command line reads its defaults from here, ``run.json`` stores one of
+them, and the engine takes them as arguments. Sources: Text2LIVE (ECCV 2022), Eq. 2; supplement, sections 2, 3.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ Distance = Literal["spherical", "cosine"]
 DeviceName = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-FlowName = Literal["dis", "raft"]  # of OpenCV; of torchvision, a network
+FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
 
 
 def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Raise RequestError unless ``value`` is a finite number in [low, high]."""
-    if not (low <= value <= high and value < math.inf):  # by comparison: an int may be beyond every float
+    if not (low <= value <= high and value < math.inf):  # not math.isfinite: an int may be too large for a float
         bound = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
         raise RequestError(f"{name} must be {bound}, not {str(value)[:40]}.")
 
 
 def _check_bounds(name: str, bounds: tuple[float, float], low: float, high: float) -> None:
-    """Raise RequestError unless ``bounds`` are two numbers in [low, high], the lower one first."""
+    """Raise RequestError unless ``bounds`` are two numbers in [low, high], in ascending order."""
     _check(f"{name}'s lower bound", bounds[0], low, high)
     _check(f"{name}'s upper bound", bounds[1], bounds[0], high)
 
@@ -63,7 +63,7 @@ class OptimConfig:
     lr_min: float = 1e-5
     weight_decay: float = 0.01
     momentum: float = 0.9
-    source_every: int = 75  # steps between visits of the un-augmented pair (I_s, T)
+    source_every: int = 75  # the un-augmented pair (I_s, T) is added once per so many steps
 
     def __post_init__(self) -> None:
         _check("--steps", self.steps, 1, 1_000_000)
@@ -77,9 +77,9 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """The internal dataset's draws (supplement, section 2.1)."""
+    """The random augmentations of the internal dataset (supplement, section 2.1)."""
 
-    crop: tuple[float, float] = (0.85, 1.0)  # side of the crop, part of the picture's side
+    crop: tuple[float, float] = (0.85, 1.0)  # side of the crop, as a part of the picture's side
     scale: tuple[float, float] = (0.8, 1.2)  # one factor for both sides
     flip_p: float = 0.5
     jitter: float = 0.1  # brightness, contrast, saturation, hue
@@ -92,12 +92,12 @@ class AugmentConfig:
             _check(f"the internal dataset's {name}", getattr(self, name), 0.0, 1.0)
 
 
-STILL = AugmentConfig(crop=(1.0, 1.0), scale=(1.0, 1.0), flip_p=0.0, jitter_p=0.0)  # the one picture as it is
+STILL = AugmentConfig(crop=(1.0, 1.0), scale=(1.0, 1.0), flip_p=0.0, jitter_p=0.0)  # no augmentation
 
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """How CLIP looks at a picture: view 1 is whole, the others are crops, each is augmented (method, section 4)."""
+    """The views of a picture for CLIP: view 1 is whole, the others are crops; all are augmented (method, section 4)."""
 
     n_views: int = 16  # 6 for videos
     crop: tuple[float, float] = (0.6, 1.0)  # part of each side
@@ -110,8 +110,8 @@ class ViewConfig:
     jitter: float = 0.1
     jitter_p: float = 0.7
     grey_p: float = 0.15
-    fill: float = 1.0  # outside of the picture (0 for videos)
-    shared_draws: bool = False  # the source is seen through the composite's own draws, not through draws of its own
+    fill: float = 1.0  # value outside of the picture (0 for videos)
+    shared_draws: bool = False  # whether the source's views use the composite's draws instead of their own
 
     def __post_init__(self) -> None:
         _check("--views", self.n_views, 1, 256)
@@ -124,15 +124,15 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """What a step on a video's layer looks at: three frames, one crop (supplement, section 3.1)."""
+    """The part of a video that a step on a layer sees: three frames with one crop (supplement, section 3.1)."""
 
-    stride: int = 2  # frames between the three
-    crop: tuple[float, float] = (0.95, 1.0)  # side of the crop, part of the foreground's box or of the frame
+    stride: int = 2  # frames from one of the three to the next
+    crop: tuple[float, float] = (0.95, 1.0)  # side of the crop, as a part of the foreground's box or of the frame
     margin: int = 30  # px around the foreground's box
-    texels: float = 2.0  # of the atlas per px of the frames in training, where the atlas and the memory allow it
+    texels: float = 2.0  # of the atlas per px of the training frames, if the atlas and the memory allow it
     scale: tuple[float, float] = (0.8, 1.2)  # random scaling of the atlas crop, one factor for both sides
-    background_reduction: int = 3  # of the whole atlas as stored, when it is shown un-augmented
-    relevancy_frames: int = 5  # frames whose relevancy maps make the atlas's
+    background_reduction: int = 3  # factor by which the stored background atlas is reduced for the un-augmented pair
+    relevancy_frames: int = 5  # number of frames whose relevancy maps are averaged on the atlas
 
     def __post_init__(self) -> None:
         _check("--texels", self.texels, 0.1, 8.0)
@@ -146,23 +146,23 @@ class SegmentConfig:
 
 @dataclass(frozen=True)
 class EditConfig:
-    """One edit of one picture, whole."""
+    """All settings of one edit of a photo or of a video's layer."""
 
-    prompts: tuple[str, ...]  # T; several describe one and the same edit
+    prompts: tuple[str, ...]  # T; several prompts describe the same edit
     roi: str | None = None  # T_ROI; None: chosen by CLIP
     layer_text: str | None = None  # text of the layer over the green screen; None: the prompts
     clip: str = "ViT-B-32"
     size: int = 512  # short side of the picture in training, px (never above the source)
     seed: int = 0
-    tries: int = 1  # short starts from different seeds, the best is continued
-    try_steps: int = 50  # length of such a start
+    tries: int = 1  # number of short starts from different seeds, of which the best is continued
+    try_steps: int = 50  # length of a short start
     device: DeviceName = "auto"
     precision: Precision = "auto"
     weights: LossWeights = field(default_factory=LossWeights)
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
-    segment: SegmentConfig = field(default_factory=SegmentConfig)  # of a video's layer; a photo has none
+    segment: SegmentConfig = field(default_factory=SegmentConfig)  # for videos only
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -180,7 +180,7 @@ class EditConfig:
 
 
 MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)
-MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, a longer text is a mistake
+MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, so that a longer text is a mistake
 
 
 def _check_text(text: str) -> None:
@@ -193,13 +193,13 @@ def _check_text(text: str) -> None:
 
 
 Overlay = Mapping[str, Any]
-"""Settings by the name of their field, such as "weights.screen", with the value that each is to have."""
+"""New values by field name, such as "weights.screen"."""
 
 _Config = TypeVar("_Config")
 
 
 def overlaid(config: _Config, values: Overlay) -> _Config:
-    """``config`` with ``values`` in place of its own, checked again."""
+    """``config`` with ``values`` instead of its own; the result is checked again."""
     for field_name, value in values.items():
         part, _, rest = field_name.partition(".")
         new = overlaid(getattr(config, part), {rest: value}) if rest else value
@@ -208,9 +208,10 @@ def overlaid(config: _Config, values: Overlay) -> _Config:
 
 
 def with_preset(config: _Config, name: str, presets: Mapping[str, Overlay], base: _Config) -> _Config:
-    """``config`` with the preset's settings: what any of ``presets`` sets is ``base``'s, or the preset's own.
+    """``config`` with the preset ``name`` applied.
 
-    RequestError for an unknown name.
+    Fields that any of ``presets`` sets first return to their value in ``base``, so that an earlier preset leaves no
+    trace. RequestError for an unknown name.
     """
     if name not in presets:
         raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(presets)}.")
@@ -226,16 +227,16 @@ def value_of(config: object, field_name: str) -> Any:
 
 
 DEFAULT_PRESET = "standard"  # the paper's settings
-# In so few steps the paper's rate does not arrive, its sparsity would thin the paint out, and a pattern that the
-# internal dataset moves about from step to step does not form (mini/README.md).
+# In so few steps the paper's learning rate does not converge, its sparsity would make the paint too thin, and a pattern
+# does not form if the internal dataset moves the picture from step to step (mini/README.md).
 _DRAFT: dict[str, Any] = {"size": 160, "try_steps": 15, "optim.lr": 8e-3, "weights.sparsity": 2e-2}
 PRESETS: dict[str, Overlay] = {
     "draft": _DRAFT | {"optim.steps": 130, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL},
     "standard": {},
     "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
 }
-# What supplement, sections 2.1 and 3, changes for one layer of a video. The paper has no bootstrap there, draft has it;
-# with the paper's structure weight a draft paints a part of the object (docs/videos.md).
+# Changes for one layer of a video (supplement, sections 2.1 and 3). The paper has no bootstrap for videos; draft has
+# one. With the paper's structure weight, a draft would paint only a part of the object (docs/videos.md).
 _VIDEO: Overlay = {
     "size": 432,
     "optim.steps": 3000,
@@ -265,44 +266,44 @@ def video_config(prompts: tuple[str, ...]) -> EditConfig:
 
 @dataclass(frozen=True)
 class FitWeights:
-    """Relative weights of the fit's losses (video method, section 5); measured on videos with known truth."""
+    """Relative weights of the fit's losses (video method, section 5), chosen on videos with known ground truth."""
 
-    colour: float = 1.0  # Charbonnier distance of reconstruction and frame
-    gradient: float = 1.0  # of their differences between neighbouring pixels
-    flow: float = 0.02  # px: a point that moves with the flow keeps its atlas position
-    alpha_flow: float = 0.05  # and its opacity
-    rigid: float = 0.02  # how far the control grids bend and shear
-    bootstrap: float = 0.3  # opacity from the mask, annealed to 0 over the first half
+    colour: float = 1.0  # Charbonnier distance between reconstruction and frame
+    gradient: float = 1.0  # distance between their gradients
+    flow: float = 0.02  # px by which a point that moves with the flow changes its atlas position
+    alpha_flow: float = 0.05  # change of opacity along the flow
+    rigid: float = 0.02  # bending and shearing of the control grids
+    bootstrap: float = 0.3  # difference between opacity and mask, annealed to 0 over the first half
     outside: float = 1.0  # opacity far from the mask
     inside: float = 1.0  # transparency well inside a mask that the user gave
-    area: float = 0.03  # opacity at all
+    area: float = 0.03  # mean opacity
     variation: float = 0.05  # total variation of the opacity
-    sparsity: float = 0.05  # foreground colour where it is hidden
-    binary: float = 0.01  # opacity neither 0 nor 1, growing to the end
+    sparsity: float = 0.05  # foreground colour where it is transparent
+    binary: float = 0.01  # opacity between 0 and 1; the weight grows linearly from 0
 
 
 @dataclass(frozen=True)
 class FitRates:
-    """Step sizes of Adam, each in its parameter's own unit; all follow one schedule."""
+    """Adam's learning rates, each in its parameter's own unit; all follow the same schedule."""
 
-    texture: float = 0.01  # colour
-    grid: float = 0.01  # 8 px of the level in work
-    linear: float = 0.005  # the same, of each frame's linear correction
+    texture: float = 0.01  # colour in [0, 1]
+    grid: float = 0.01  # 8 px of the current level
+    linear: float = 0.005  # 8 px of the current level, for each frame's linear correction
     alpha: float = 0.05  # logit
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """One fit of an atlas to a video, whole."""
+    """All settings of one fit of an atlas to a video."""
 
-    size: int = 432  # short side that the fit works at, px (never above the video)
-    visits: int = 120  # how often every frame is looked at
-    pairs: int = 3  # neighbouring frames (t, t + 1) in a step
-    levels: int = 3  # resolutions, each twice as fine as the one before
-    texels: float = 1.25  # of a texture, along a frame pixel
+    size: int = 432  # short side of the working size, px (never above the video)
+    visits: int = 120  # how often every frame is used
+    pairs: int = 3  # pairs of neighbouring frames (t, t + 1) per step
+    levels: int = 3  # number of resolutions, each twice as fine as the one before
+    texels: float = 1.25  # texels of a texture per frame pixel, per axis
     spacing: int = 16  # px between the control points of the mappings, at a short side of 90 px
-    mask_margin: float = 0.05  # of the short side: opacity is free so far around the mask
-    flow: FlowName = "dis"  # what finds the optical flow
+    mask_margin: float = 0.05  # distance from the mask's outline in which opacity is free, as a part of the short side
+    flow: FlowName = "dis"  # method of optical flow
     mask_class: str | None = None  # COCO class that Mask R-CNN masks; None: the user's mask, or motion
     seed: int = 0
     device: DeviceName = "auto"

@@ -1,7 +1,7 @@
-"""The one table of settings: each field of a configuration that users can set, with its name and help.
+"""The table of settings: each configuration field that users can set, with its name and help.
 
-From it come the options of every command, their environment variables and the keywords of the Python functions.
-Values and checks live in :mod:`t2l_cli.config`.
+The options of every command, their environment variables and the keywords of the Python functions are made from it.
+Values and checks are in :mod:`t2l_cli.config`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ ADVANCED = "Advanced: loss weights and rates (the paper's defaults)"
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a configuration that users set.
+    """A configuration field that users can set.
 
-    name: the keyword in Python; the option is --name with hyphens, unless ``spelling`` says otherwise. field: where the
-    value lives in the configuration. default: in words, where the value does not speak for itself.
+    name: the keyword in Python; the option is --name with hyphens, unless ``spelling`` is given. field: the name of the
+    field in the configuration. default: the default in words, if its value is not clear by itself.
     """
 
     name: str
@@ -59,14 +59,14 @@ _Config = TypeVar("_Config")
 
 @dataclass(frozen=True)
 class Table(Generic[_Config]):
-    """The settings of one kind of work: a photo's edit, the edit of a layer of a video, or the fit of an atlas."""
+    """The settings of one kind of work: the edit of a photo, the edit of a video's layer, or the fit of an atlas."""
 
     base: _Config  # the defaults
     presets: Mapping[str, Overlay]
     settings: tuple[Setting, ...]
 
     def kind(self, setting: Setting) -> type:
-        """The type of the setting's value; None is allowed beside it where the default is None."""
+        """The type of the setting's value, without None: a field of type ``str | None`` gives ``str``."""
         owner: Any = type(self.base)
         for part in setting.field.split("."):
             owner = typing.get_type_hints(owner)[part]
@@ -76,7 +76,7 @@ class Table(Generic[_Config]):
         return kinds[0] if kinds else typing.cast("type", owner)
 
     def default(self, setting: Setting) -> str:
-        """The setting's default in words, for a help text."""
+        """The setting's default in words, for help texts."""
         if setting.default:
             return setting.default
         value = value_of(self.base, setting.field)
@@ -86,11 +86,11 @@ class Table(Generic[_Config]):
         return f"the preset's ({', '.join(each)})"
 
     def configure(self, given: Mapping[str, Any], preset: str | None = None, start: _Config | None = None) -> _Config:
-        """The configuration in which ``given`` wins over ``preset``, and that over ``start``.
+        """The configuration from ``start``, overridden by ``preset``, overridden by ``given``.
 
-        given: settings by name; None stands for one that is not given. start: an earlier run's; then only a preset that
-        is named changes anything. Raises RequestError for whatever is out of range and TypeError for a setting that
-        does not exist.
+        given: settings by name; None counts as not given. start: the configuration of an earlier run; None: the
+        defaults. preset: None means the default preset, or no preset if there is a ``start``. Raises RequestError for
+        values out of range and TypeError for a setting that does not exist.
         """
         self.check_names(given)
         config = self.base if start is None else start
@@ -100,16 +100,16 @@ class Table(Generic[_Config]):
         return _overlaid(config, {fields[name]: value for name, value in given.items() if value is not None})
 
     def check_names(self, given: Mapping[str, Any]) -> None:
-        """Raise TypeError, with the names that are close, where a name of ``given`` is not a setting."""
+        """Raise TypeError, with similar names, if a name in ``given`` is not a setting."""
         check_names(given, [setting.name for setting in self.settings])
 
     def only(self, *names: str) -> Table[_Config]:
-        """The table with these settings alone."""
+        """The table with only these settings."""
         return dataclasses.replace(self, settings=tuple(s for s in self.settings if s.name in names))
 
 
 def check_names(given: Iterable[str], known: Collection[str]) -> None:
-    """Raise TypeError, with the names that are close, where a name that is ``given`` is not ``known``."""
+    """Raise TypeError, with similar names, if a name in ``given`` is not in ``known``."""
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known)
@@ -190,7 +190,7 @@ _ANY_PROMPT = ("-",)
 PHOTO: Table[EditConfig] = Table(EditConfig(_ANY_PROMPT), PRESETS, _EDIT)
 VIDEO: Table[EditConfig] = Table(video_config(_ANY_PROMPT), VIDEO_PRESETS, _VIDEO)
 FIT: Table[FitConfig] = Table(FitConfig(), FIT_PRESETS, _FIT)
-FIT_SETTINGS = ("flow", "mask_class")  # of the fit that the edit of a video may need
+FIT_SETTINGS = ("flow", "mask_class")  # for the fit that the edit of a video may need
 
 
 def edit_config(
@@ -200,7 +200,7 @@ def edit_config(
     given: Mapping[str, Any],
     earlier: EditConfig | None = None,
 ) -> EditConfig:
-    """``table.configure`` with the ``prompts`` in place; without any, those of the ``earlier`` run."""
+    """``table.configure`` with ``prompts``, or, if there are none, with those of the ``earlier`` run."""
     config = table.configure(given, preset, earlier)
     if prompts or earlier is None:
         config = dataclasses.replace(config, prompts=prompts)

@@ -1,1 +1,1 @@
-"""Atlas files: our own folders, and the checkpoints of the published Layered Neural Atlases code."""
+"""Atlas files: this program's folders, and checkpoints of the published Layered Neural Atlases code."""

@@ -1,4 +1,4 @@
-"""Checkpoints of the published Layered Neural Atlases code: a file `checkpoint` beside a `config.json`."""
+"""Reads checkpoints of the published Layered Neural Atlases code: a file `checkpoint` beside a `config.json`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ _NUMBERS = ("maximum_number_of_frames", "resx", "resy")
 
 
 def load_checkpoint(path: str | Path, video: tuple[int, int, int] | None = None) -> tuple[NeuralAtlas, VideoIdentity]:
-    """Read a checkpoint (the file, or its folder) and say which video it is of.
+    """Read a checkpoint (the file, or its folder): the networks, and the video that they were trained on.
 
-    The published code trains on at most ``maximum_number_of_frames`` frames of size resx x resy, from the first on;
-    its networks' time is relative to the number of frames used, min(maximum, the video's). ``video`` = (frames, width,
-    height), where it is known, therefore counts: a shorter video was used whole, of a longer one the first frames.
-    Without config.json the video's own numbers are taken. The file cannot run code: it is read with weights_only.
-    Raises RequestError, in one line, for anything that is not such a checkpoint, and where size or frames are unknown.
+    The published code trains on the first ``maximum_number_of_frames`` frames, resized to resx x resy px, or on all if
+    there are fewer; the networks' time is relative to the number of frames used. ``video`` = (frames, width, height)
+    therefore sets the number of frames if it is shorter than the maximum. Without config.json all of ``video`` is used.
+    The file cannot run code, because it is read with weights_only.
+    Raises RequestError, in one line, for anything that is not such a checkpoint, if size or number of frames are
+    unknown, and if ``video`` does not fit.
     """
     path = Path(path)
     file = path / CHECKPOINT if os.path.isdir(path) else path
@@ -51,7 +52,7 @@ def load_checkpoint(path: str | Path, video: tuple[int, int, int] | None = None)
 def _state(file: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on odd files are for its developers
+            warnings.simplefilter("ignore")  # torch's warnings about odd files are meant for developers
             state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RequestError(f"there is no checkpoint {shown(file)}.") from error
@@ -69,7 +70,7 @@ def _state(file: Path) -> dict[str, Any]:
 
 
 def _numbers(config: Path) -> tuple[int, int, int] | None:
-    """(frames, width, height) of config.json; None where there is none."""
+    """(frames, width, height) of config.json; None if there is no such file."""
     try:
         settings = read_json(config)
         frames, width, height = (settings[name] for name in _NUMBERS)

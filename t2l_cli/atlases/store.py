@@ -1,8 +1,8 @@
 """An Atlas as a folder (video method, section 1).
 
-foreground.png, background.png   what a person opens and paints over: RGBA, unused texels transparent
-atlas.safetensors                coordinates and opacity (float32); textures (16 bits: the PNGs' 8 would cost accuracy)
-atlas.json                       format, version, the video's identity, how the coordinates are meant, what made it
+foreground.png, background.png   the textures to open and paint over: RGBA, unused texels transparent
+atlas.safetensors                coordinates and opacity (float32); textures (16 bits, because 8 would lose accuracy)
+atlas.json                       format, version, the video's identity, the convention of the coordinates, the origin
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ class _Record:
 
 
 _OWN = {TENSORS, RECORD, "foreground.png", "background.png", "alpha.png", "checkerboard.mp4", "run.json"}
-_LEVELS = 65_535  # of a stored texture: 1.5e-5 apart, all over [0, 1]
+_LEVELS = 65_535  # levels of a stored texture: steps of 1.5e-5 over [0, 1]
 
 
 def is_atlas_folder(path: str | Path) -> bool:
-    """Whether ``path`` looks like a folder that ``save_atlas`` wrote."""
+    """Whether ``path`` is a folder with an atlas.json."""
     return os.path.isfile(Path(path) / RECORD)
 
 
 def check_atlas_output(path: str | Path, overwrite: bool, *inputs: str | Path | None) -> None:
-    """Raise RequestError, before any work, where :func:`save_atlas` could not or should not write ``path``.
+    """Raise RequestError, before any work, if :func:`save_atlas` could not or should not write ``path``.
 
-    What :func:`~t2l_cli.media.places.check_place` refuses, a folder of something else, and one whose pictures were
-    painted over: with that, they are somebody's work.
+    Refused are what :func:`~t2l_cli.media.places.check_place` refuses, a folder that is not an atlas or holds other
+    files, and an atlas whose pictures were changed since: somebody may have painted over them.
     """
     path = Path(path)
     check_place(path, overwrite, *inputs, folder=True)
@@ -87,7 +87,7 @@ def check_atlas_output(path: str | Path, overwrite: bool, *inputs: str | Path | 
 
 
 def _painted(folder: Path, written: dict[str, str]) -> str | None:
-    """The first picture in ``folder`` whose bytes are not those ``written``, name -> SHA-256, by its record."""
+    """The first picture in ``folder`` whose SHA-256 differs from ``written`` (name -> SHA-256); None if none."""
     try:
         return next((name for name, digest in _digests(folder).items() if digest != written.get(name)), None)
     except OSError as error:
@@ -95,7 +95,7 @@ def _painted(folder: Path, written: dict[str, str]) -> str | None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256, in hexadecimal, of the pictures that a person paints over, as far as they are there."""
+    """SHA-256, in hexadecimal, of those of the layers' PNG files that exist: name -> digest."""
     files = [file for name in LAYERS if (file := folder / f"{name}.png").exists()]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -103,9 +103,10 @@ def _digests(folder: Path) -> dict[str, str]:
 def save_atlas(
     atlas: Atlas, folder: str | Path, overwrite: bool = False, beside: Callable[[Path], None] | None = None
 ) -> None:
-    """Write ``folder``, whole or not at all; OutputError where that fails, RequestError as ``check_atlas_output``.
+    """Write ``atlas`` to ``folder``, completely or not at all.
 
-    ``beside``: writes what else is to lie in the folder, whose place until all is there it is given.
+    ``beside(work)``: writes additional files into ``work``, a temporary folder that becomes ``folder`` at the end.
+    Raises OutputError if writing fails, and RequestError as ``check_atlas_output``.
     """
     check_atlas_output(folder, overwrite)
     try:
@@ -118,7 +119,7 @@ def save_atlas(
 
 
 def as_stored(atlas: Atlas) -> Atlas:
-    """``atlas`` as :func:`load_atlas` would give it back: it edits alike, to the byte, from a folder or from a fit."""
+    """``atlas`` as :func:`load_atlas` would return it, so that a fitted atlas and a loaded one give identical edits."""
     foreground, background = (
         AtlasLayer(_texture(_levels(layer.texture)), layer.uv.contiguous(), layer.used.contiguous())
         for layer in (atlas.foreground, atlas.background)
@@ -127,7 +128,7 @@ def as_stored(atlas: Atlas) -> Atlas:
 
 
 def _levels(texture: Tensor) -> Tensor:
-    """A texture in [0, 1] as it is stored, uint16."""
+    """A texture in [0, 1] as stored: uint16 of the same shape."""
     return (texture.clamp(0, 1) * _LEVELS).round().to(torch.uint16).contiguous()
 
 
@@ -144,20 +145,20 @@ def _fill(atlas: Atlas, folder: Path) -> None:
         tensors[f"{name}.used"] = layer.used.contiguous()
         save_layer(folder / f"{name}.png", rgba(*texture_bytes(layer)))
     save_file(tensors, folder / TENSORS)
-    (folder / TENSORS).chmod(default_mode())  # safetensors would let nobody else read it
+    (folder / TENSORS).chmod(default_mode())  # safetensors lets only the owner read it
     sizes = {name: {"width": atlas.layer(name).size[1], "height": atlas.layer(name).size[0]} for name in LAYERS}
     record = _Record(FORMAT, VERSION, atlas.video, CONVENTION, sizes, _digests(folder), atlas.origin)
     (folder / RECORD).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
 
 
 def texture_bytes(layer: AtlasLayer) -> tuple[Bytes, Bytes]:
-    """The texture in 8 bits, (H_a, W_a, 3), and what is in use as opacity, (H_a, W_a)."""
+    """The texture in 8 bits, (H_a, W_a, 3), and its opacity (H_a, W_a): 255 for texels in use, otherwise 0; uint8."""
     rgb = (layer.texture.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     return rgb, (layer.used.to(torch.uint8) * 255).cpu().numpy()
 
 
 def load_atlas(folder: str | Path) -> Atlas:
-    """Read an atlas folder; RequestError, in one line, for whatever is missing, broken or does not belong together."""
+    """Read an atlas folder; RequestError, in one line, if anything is missing, broken or inconsistent."""
     folder = Path(folder)
     record = _record(folder)
     try:
@@ -189,7 +190,7 @@ def _layer(tensors: dict[str, Tensor], name: str) -> AtlasLayer:
 
 
 def _extremes(values: Tensor) -> tuple[float, float]:
-    """Least and greatest, without a copy; NaN where one is among them, or where there are none."""
+    """The minimum and maximum, computed without a copy; NaN if there are no values or one is NaN."""
     if not values.numel():
         return math.nan, math.nan
     low, high = values.aminmax()

@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all: a temporary name in the same folder, then a rename.
+"""Writes files and folders completely or not at all: under a temporary name in the same folder, then by a rename.
 
-A run that is killed leaves its temporary files and folders. Their name says which process of which machine they belong
-to (.t2l-<machine>-<process>-<random>), and the next run that writes in the folder removes those of processes that are
-gone: at once where the process was on this machine, after a day without a change where it may be running elsewhere.
+A run that is killed leaves its temporary files and folders behind. Their name holds the machine and the process
+(.t2l-<machine>-<process>-<random>). The next run that writes to the folder removes them: at once if the process was on
+this machine and has ended, after a day without a change if it may be running on another machine.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from t2l_cli.errors import OutputError, T2LError
 from t2l_cli.media.paths import reason, shown
 
 _NAME = re.compile(r"\.t2l-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]{1,9})-[0-9a-f]{8}(\..*)?")
-_OLD = "old"  # suffix of what a new folder replaces, for the moment in which it may be the only copy
+_OLD = "old"  # suffix of the folder that is being replaced, which for a moment may be the only copy
 _DAY = 86_400  # s
-swept_folders: set[Path] = set()  # folders that this process has looked through
+swept_folders: set[Path] = set()  # folders that this process has cleaned up already
 
 
 @contextlib.contextmanager
 def atomic_path(final: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``final`` (same suffix) to write to, and rename it on success.
+    """Yield a temporary path beside ``final``, with the same suffix, to write to; rename it to ``final`` on success.
 
     The temporary file exists, empty, from the start. After the block it is flushed to the disk and becomes ``final``
-    in one step; after any exception, KeyboardInterrupt included, it is removed and ``final`` is as it was.
+    in one step. After any exception, KeyboardInterrupt included, it is removed, and ``final`` is unchanged.
 
-    Without ``overwrite`` a ``final`` that meanwhile exists is never replaced: of two runs that write the same output
-    the second one fails. Nothing but a file is ever replaced: no device, no pipe. Raises OutputError for that, and for
-    every OSError of the block (a full disk).
+    Without ``overwrite`` an existing ``final`` is never replaced: of two runs that write the same output, the second
+    one fails. Only regular files are replaced, never devices or pipes. Raises OutputError in these cases, and for every
+    OSError of the block (such as a full disk).
     """
-    # Replacing a link would cut it; its target is what the user wants written.
+    # A rename would replace a symbolic link itself; the user wants its target written.
     target = Path(os.path.realpath(final)) if overwrite else Path(final)
     temporary: Path | None = None
     try:
@@ -71,30 +71,30 @@ def atomic_path(final: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_atomically(final: str | Path, data: bytes, overwrite: bool = False) -> None:
-    """Write ``data`` to ``final`` by way of :func:`atomic_path`; OutputError when it cannot be."""
+    """Write ``data`` to ``final`` through :func:`atomic_path`; OutputError if that fails."""
     with atomic_path(final, overwrite) as temporary:
         temporary.write_bytes(data)
 
 
 def _check_replaceable(target: Path) -> None:
-    """OutputError where ``target`` exists and is no file: a rename would put one in the place of /dev/null."""
+    """Raise OutputError if ``target`` exists and is not a regular file: a rename would replace even /dev/null."""
     if os.path.lexists(target) and not stat.S_ISREG(os.lstat(target).st_mode):
         raise OutputError(f"could not write {shown(target)}: it is not a file.")
 
 
 def temporary_beside(target: Path) -> Path:
-    """A name in the folder of ``target``, with its suffix, that nothing has; what killed runs left there is removed."""
+    """An unused name in the folder of ``target``, with its suffix. Also removes what killed runs left there."""
     _sweep(target.parent)
     return target.with_name(f".t2l-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that a run of this program, which may have been killed, writes or wrote to."""
+    """Whether ``name`` is that of a temporary file of this program, left by a killed run or in use by another one."""
     return _NAME.fullmatch(name) is not None
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files and folders in ``folder`` whose process is gone."""
+    """Remove the temporary files and folders in ``folder`` whose process has ended."""
     if folder in swept_folders:
         return
     swept_folders.add(folder)
@@ -116,20 +116,20 @@ def _is_stale(entry: os.DirEntry[str], machine: str, process: int) -> bool:
 
 
 def _is_running(process: int) -> bool:
-    if sys.platform == "win32":  # where os.kill would end it
+    if sys.platform == "win32":  # os.kill would end it there
         return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # it belongs to another user
         return True
     return True
 
 
 @functools.cache
 def _machine() -> str:
-    """Names those whose process numbers mean the same as here: one start of one system, or of one container in it."""
+    """An identifier of the set of process numbers in use here: of one boot of one system, or of one container in it."""
     import platform
 
     marks = [platform.node()]
@@ -141,10 +141,10 @@ def _machine() -> str:
 
 @contextlib.contextmanager
 def atomic_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty folder beside ``final`` to fill, and rename it on success; after any exception it is removed.
+    """Yield an empty folder beside ``final`` to fill; rename it to ``final`` on success, remove it on any exception.
 
-    With ``overwrite`` an existing folder is replaced. Raises OutputError where it meanwhile exists otherwise, and for
-    every OSError of the block (a full disk). Errors that name a file in it name it in ``final``.
+    With ``overwrite`` an existing folder is replaced. Raises OutputError if ``final`` exists without ``overwrite``, and
+    for every OSError of the block (such as a full disk). Error messages name files by their path in ``final``.
     """
     target = Path(os.path.realpath(final)) if overwrite else final
     temporary = temporary_beside(target)
@@ -171,7 +171,7 @@ def atomic_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _exchange(temporary: Path, target: Path) -> None:
-    """Exchange ``temporary`` and ``target``; where that fails, or is interrupted, ``target`` is what it was or new."""
+    """Exchange ``temporary`` and ``target``; on a failure or interrupt, ``target`` is either the old or the new one."""
     old = temporary.with_name(f"{temporary.name}.{_OLD}")
     try:
         target.rename(old)
@@ -182,13 +182,13 @@ def _exchange(temporary: Path, target: Path) -> None:
 
 
 def _claim(temporary: Path, target: Path) -> None:
-    """Rename ``temporary`` to ``target``, or raise FileExistsError where that exists, with no moment in between."""
+    """Rename ``temporary`` to ``target``, or raise FileExistsError if that exists; test and rename are one step."""
     try:
         os.link(temporary, target)
     except FileExistsError:
         raise
     except OSError:
-        # FAT and some network file systems have no hard links: hold the name with an empty file of ours instead.
+        # FAT and some network file systems have no hard links: reserve the name with an empty file instead.
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         try:
             os.replace(temporary, target)
@@ -198,14 +198,14 @@ def _claim(temporary: Path, target: Path) -> None:
 
 
 def _mode(target: Path) -> int:
-    """Permissions of the finished file: those of the file it replaces, else the user's default."""
+    """Permissions of the finished file: those of the file that it replaces, otherwise the user's default."""
     with contextlib.suppress(OSError):
         return target.stat().st_mode & 0o777
     return default_mode()
 
 
 def default_mode() -> int:
-    """Permissions of a new file as the user wants them."""
+    """The user's default permissions for a new file."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
@@ -218,7 +218,7 @@ def flush_file(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    # Keeps the rename itself over a power cut. Not every system can do it; the file is whole either way.
+    # This makes the rename survive a power cut. Not every system supports it; the file is complete either way.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The sound of a video: packets copied as they are from one file into another, in step with the video."""
+"""The audio of a video: packets copied unchanged from one file to another, interleaved with the video."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from t2l_cli.media.paths import shown
 
 
 class AudioCopy:
-    """Copies the packets of every audio track of ``source`` that ``target`` can hold; ``notes`` says what it cannot.
+    """Copies the packets of every audio track of ``source`` that ``target`` can hold; ``notes`` lists what is left out.
 
-    Times are in seconds of the source; what is written is earlier by ``shift``.
+    Times are in seconds of the source.
     """
 
     def __init__(self, source: InputContainer, target: OutputContainer, path: Path) -> None:
@@ -38,7 +38,7 @@ class AudioCopy:
         self._ahead: tuple[Fraction, Packet[Stream]] | None = None
 
     def copy(self, start: Fraction | None, end: Fraction | None, shift: Fraction) -> None:
-        """Write the packets not written yet that begin from ``start`` to before ``end``; None is no bound."""
+        """Write the remaining packets that begin in [start, end), ``shift`` seconds earlier; None means no bound."""
         while self._tracks:
             self._ahead = self._ahead or next(self._packets, None)
             if self._ahead is None or (end is not None and self._ahead[0] >= end):
@@ -62,7 +62,7 @@ class AudioCopy:
 
 
 def _fits(track: AudioStream, form: str) -> bool:
-    """Whether a file of FFmpeg's format ``form`` takes the track: tried in memory, for muxers have their own rules."""
+    """Whether FFmpeg's format ``form`` can hold the track: tried in memory, because every muxer has its own rules."""
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             trial.add_stream_from_template(track)

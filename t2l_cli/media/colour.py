@@ -1,4 +1,4 @@
-"""Every Pillow mode to 8-bit RGB and an alpha channel, through the picture's colour profile where that matters."""
+"""Converts every Pillow mode to 8-bit RGB and alpha, using the picture's colour profile where needed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Flatten = Callable[[Image.Image], Image.Image]  # to RGB
 def to_rgb(image: Image.Image, bits: int) -> tuple[Bytes, Bytes | None, bytes | None, Notes]:
     """``image`` as (rgb (H, W, 3), alpha (H, W) or None, RGB profile or None for sRGB, notes).
 
-    ``bits`` is the file's depth, which Pillow's 8-bit modes hide. Profiles of RGB pictures are handed on; through
-    those of CMYK and greyscale pictures the pixels are converted to sRGB (perceptual intent). Beside ``image`` and the
-    result a few rows are in memory.
+    ``bits`` is the file's bits per channel, which Pillow's 8-bit modes hide. Profiles of RGB pictures are returned;
+    CMYK and greyscale pictures are converted to sRGB through their profiles (perceptual intent). The conversion needs
+    memory for only a few rows besides ``image`` and the result.
     """
     profile: bytes | None = image.info.get("icc_profile") or None
     if image.mode in ("La", "RGBa"):  # premultiplied
@@ -50,13 +50,13 @@ def to_rgb(image: Image.Image, bits: int) -> tuple[Bytes, Bytes | None, bytes | 
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """``image`` from top to bottom: rows, and the picture of them."""
+    """``image`` in strips from top to bottom: the rows, and the picture that they show."""
     for rows in strips((image.height, image.width)):
         yield rows, image.crop((0, rows.start, image.width, rows.stop))
 
 
 def _described(image: Image.Image, bits: int) -> str:
-    """What the file holds, where it is not 8-bit RGB or RGBA."""
+    """The kind of picture in the file; "" for 8-bit RGB or RGBA."""
     base = image.mode.removesuffix("A") if image.mode != "RGBA" else "RGB"
     name = _NAMES.get(base, base)
     if bits == 16:
@@ -65,7 +65,7 @@ def _described(image: Image.Image, bits: int) -> str:
 
 
 def _flattening(mode: str, profile: bytes | None) -> tuple[Flatten, bytes | None, Notes]:
-    """What brings a picture of ``mode``, without transparency, to RGB, and the profile that fits it afterwards."""
+    """For a picture of ``mode`` without transparency: a function to RGB, the profile of its result, and notes."""
     space = profile[16:20] if profile is not None and len(profile) > 128 else b""  # data colour space, ICC.1 7.2.6
     if mode in ("RGB", "RGBX", "P", "YCbCr", "HSV"):
         kept = profile if space == b"RGB " else None
@@ -104,7 +104,7 @@ def _deep_grey(image: Image.Image) -> tuple[Bytes, None, None, Notes]:
     else:
         low, high = _extremes(image)
         if image.mode == "I" and low >= 0 and high <= 65_535:
-            low, high, how = 0.0, 65_535.0, "16-bit greyscale"  # a deep PGM, which Pillow widens
+            low, high, how = 0.0, 65_535.0, "16-bit greyscale"  # a 16-bit PGM, which Pillow opens with 32 bits
         elif image.mode == "F" and low >= 0 and high <= 1:
             low, high, how = 0.0, 1.0, "floating-point greyscale"
         else:
@@ -116,7 +116,7 @@ def _deep_grey(image: Image.Image) -> tuple[Bytes, None, None, Notes]:
 
 
 def _extremes(image: Image.Image) -> tuple[float, float]:
-    """The least and the greatest finite value; 0 and 1 where there is none."""
+    """The minimum and maximum of the finite values; 0 and 1 if there are none."""
     low, high = math.inf, -math.inf
     for _, strip in _strips(image):
         values = np.asarray(strip)

@@ -1,7 +1,7 @@
-"""The edit layer in 8 bits over a photo: the one place that defines how the two become the composite.
+"""The 8-bit composite of an edit layer over a photo; the one place that defines it.
 
-The layer is quantised first and the composite is made from the *quantised* layer, so the PNG of the layer opened over
-the photo in any editor shows the composite (up to an editor's own rounding, 1/255).
+The layer is quantised first, and the composite is made from the *quantised* layer. The layer's PNG, placed over the
+photo in any editor, thus shows the composite (up to the editor's own rounding, 1/255).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from t2l_cli.errors import RequestError
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating]
 
-STRIP_PIXELS = 1 << 17  # pixels worked on at a time: temporary arrays of some MB, which a cache holds
+STRIP_PIXELS = 1 << 17  # pixels processed at a time: the temporary arrays of a few MB fit a CPU cache
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Pixels in 8 bits that are made when rows of them are asked for, ``pixels[top:bottom]`` as of an array.
+    """8-bit pixels that are computed on request: ``pixels[top:bottom]``, as with an array.
 
-    shape: (H, W, C). make: from slice(top, bottom), both within the picture, to its rows, (bottom - top, W, C).
+    shape: (H, W, C). make: from slice(top, bottom), both within the picture, to those rows, (bottom - top, W, C).
     """
 
     shape: tuple[int, ...]
@@ -35,7 +35,7 @@ class Rows:
         return self.make(slice(top, bottom))
 
     def whole(self) -> Bytes:
-        """All of them, as an array."""
+        """All rows as an array (H, W, C)."""
         pixels = np.empty(self.shape, np.uint8)
         for rows in strips(self.shape):
             pixels[rows] = self[rows]
@@ -46,12 +46,12 @@ Pixels = Bytes | Rows
 
 
 def rgba(rgb: Pixels, alpha: Bytes) -> Rows:
-    """``rgb`` (H, W, 3) and ``alpha`` (H, W) as one (H, W, 4)."""
+    """``rgb`` (H, W, 3) and ``alpha`` (H, W) as one picture (H, W, 4)."""
     return Rows((*rgb.shape[:2], 4), lambda rows: np.dstack([rgb[rows], alpha[rows]]))
 
 
 def over(layer: Rows, rgb: Pixels) -> Rows:
-    """What :func:`composite` gives for a ``layer`` (H, W, 4) and a picture ``rgb`` (H, W, 3) of its size."""
+    """:func:`composite` of a ``layer`` (H, W, 4) over a picture ``rgb`` (H, W, 3) of the same size, on request."""
 
     def make(rows: slice) -> Bytes:
         strip = layer[rows]
@@ -61,10 +61,10 @@ def over(layer: Rows, rgb: Pixels) -> Rows:
 
 
 def quantise_layer(rgb: Floats, alpha: Floats) -> tuple[Bytes, Bytes]:
-    """The layer in 8 bits: ``rgb`` (H, W, 3) and ``alpha`` (H, W), floats in [0, 1], to uint8 of the same shapes.
+    """Quantise ``rgb`` (H, W, 3) and ``alpha`` (H, W), floats in [0, 1], to uint8 of the same shapes.
 
-    Rounded to the nearest level. Where alpha rounds to 0 the colour is set to black: nobody sees it, and the PNG of a
-    mostly empty layer stays small.
+    Values are rounded to the nearest level. Where alpha rounds to 0, the invisible colour is set to black, so that the
+    PNG of a mostly empty layer stays small.
     """
     if rgb.shape != (*alpha.shape, 3):
         raise ValueError(f"rgb {rgb.shape} and alpha {alpha.shape} do not belong together")
@@ -79,9 +79,9 @@ def quantise_layer(rgb: Floats, alpha: Floats) -> tuple[Bytes, Bytes]:
 def composite(rgb: Bytes, layer_rgb: Bytes, layer_alpha: Bytes, out: Bytes | None = None) -> Bytes:
     """The layer over the photo: round((a * C + (255 - a) * I) / 255) per channel (Text2LIVE, Eq. 1, in 8 bits).
 
-    ``rgb`` and ``layer_rgb`` are (H, W, 3) uint8, ``layer_alpha`` (H, W) uint8, straight alpha; the result is a new
-    (H, W, 3) uint8, or ``out``, which may be ``rgb`` itself. Exact: alpha 0 gives the photo's own bytes and alpha 255
-    the layer's. RequestError where the sizes differ.
+    ``rgb`` and ``layer_rgb`` are (H, W, 3) uint8, ``layer_alpha`` is (H, W) uint8, straight alpha. The result is a new
+    (H, W, 3) uint8, or ``out``, which may be ``rgb`` itself. Alpha 0 gives exactly the photo's bytes, alpha 255 exactly
+    the layer's. RequestError if the sizes differ.
     """
     if rgb.shape != layer_rgb.shape or rgb.shape[:2] != layer_alpha.shape:
         height, width = layer_alpha.shape[:2]
@@ -89,7 +89,7 @@ def composite(rgb: Bytes, layer_rgb: Bytes, layer_alpha: Bytes, out: Bytes | Non
     out = np.empty_like(rgb) if out is None else out
     for rows in strips(layer_alpha.shape):
         cover = layer_alpha[rows].astype(np.uint16)[..., None]
-        total = cover * layer_rgb[rows]  # at most 255 * 255: the sum fits 16 bits
+        total = cover * layer_rgb[rows]  # the sum is at most 255 * 255 + 127 and fits 16 bits
         total += (255 - cover) * rgb[rows]
         total += 127
         out[rows] = total // 255
@@ -101,7 +101,7 @@ def _levels(values: Floats) -> Bytes:
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """The rows of pixels of ``shape`` (H, W, ...), from top to bottom, some STRIP_PIXELS at a time."""
+    """The rows of pixels of ``shape`` (H, W, ...), from top to bottom, about STRIP_PIXELS pixels at a time."""
     height, width = shape[:2]
     step = max(1, STRIP_PIXELS // max(1, width))
     for top in range(0, height, step):

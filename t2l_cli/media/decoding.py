@@ -1,4 +1,4 @@
-"""Video files through PyAV: opened with care, decoded in order, each picture upright in 8-bit RGB."""
+"""Reads video files through PyAV: opened safely, decoded in display order, each picture as upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from t2l_cli.media.images import MIN_PICTURE_SIDE
 from t2l_cli.media.paths import reason, shown
 
 MAX_SIDE = 16_384  # px; libx264's limit
-DEFAULT_RATE = Fraction(25)  # frames a second where nothing says otherwise
+DEFAULT_RATE = Fraction(25)  # frames per second if the file does not say
 
-# Chroma is repeated on the way in and averaged on the way out. The two undo each other exactly, so an untouched frame
-# comes back as it was; swscale's own defaults lose more than a level of brightness each way.
+# Chroma is repeated when reading and averaged when writing. One exactly undoes the other, so that an unedited frame
+# comes back unchanged; swscale's defaults lose more than a level of brightness each way.
 _EXACT = 0x40000 | 0x2000  # SWS_ACCURATE_RND, SWS_FULL_CHR_H_INT: PyAV 17 has no names for them
 TO_RGB = 0x10 | _EXACT  # SWS_POINT
 FROM_RGB = 0x20 | _EXACT  # SWS_AREA
@@ -38,8 +38,8 @@ FROM_RGB = 0x20 | _EXACT  # SWS_AREA
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BT709, _BT601 = 1, 5
 
-# FFmpeg's demuxers that may read a file: each reads that file alone. Of the others some (hls, concat, dash, imf) follow
-# playlists, whatever the file's name: they would read more of the disk, or wait for ever for a broadcast to end.
+# FFmpeg's demuxers that may read a file: each of them reads only that file. Some of the others (hls, concat, dash, imf)
+# follow playlists, whatever the file's name: they would read other files, or wait forever for a broadcast to end.
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,mxf,nut,rm,wtv,dv,ivf,gxf,nsv,"
     "yuv4mpegpipe,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,vc1,dirac,mjpeg,mpjpeg,"
@@ -48,7 +48,7 @@ _CONTAINERS = (
 
 
 class Decoded(NamedTuple):
-    """One decoded picture, as stored, and its time in units of the stream's time base."""
+    """One decoded picture, as stored, with its time and duration in units of the stream's time base."""
 
     picture: VideoFrame
     pts: int
@@ -56,7 +56,7 @@ class Decoded(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """How a stored picture is set upright: first the axes swapped, then mirrored."""
+    """How to turn a stored picture upright: first swap the axes, then mirror."""
 
     swap: bool = False
     flip_x: bool = False
@@ -64,7 +64,7 @@ class Turn(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What was done, for a note; empty where nothing was."""
+        """The turn in words, for a note; "" if there is none."""
         degrees = {(True, True, False): 90, (False, True, True): 180, (True, False, True): 270}.get(self)
         if degrees is not None:
             return f"turned by {degrees} degrees"
@@ -73,10 +73,10 @@ class Turn(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container of a video file and its main video track; RequestError where it has none that can be read."""
+    """Open a video file: its container and its main video track. RequestError if there is no readable track."""
     check_readable(path)
     try:
-        # Absolute, and files only: a name like http:x may fetch nothing.
+        # An absolute path, and files only: a name like http:x must not fetch anything.
         limits = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
         container = av.open(os.path.abspath(path), "r", options=limits, metadata_errors="replace")
     except FFmpegError as error:
@@ -98,7 +98,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def check_readable(path: Path) -> None:
-    """Raise RequestError where ``path`` is not a file that holds something."""
+    """Raise RequestError unless ``path`` is a readable regular file that is not empty."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -110,12 +110,12 @@ def check_readable(path: Path) -> None:
         raise RequestError(f"there is no file or folder {shown(path)}.") from error
     except OSError as error:
         raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
-    except ValueError as error:  # a zero byte in the name
+    except ValueError as error:  # a null byte in the name
         raise RequestError(f"{shown(path)} is not a file name.") from error
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Raise RequestError where frames of ``width`` x ``height`` px are too small to edit or too large to write."""
+    """Raise RequestError if frames of ``width`` x ``height`` px are too small to edit or too large to write."""
     if min(width, height) < MIN_PICTURE_SIDE:
         least = f"{MIN_PICTURE_SIDE} x {MIN_PICTURE_SIDE}"
         raise RequestError(f"{shown(path)} is {width} x {height} pixels, which is too small to edit: {least} at least.")
@@ -124,31 +124,31 @@ def check_size(path: Path, width: int, height: int) -> None:
 
 
 def _main_track(path: Path, container: InputContainer) -> VideoStream:
-    # The cover of an album is a video track to FFmpeg.
+    # To FFmpeg, an album cover is a video track.
     tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
     if not tracks:
         raise RequestError(f"{shown(path)} holds no video.")
     best = container.streams.best("video")
     track = best if isinstance(best, VideoStream) and best in tracks else tracks[0]
-    # PyAV leaves the context out where this build of FFmpeg has no decoder.
+    # Without a decoder in this build of FFmpeg, PyAV gives no codec context.
     if getattr(track, "codec_context", None) is None:
         raise RequestError(f"{shown(path)} is in a video format that cannot be decoded here; convert it to H.264.")
     return track
 
 
 def track_rate(stream: VideoStream) -> Fraction:
-    """Average frames a second of a track, from its header."""
+    """Average frames per second of a track, from its header."""
     rate = stream.average_rate or stream.guessed_rate
     return rate if rate else DEFAULT_RATE
 
 
 def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Decoded]:
-    """Every picture of ``stream`` in order of display, all of one size, with strictly increasing times.
+    """Every picture of ``stream`` in display order, all of one size, with strictly increasing times.
 
-    RequestError where the file breaks (it says after how many frames) or the size changes.
+    RequestError if the file is damaged (the message says after how many frames) or the size changes.
     """
     time_base = stream.time_base or 1 / DEFAULT_RATE
-    step = max(1, round(1 / (track_rate(stream) * time_base)))  # ticks a frame
+    step = max(1, round(1 / (track_rate(stream) * time_base)))  # ticks per frame
     stores_dts_alone = container.format.name == "avi"  # FFmpeg's pts of an AVI with B-frames are in the wrong order
     last: int | None = None
     size: tuple[int, int] | None = None
@@ -172,7 +172,8 @@ def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Itera
 
 
 def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    # Threads stay within a picture, which is PyAV's default: across pictures errors come late and take good ones along.
+    # PyAV's default, threads within a picture, is kept: with threads across pictures an error comes late and loses good
+    # pictures.
     count = 0
     try:
         for packet in container.demux(stream):
@@ -196,10 +197,10 @@ def _pictures(path: Path, container: InputContainer, stream: VideoStream) -> Ite
 
 
 def turn_of(picture: VideoFrame) -> Turn:
-    """How the display matrix of ``picture`` says to set it upright, to the nearest quarter turn.
+    """The turn that the display matrix of ``picture`` asks for, to the nearest quarter turn.
 
-    It is the same for a whole track. Ask one picture only: PyAV ties a picture that was asked for its side data into
-    a reference cycle, and its memory is not freed before the collector comes by.
+    It is the same for a whole track. Call it for one picture only: reading side data makes PyAV put the picture into a
+    reference cycle, so that its memory is freed only by the garbage collector.
     """
     side_data: Any = picture.side_data  # its type names motion vectors only
     matrix = side_data.get("DISPLAYMATRIX")
@@ -211,7 +212,7 @@ def turn_of(picture: VideoFrame) -> Turn:
 
 
 def upright_rgb(picture: VideoFrame, turn: Turn) -> Bytes:
-    """``picture`` as (H, W, 3) uint8: converted by its own matrix and range, then turned."""
+    """``picture`` as (H, W, 3) uint8: converted with its own colour matrix and range, then turned upright."""
     options: dict[str, Any] = {}
     if not (picture.format.is_rgb or picture.format.has_palette):
         options["src_colorspace"] = _matrix(picture)
@@ -226,10 +227,10 @@ def upright_rgb(picture: VideoFrame, turn: Turn) -> Bytes:
 
 
 def _untagged(picture: VideoFrame) -> VideoFrame:
-    """A copy that says nothing of where its chroma lies; swscale would move it, and never wholly back."""
+    """A copy without a chroma location; with one, swscale would shift the chroma, and not shift it fully back."""
     plain = VideoFrame(picture.width, picture.height, picture.format.name)
     for source, target in zip(picture.planes, plain.planes, strict=True):
-        rows = np.frombuffer(memoryview(source), np.uint8).reshape(source.height, -1)  # their ends are padding
+        rows = np.frombuffer(memoryview(source), np.uint8).reshape(source.height, -1)  # rows end in padding
         room = np.frombuffer(memoryview(target), np.uint8).reshape(target.height, -1)
         width = min(rows.shape[1], room.shape[1])
         room[:, :width] = rows[:, :width]
@@ -237,6 +238,6 @@ def _untagged(picture: VideoFrame) -> VideoFrame:
 
 
 def _matrix(picture: VideoFrame) -> int:
-    # Untagged video is BT.709 from HD upwards and BT.601 below, as players take it.
+    # Like players, take untagged video as BT.709 from HD upwards and as BT.601 below.
     large = picture.width >= 1280 or picture.height > 576
     return _MATRICES.get(picture.colorspace, _BT709 if large else _BT601)

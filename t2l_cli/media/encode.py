@@ -1,4 +1,4 @@
-"""Writes video files and folders of PNG frames, whole or not at all. Reading is in :mod:`t2l_cli.media.videos`."""
+"""Writes video files and folders of PNG frames, completely or not at all. :mod:`t2l_cli.media.videos` reads them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ __all__ = ["Codec", "VideoWriter", "check_video_output"]
 
 
 def check_video_output(path: str | Path, overwrite: bool, *inputs: str | Path | None, codec: Codec = "h264") -> None:
-    """Raise RequestError, before any work, where :class:`VideoWriter` could not or should not write ``path``.
+    """Raise RequestError, before any work, if :class:`VideoWriter` could not or should not write ``path``.
 
-    A suffix that is none of .mp4 .mkv .mov (none at all: a folder of PNG frames), a codec that does not fit it, and
-    what :func:`~t2l_cli.media.places.check_place` refuses. A folder is replaced only where it holds nothing but frames.
+    Refused are suffixes other than .mp4, .mkv and .mov (no suffix: a folder of PNG frames), a codec that does not fit
+    the suffix, and what :func:`~t2l_cli.media.places.check_place` refuses. An existing folder is replaced only if it
+    holds nothing except PNG frames.
     """
     if str(path) == STDIO:
         raise RequestError("a video cannot go to the standard output; name a file or a folder with -o.")
@@ -50,7 +51,7 @@ def check_video_output(path: str | Path, overwrite: bool, *inputs: str | Path | 
 
 
 class _Sink(Protocol):
-    """Where frames go; ``notes`` says what could not be kept."""
+    """What frames are written to; ``notes`` lists what could not be kept."""
 
     @property
     def notes(self) -> tuple[str, ...]: ...
@@ -59,13 +60,13 @@ class _Sink(Protocol):
 
 
 class VideoWriter:
-    """Writes a video frame by frame; a context manager, at whose end the output appears, or after an error nothing.
+    """Writes a video frame by frame. A context manager: the output appears at its end, and not at all after an error.
 
-    ``info`` is the source: its sound is copied, the times of its frames are kept. ``span`` says which of its frames
-    will come (all where it is None). A folder takes PNG, whatever ``codec``. A .mkv keeps times to the millisecond, and
-    where its sound begins before 0 (AAC's first packet often does) all of it is later by that much.
+    ``info`` is the source, whose audio and frame times are kept. ``span`` = (a, b): frames a to b - 1 of the source
+    will be written (None: all). A folder gets PNG files, whatever ``codec`` is. A .mkv stores times in milliseconds,
+    and if its audio begins before 0 (as AAC's first packet often does), everything in it is delayed by that much.
 
-    Raises RequestError at once for what :func:`check_video_output` refuses, OutputError where writing fails.
+    Raises RequestError at once for what :func:`check_video_output` refuses, OutputError if writing fails.
     """
 
     def __init__(
@@ -89,13 +90,13 @@ class VideoWriter:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the output does not keep or how it differs, one phrase each; complete after the block."""
+        """What the output does not keep, or how it differs, one phrase each; complete after the context."""
         return self._sink.notes if self._sink else ()
 
     def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None = None) -> None:
         """Write ``rgb`` (H, W, 3) uint8 at the time of ``frame``.
 
-        ``alpha`` (H, W) uint8, straight: for the codec "prores" and folders only.
+        ``alpha``: (H, W) uint8, straight; for the codec "prores" and for folders only.
         """
         size = (self._info.height, self._info.width)
         if rgb.shape != (*size, 3) or (alpha is not None and alpha.shape != size):
@@ -132,7 +133,7 @@ class VideoWriter:
 
 
 class _FrameFolder:
-    """PNG frames into the folder ``place``."""
+    """Writes PNG frames into the folder ``place``."""
 
     notes: tuple[str, ...] = ()
 
@@ -141,13 +142,13 @@ class _FrameFolder:
         self._names = names
 
     def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None:
-        """Add one picture; its name is its place in the video."""
+        """Write one picture under the next name."""
         save_picture(self._place / next(self._names), rgb, alpha)
 
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what PyAV raises into one line. Its OSErrors have become OutputError on the way here."""
+    """Turn PyAV's errors into one line. Those that are OSErrors have become OutputError already."""
     try:
         yield
     except FFmpegError as error:

@@ -1,4 +1,4 @@
-"""EXIF that may travel to another file: the photo's story without the old file's structure."""
+"""EXIF for another file: what it says about the photo, without what describes the old file's structure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-# Tags of IFD 0 that describe how the old file stores its pixels (TIFF keeps them in the same place as the EXIF), or
-# that a new file holds elsewhere: orientation, profile, XMP, IPTC, and the offsets of the two sub-folders.
+# Tags of IFD 0 that describe how the old file stores its pixels (TIFF keeps them in the same place as EXIF), or that a
+# new file stores elsewhere: orientation, profile, XMP, IPTC, and the offsets of the two sub-IFDs.
 _PIXELS = (*range(254, 264), 266, 273, 274, *range(277, 282), 284, 317, *range(320, 326), 338, 339, 340, 341, 347)
 _ELSEWHERE = (330, 513, 514, *range(529, 533), 700, 33723, 34377, 34675, 34665, 34853)
 _STRUCTURE = frozenset((*_PIXELS, *_ELSEWHERE))
 _SUB_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _MAKER_NOTE = 0x927C
-_RESOLUTION = (282, 283, 296)  # XResolution, YResolution, ResolutionUnit: 0 says nothing, and TIFF forbids it
-_NOT_CARRIED = (0xA002, 0xA003, 0xA005)  # width and height, which a rotation exchanges, and the offset of a sub-folder
+_RESOLUTION = (282, 283, 296)  # XResolution, YResolution, ResolutionUnit: 0 has no meaning, and TIFF forbids it
+_NOT_CARRIED = (0xA002, 0xA003, 0xA005)  # width and height, which a rotation exchanges, and the offset of a sub-IFD
 
-Tags = dict[int, Any]  # tag -> value as Pillow gives it; a dict for a sub-folder
+Tags = dict[int, Any]  # tag -> value as Pillow gives it; a dict for a sub-IFD
 
 
 def portable_exif(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
-    """The EXIF of an opened ``image`` for another file, and notes: without orientation, thumbnail and structure tags.
+    """The EXIF of an opened ``image`` for another file, without orientation, thumbnail and structure; and notes.
 
-    None where there is nothing to carry. A tag that cannot be read, or not be written again, is left out with a note.
+    None if there is nothing to keep. A tag that cannot be read, or cannot be written again, is left out with a note.
     """
     new = Image.Exif()
     try:
@@ -44,7 +44,7 @@ def portable_exif(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
 
 
 def tags_of(exif: bytes) -> Tags:
-    """The tags of what :func:`portable_exif` made, ready for a TIFF directory of Pillow's."""
+    """The tags of EXIF from :func:`portable_exif`, for a Pillow TIFF directory."""
     data = Image.Exif()
     data.load(exif)
     tags = {tag: _exact(data[tag]) for tag in data if tag not in _SUB_FOLDERS}
@@ -55,7 +55,7 @@ def tags_of(exif: bytes) -> Tags:
 
 
 def lighter(exif: bytes) -> bytes | None:
-    """``exif`` without the camera maker's note, by far its longest part; None where it has none, or nothing else."""
+    """``exif`` without the camera maker's note, by far its longest part; None if it has none, or nothing else."""
     try:
         tags = tags_of(exif)
         if tags.get(ExifTags.IFD.Exif, {}).pop(_MAKER_NOTE, None) is None:
@@ -68,7 +68,7 @@ def lighter(exif: bytes) -> bytes | None:
 
 
 def _usable(tags: Mapping[int, Any], folder: int | None, unwanted: Container[int]) -> tuple[Tags, bool]:
-    """Those of the ``tags`` of a ``folder`` that can be written again, without the ``unwanted``; False: some cannot."""
+    """The ``tags`` of the IFD ``folder`` that can be written again, except ``unwanted``; and whether that was all."""
     usable: Tags = {}
     whole = True
     for tag in tags:
@@ -87,7 +87,7 @@ def _usable(tags: Mapping[int, Any], folder: int | None, unwanted: Container[int
 
 
 class _Text(str):
-    """Text that is written with the bytes it was read from. Of other text Pillow writes the ASCII letters alone."""
+    """Text that is written with the same bytes as it was read. Of a plain str, Pillow writes only ASCII characters."""
 
     def encode(self, encoding: str = "", errors: str = "") -> bytes:
         return super().encode("latin-1")  # as Pillow reads it

@@ -1,4 +1,4 @@
-"""Folders of frames: which pictures of a folder are its frames, and their names."""
+"""Folders of frames: which files in a folder are frames, and their names."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG"}  # formats that Pillow names
 
 
 def frame_names(folder: Path) -> tuple[str, ...]:
-    """File names of the frames in ``folder``, 2 before 10; RequestError where there is none.
+    """File names of the frames in ``folder``, in natural order (2 before 10); RequestError if there are none.
 
-    Hidden files, sub-folders and files without a picture's suffix are no frames.
+    Hidden files, sub-folders and files without a picture's suffix are not frames.
     """
     suffixes = {
         suffix
@@ -40,13 +40,13 @@ def frame_names(folder: Path) -> tuple[str, ...]:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    # Odd places hold the numbers, so that text is compared with text; the name itself settles 1 and 01.
+    # Text is at even places and numbers at odd ones, so that like is compared with like; the name orders 1 and 01.
     parts = re.split(r"([0-9]+)", name.lower())
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
 def load_frames(folder: Path, names: tuple[str, ...]) -> Iterator[Picture]:
-    """The pictures ``names`` of ``folder``, one at a time; RequestError where one is bad or of another size."""
+    """The pictures ``names`` of ``folder``, one at a time; RequestError if one is unreadable or of another size."""
     size: tuple[int, int] | None = None
     for name in names:
         picture = load_picture(folder / name)
@@ -61,7 +61,7 @@ def load_frames(folder: Path, names: tuple[str, ...]) -> Iterator[Picture]:
 
 
 def png_names(sources: tuple[str, ...], count: int) -> Iterator[str]:
-    """Names for PNG frames: the stems of ``sources`` (``count`` of them), or 00000.png upwards where there are none."""
+    """Names for ``count`` PNG frames: from the stems of ``sources``, or 00000.png upwards if there are no sources."""
     stems = [Path(source).stem for source in sources]
     if not stems:
         stems = [f"{index:05d}" for index in range(count)]
@@ -71,5 +71,5 @@ def png_names(sources: tuple[str, ...], count: int) -> Iterator[str]:
 
 
 def is_png_frame(name: str) -> bool:
-    """Whether a file of this name is a PNG frame as this program writes them."""
+    """Whether ``name`` is one that a PNG frame written by this program could have."""
     return name.lower().endswith(".png") and not name.startswith(".")

@@ -1,6 +1,6 @@
-"""Pictures in: any still picture that Pillow opens becomes 8-bit RGB, with a word about every conversion.
+"""Reads pictures: any still picture that Pillow opens becomes 8-bit RGB, with a note about every conversion.
 
-Writing is in :mod:`t2l_cli.media.output`; its functions are offered here too.
+:mod:`t2l_cli.media.output` writes pictures; its functions can be imported from here, too.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ __all__ = [
     "save_picture",
 ]
 
-MAX_PIXELS = 300_000_000  # px; a larger header is taken for a decompression bomb
-MAX_PIPED = 1 << 30  # bytes that are read from a pipe: 300 megapixels in 8 bits without any compression are fewer
+MAX_PIXELS = 300_000_000  # px; a header that claims more is taken for a decompression bomb
+MAX_PIPED = 1 << 30  # maximum bytes from a pipe: more than 300 megapixels of uncompressed 8-bit RGB
 MIN_PICTURE_SIDE = 16  # px; smaller pictures hold nothing to edit
-_MAX_PNG_TEXT = 64 << 20  # bytes of a profile or a text, unpacked; Pillow refuses a PNG for more than one megabyte
+_MAX_PNG_TEXT = 64 << 20  # bytes of an unpacked profile or text; by default, Pillow refuses more than one megabyte
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,10 @@ class Picture:
 def load_picture(path: str | Path) -> Picture:
     """Read a picture from a file, or from stdin for '-'.
 
-    EXIF orientation is applied; every mode becomes 8-bit RGB, with the alpha channel kept beside it; of an animation
-    the first frame is taken. RGB profiles are carried over, the others are converted to sRGB. Raises RequestError, in
-    one line with the path, for anything that is not a readable picture of at least 16 x 16 and at most 300 megapixels.
+    EXIF orientation is applied. Every mode becomes 8-bit RGB; an alpha channel is kept separately. Of an animation the
+    first frame is read. RGB profiles are kept, pictures with other profiles are converted to sRGB. Raises RequestError,
+    in one line with the path, for anything that is not a readable picture of at least 16 x 16 px and at most 300
+    megapixels.
     """
     with _opened(path) as file, _decoding(path):
         picture = _decode(file, path)
@@ -76,7 +77,7 @@ def load_picture(path: str | Path) -> Picture:
 
 
 def picture_of(image: Image.Image) -> Picture:
-    """An ``image`` of Pillow as :func:`load_picture` would read it from a file."""
+    """A Pillow ``image`` as :func:`load_picture` would read it from a file."""
     with _decoding("the picture"):
         picture = _upright(image.copy(), _bits(image))
     return _large_enough(picture, "the picture")
@@ -91,7 +92,7 @@ def _large_enough(picture: Picture, name: str) -> Picture:
 
 
 def load_layer(path: str | Path) -> tuple[Bytes, Bytes]:
-    """Read an edit layer: rgb (H, W, 3) and straight alpha (H, W), uint8. RequestError where it has no alpha."""
+    """Read an edit layer: rgb (H, W, 3) and straight alpha (H, W), uint8. RequestError if it has no alpha."""
     picture = load_picture(path)
     if picture.alpha is None:
         raise RequestError(f"{shown(path)} has no alpha channel and would hide the whole picture; give an RGBA PNG.")
@@ -99,15 +100,15 @@ def load_layer(path: str | Path) -> tuple[Bytes, Bytes]:
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
-    """Read a mask from a file: what :func:`mask_of` gives for it."""
+    """Read a mask from a file, as :func:`mask_of`."""
     return mask_of(load_picture(path), size, shown(path))
 
 
 def mask_of(picture: Picture, size: tuple[int, int], name: str) -> Bytes:
     """``picture`` as a mask for one of ``size`` (H, W): (H, W) uint8, 255 where the edit may be.
 
-    Its brightness counts (times its alpha). It may be of another size with the same shape to within 2 %; RequestError,
-    in which ``name`` stands for it, where it is of another shape.
+    The mask is the brightness of ``picture`` times its alpha, resized to ``size``. Raises RequestError, which calls the
+    mask ``name``, if the aspect ratios differ by more than 2 %.
     """
     (height, width), (wanted_height, wanted_width) = picture.size, size
     if abs(width * wanted_height / (height * wanted_width) - 1) > 0.02:
@@ -128,7 +129,7 @@ def mask_of(picture: Picture, size: tuple[int, int], name: str) -> Bytes:
 
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[BinaryIO]:
-    """A seekable stream of the file's bytes; RequestError where there is none."""
+    """A seekable stream of the file's bytes; RequestError if it cannot be read or is empty."""
     try:
         with contextlib.ExitStack() as stack:
             if str(path) == STDIO:
@@ -140,7 +141,7 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
                 if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
                     raise RequestError(f"{shown(path)} is not a file.")
                 file = stack.enter_context(Path(path).open("rb"))
-                if stat.S_ISFIFO(mode):  # a shell's <(command): Pillow needs to seek
+                if stat.S_ISFIFO(mode):  # such as a shell's <(command); Pillow needs to seek
                     file = _drained(file, path)
             if not file.read(1):
                 if str(path) == STDIO:
@@ -152,12 +153,12 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
         raise RequestError(f"there is no file {shown(path)}.") from error
     except OSError as error:
         raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
-    except ValueError as error:  # a zero byte in the name
+    except ValueError as error:  # a null byte in the name
         raise RequestError(f"{shown(path)} is not a file name.") from error
 
 
 def _drained(stream: BinaryIO, path: str | Path) -> BinaryIO:
-    """All that comes from a pipe, up to a bound: some have no end."""
+    """The whole content of a pipe; RequestError above MAX_PIPED, because some pipes never end."""
     whole = io.BytesIO()
     while chunk := stream.read(1 << 20):
         whole.write(chunk)
@@ -171,7 +172,7 @@ def _drained(stream: BinaryIO, path: str | Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def _decoding(path: str | Path) -> Iterator[None]:
-    """Turn whatever Pillow raises into one line, and its warnings into silence."""
+    """Turn whatever Pillow raises into one line, and suppress its warnings."""
     limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
     try:
         with warnings.catch_warnings():
@@ -203,7 +204,7 @@ def _decode(file: BinaryIO, path: str | Path) -> Picture:
         if image.format == "EPS":  # Pillow would run Ghostscript on it
             raise RequestError(f"{shown(path)} is a PostScript drawing, not a photo; export it as PNG.")
         frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with its previews behind it
+        if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG followed by its previews
             kind = "an animation" if getattr(image, "is_animated", False) and image.format != "TIFF" else "a file"
             notes.append(f"{kind} of {frames} pictures: the first one is used")
         picture = _upright(image, _bits(image))
@@ -211,8 +212,8 @@ def _decode(file: BinaryIO, path: str | Path) -> Picture:
 
 
 def _upright(image: Image.Image, bits: int) -> Picture:
-    """``image``, of so many bits per channel, upright and in 8; it may be changed."""
-    image.load()  # before getexif(), which loads a PNG, too: damage of the pixels is not damage of the EXIF
+    """``image``, which has ``bits`` per channel in its file, upright and in 8 bits; ``image`` itself may be changed."""
+    image.load()  # before getexif(), which also loads a PNG: damaged pixels must not be reported as damaged EXIF
     exif, exif_note = portable_exif(image)
     with contextlib.suppress(Exception):  # an orientation that cannot be read is none
         ImageOps.exif_transpose(image, in_place=True)
@@ -221,7 +222,7 @@ def _upright(image: Image.Image, bits: int) -> Picture:
 
 
 def _verify_png(file: BinaryIO) -> None:
-    """Have Pillow raise its error where ``file`` is a PNG with a wrong check sum; its decoder ignores them."""
+    """If ``file`` is a PNG with a wrong checksum, let Pillow raise its error; its decoder ignores checksums."""
     with contextlib.suppress(UnidentifiedImageError), Image.open(file, formats=["PNG"]) as image:
         image.verify()
     file.seek(0)
@@ -229,10 +230,10 @@ def _verify_png(file: BinaryIO) -> None:
 
 @functools.cache
 def _silence_libtiff() -> None:
-    """Keep libtiff from writing to stderr about every odd tag; what it cannot read Pillow raises all the same.
+    """Stop libtiff from writing to stderr about every odd tag. Pillow still raises an error for what it cannot read.
 
-    Pillow offers no way to do this, so the functions are looked up in the library that it has loaded. Where libtiff is
-    built into Pillow (on Windows) they cannot be found, and the lines still appear.
+    Pillow has no function for this, so libtiff's own are looked up in the library that it has loaded. If libtiff is
+    built into Pillow (on Windows), they cannot be found, and the lines still appear.
     """
     with contextlib.suppress(AttributeError, OSError):
         library = ctypes.CDLL(_imaging.__file__)
@@ -242,8 +243,8 @@ def _silence_libtiff() -> None:
 
 
 def _bits(image: Image.Image) -> int:
-    """Bits a channel in the file: Pillow opens 16-bit RGB as 8-bit without a word, its decoder's name tells."""
-    for tile in getattr(image, "tile", ()):  # (codec, box, offset, args): args names the raw mode, PPM's its top level
+    """Bits per channel in the file. Pillow silently opens 16-bit RGB as 8-bit; the decoder's arguments tell."""
+    for tile in getattr(image, "tile", ()):  # (codec, box, offset, args): args has the raw mode, PPM's the maximum
         args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
         if ";16" in str(args[0]) or (tile[0].startswith("ppm") and args[-1] > 255):
             return 16

@@ -1,4 +1,4 @@
-"""One video file out: frames encoded as they come, with the times and the sound of their source."""
+"""Writes one video file: encodes frames as they come, with the times and the audio of their source."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 
 _RGB = 0  # MatrixCoefficients of pictures that are stored as RGB (ITU-T H.273)
 _TS_DISCONT = 0x0200  # FFmpeg's flag of broadcast formats, whose times start anywhere
-_START_UNITS = 1_000_000  # a second in a container's start time
-_FINE = 48_000  # ticks a second at least for the offsets between the tracks of an mp4 or mov
+_START_UNITS = 1_000_000  # ticks per second of a container's start time
+_FINE = 48_000  # minimum ticks per second for the offsets between the tracks of an mp4 or mov
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a codec is asked for."""
+    """The encoder and settings of a codec."""
 
     encoder: str  # FFmpeg's name
     pixels: str  # pixel format
@@ -55,9 +55,9 @@ def recipe_of(codec: Codec, odd: bool) -> Recipe:
 class VideoFile:
     """Encodes frames into the file ``path``, in the format of its suffix; a context manager that completes the file.
 
-    ``partial``: the frames are a part of the video, so the first one's time becomes 0 and the sound begins and ends
-    with them. Otherwise times are the source's, but a broadcast recording starts at 0. Raises PyAV's errors, which
-    for a full disk are OSErrors too.
+    ``partial``: the frames are a part of the video, so the first one's time becomes 0, and the audio begins and ends
+    with them. Otherwise times are the source's, except that a broadcast recording starts at 0. Raises PyAV's errors,
+    which for a full disk are also OSErrors.
     """
 
     def __init__(self, path: Path, info: VideoInfo, codec: Codec, partial: bool) -> None:
@@ -74,7 +74,7 @@ class VideoFile:
                 f"{info.width} x {info.height} is odd: written as H.264 4:4:4, which some players cannot show"
             )
         with contextlib.ExitStack() as stack:
-            # A folder of frames has no sound, nor has a video that is made here.
+            # A folder of frames, or a video without a file, has no audio.
             source, track = stack.enter_context(opened(info.path)) if info.path.is_file() else (None, None)
             self._container = av.open(str(path), "w", format=FORMATS[path.suffix.lower()], options=_options(path, info))
             stack.callback(_abandon, self._container)
@@ -110,7 +110,7 @@ class VideoFile:
         return stream
 
     def write(self, frame: Frame, rgb: Bytes, alpha: Bytes | None) -> None:
-        """Add ``rgb`` (H, W, 3), with ``alpha`` (H, W) where the codec keeps one, at the time of ``frame``."""
+        """Add ``rgb`` (H, W, 3) uint8 at the time of ``frame``, with ``alpha`` (H, W) uint8 if the codec keeps one."""
         time_base = self._info.time_base
         if self._count == 0:
             self._start = frame.pts * time_base
@@ -161,8 +161,8 @@ class VideoFile:
 
 
 def _options(path: Path, info: VideoInfo) -> dict[str, str]:
-    """What the container is told: the index first, and times as fine as the source's."""
-    if path.suffix.lower() == ".mkv":  # milliseconds, always
+    """Options of the container: the index at the beginning, and times as fine as the source's."""
+    if path.suffix.lower() == ".mkv":  # always milliseconds
         return {}
     ticks = info.time_base.denominator
     return {
@@ -173,7 +173,7 @@ def _options(path: Path, info: VideoInfo) -> dict[str, str]:
 
 
 def _origin(source: InputContainer, time_base: Fraction) -> int:
-    """Ticks of ``time_base`` at which a broadcast recording starts; 0 for files, which start where they say."""
+    """The start time, in ticks of ``time_base``, of a broadcast recording; 0 for other files, whose times are kept."""
     flags: Any = source.format.flags
     if not int(flags) & _TS_DISCONT:
         return 0
@@ -181,6 +181,6 @@ def _origin(source: InputContainer, time_base: Fraction) -> int:
 
 
 def _abandon(container: OutputContainer) -> None:
-    """Close what may be half written; an error is no news then. Does nothing to a container that is closed."""
+    """Close a container that may be half written, ignoring errors. Does nothing if it is closed already."""
     with contextlib.suppress(FFmpegError, OSError):
         container.close()

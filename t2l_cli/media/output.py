@@ -1,4 +1,4 @@
-"""Pictures out: suffix to format, the checks before any work, and the writing itself."""
+"""Writes pictures: the format of a suffix, the checks before any work, and the writing itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Encoder = Callable[[Pixels, bytes | None, bytes | None], bytes]  # pixels (H, W,
 
 @dataclass(frozen=True)
 class Format:
-    """How a suffix is written, and what the format can hold."""
+    """A format of pictures: how it is encoded, and what it can hold."""
 
     name: str  # Pillow's name
     encode: Encoder
@@ -42,7 +42,7 @@ def _by_pillow(name: str, **options: Any) -> Encoder:
 def _encode_by_pillow(
     name: str, options: dict[str, Any], pixels: Pixels, icc: bytes | None, exif: bytes | None
 ) -> bytes:
-    # Into memory: Pillow hides the cause (full disk) when its encoders write to a file themselves.
+    # Into memory: when Pillow's encoders write to a file themselves, they hide the cause of errors (a full disk).
     buffer = io.BytesIO()
     tags = {key: value for key, value in (("icc_profile", icc), ("exif", exif)) if value}
     _image(pixels).save(buffer, name, **options, **tags)
@@ -51,7 +51,7 @@ def _encode_by_pillow(
 
 _JPEG = Format("JPEG", _by_pillow("JPEG", quality=95, subsampling=0), alpha=False, max_side=65_500)
 _TIFF = Format("TIFF", encode_tiff)
-_PNG = Format("PNG", _by_pillow("PNG", compress_level=4))  # level 6 takes up to twice the time for some 3 %
+_PNG = Format("PNG", _by_pillow("PNG", compress_level=4))  # level 6 saves about 3 % and takes up to twice the time
 
 FORMATS: dict[str, Format] = {
     ".png": _PNG,
@@ -69,10 +69,10 @@ FORMATS: dict[str, Format] = {
 def check_output(
     path: str | Path, overwrite: bool, *inputs: str | Path | None, size: tuple[int, int] | None = None
 ) -> None:
-    """Raise RequestError, before any work, where :func:`save_picture` could not or should not write ``path``.
+    """Raise RequestError, before any work, if :func:`save_picture` could not or should not write ``path``.
 
-    Unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (H, W) that the format
-    cannot hold, and picture bytes into a terminal.
+    Refused are an unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (H, W) that the
+    format cannot hold, and writing a picture to a terminal.
     """
     if str(path) == STDIO:
         if sys.stdout.isatty():
@@ -86,7 +86,7 @@ def check_output(
 
 
 def format_of(path: str | Path) -> Format:
-    """The format that the suffix of ``path`` asks for ('-' is PNG); RequestError for an unknown one."""
+    """The format of the suffix of ``path`` (PNG for '-'); RequestError for an unknown suffix."""
     if str(path) == STDIO:
         return _PNG
     suffix = Path(path).suffix.lower()
@@ -107,8 +107,8 @@ def save_picture(
 ) -> tuple[str, ...]:
     """Write ``rgb`` (H, W, 3), or grey (H, W), and ``alpha`` (H, W), uint8, in the suffix's format; '-': PNG to stdout.
 
-    Returns notes for the user: what the format could not hold. JPEG is written at quality 95, 4:4:4.
-    Raises RequestError for an unknown suffix and OutputError where nothing could be written.
+    Returns notes for the user about what the format could not hold. JPEG is written at quality 95, 4:4:4.
+    Raises RequestError for an unknown suffix and OutputError if writing fails.
     """
     form = format_of(path)
     notes: list[str] = []
@@ -133,16 +133,16 @@ def save_layer(path: str | Path, layer: Pixels, overwrite: bool = False) -> None
 def _encode(
     path: str | Path, pixels: Pixels, form: Format, icc: bytes | None, exif: bytes | None
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The file's bytes with as much of the metadata as they can hold, and a note of the rest.
+    """The file's bytes, with as much of the metadata as the format can hold, and a note about the rest.
 
-    Whatever an encoder may have against profile or EXIF, the picture is written. OutputError where it takes not even
-    the bare pixels.
+    If the encoder fails with the profile or the EXIF data, it is tried again without. OutputError if it fails even
+    without both.
     """
     failure: Exception | None = None
     for profile, story in _less_and_less(form, icc, exif):
         try:
             data = form.encode(pixels, profile, story)
-        except (MemoryError, T2LError):  # of the pixels, which may be made only now
+        except (MemoryError, T2LError):  # from computing the pixels, which may happen only now
             raise
         except Exception as error:  # Pillow raises almost anything: ValueError, OSError, RuntimeError, struct.error
             failure = error
@@ -158,7 +158,7 @@ def _encode(
 
 
 def _less_and_less(form: Format, icc: bytes | None, exif: bytes | None) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """Profile and EXIF, then ever less of them: colours depend on the profile, so the EXIF goes first."""
+    """Profile and EXIF, then less and less of them. EXIF is dropped first, because colours depend on the profile."""
     stories = [exif, lighter(exif) if exif else None, None]
     for profile in dict.fromkeys([icc, None]):
         for story in dict.fromkeys(stories):
@@ -167,7 +167,7 @@ def _less_and_less(form: Format, icc: bytes | None, exif: bytes | None) -> Itera
 
 
 def _image(pixels: Pixels) -> Image.Image:
-    """``pixels`` as Pillow takes them; those made by the row never lie in an array besides."""
+    """``pixels`` as a Pillow image. :class:`Rows` are pasted strip by strip, without an array of the whole picture."""
     if not isinstance(pixels, Rows):
         return Image.fromarray(pixels)
     height, width, channels = pixels.shape

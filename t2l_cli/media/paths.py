@@ -18,9 +18,9 @@ def shown(path: str | Path) -> str:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """The system's words for ``error`` without numbers and paths, such as "No space left on device".
+    """The system's message for ``error`` without numbers and paths, such as "No space left on device".
 
-    ValueError: what Python says of a name that no system call takes.
+    A ValueError is what Python raises for a name that it cannot pass to the system.
     """
     if isinstance(error, OSError):
         return error.strerror or os.strerror(error.errno or 0) if error.errno else "input/output error"

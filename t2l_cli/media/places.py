@@ -1,4 +1,4 @@
-"""Where results may go: what is found wrong with a place before any work, so that nothing of the user's is lost."""
+"""Checks, before any work, where results may be written, so that none of the user's files are lost."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from t2l_cli.errors import RequestError
 from t2l_cli.media.atomic import is_temporary
 from t2l_cli.media.paths import STDIO, reason, shown
 
-_LITTER = {".ds_store", "thumbs.db", "desktop.ini", ".directory"}  # what file managers leave in folders
+_LITTER = {".ds_store", "thumbs.db", "desktop.ini", ".directory"}  # files that file managers leave in folders
 
 
 def check_place(path: Path, overwrite: bool, *inputs: str | Path | None, folder: bool = False) -> None:
-    """RequestError where ``path``, a file or a ``folder``, cannot or should not be written.
+    """Raise RequestError if ``path``, a file or a ``folder``, cannot or should not be written.
 
-    A missing or unwritable parent, something of another kind in its place (a device, a pipe), an existing one without
-    ``overwrite``, and whatever holds or is one of the ``inputs`` (None and "-" are none).
+    Refused are a missing or unwritable parent, a path that exists as something of another kind (such as a device or a
+    pipe) or exists without ``overwrite``, and a path that is, holds or is part of one of the ``inputs`` (None and "-"
+    are ignored).
     """
     try:
         _check_place(path, overwrite, inputs, folder)
-    except (OSError, ValueError) as error:  # ValueError: a name that no system call takes
+    except (OSError, ValueError) as error:  # ValueError: a name that Python cannot pass to the system
         raise RequestError(f"cannot write {shown(path)}: {reason(error)}.") from error
 
 
 def _check_place(path: Path, overwrite: bool, inputs: tuple[str | Path | None, ...], folder: bool) -> None:
-    # A link stays; what it points to is replaced.
+    # A symbolic link stays, and its target is replaced.
     parent = Path(os.path.realpath(path)).parent if overwrite and path.is_symlink() else path.parent
     if not parent.is_dir():
         raise RequestError(f"the folder {shown(parent)} for {shown(path)} does not exist.")
@@ -42,7 +43,7 @@ def _check_place(path: Path, overwrite: bool, inputs: tuple[str | Path | None, .
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is something, be it a link to nothing; OSError for a name that cannot be."""
+    """Whether ``path`` exists, if only as a broken link; OSError for an impossible name."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -53,7 +54,7 @@ def _is_there(path: Path) -> bool:
 def _check_kind(path: Path, folder: bool) -> None:
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:  # a link to nothing
+    except FileNotFoundError:  # a broken link
         return
     if stat.S_ISDIR(mode):
         if not folder:
@@ -65,7 +66,7 @@ def _check_kind(path: Path, folder: bool) -> None:
 
 
 def clash_with(path: Path, *inputs: str | Path | None) -> str | None:
-    """How writing the file or folder ``path`` would replace one of the ``inputs`` or a part of it; None: not at all."""
+    """How writing ``path`` would replace one of the ``inputs`` or a part of it, in words; None if it would not."""
     place = Path(os.path.realpath(path))
     for name in inputs:
         if name is None or str(name) == STDIO or not os.path.exists(name):
@@ -81,11 +82,11 @@ def clash_with(path: Path, *inputs: str | Path | None) -> str | None:
 
 
 def foreign_in(folder: Path, is_own: Callable[[str], bool], *outputs: Path) -> str | None:
-    """The first thing in ``folder`` that is not the program's own: replacing it would destroy something. None: nothing.
+    """The first path in ``folder`` that this program did not write, so that it must not be replaced; None if none.
 
-    ``is_own`` is asked with paths inside the folder: "a.png", "a/" for a folder and then "a/b.png". Links, devices and
-    pipes are never own. What file managers and killed runs leave behind does not count, nor do the ``outputs``.
-    RequestError where a folder cannot be read.
+    ``is_own`` says which paths, relative to the folder, are the program's own: "a.png", or "a/" for a folder and then
+    "a/b.png". Links, devices and pipes are never its own. Ignored are the ``outputs`` and the files that file managers
+    and killed runs leave behind. RequestError if a folder cannot be read.
     """
     known = {os.path.realpath(output) for output in outputs}
     try:

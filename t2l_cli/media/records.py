@@ -1,4 +1,4 @@
-"""What the program reads as JSON, such as run.json and atlas.json, checked against the dataclass it is to become."""
+"""JSON records, such as run.json and atlas.json: read, and converted to a dataclass that checks them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from t2l_cli.errors import RequestError
 from t2l_cli.media.paths import shown
 
 _Record = TypeVar("_Record")
-MAX_BYTES = 16_000_000  # records have kilobytes; what is larger is another file, or has no end, as /dev/zero
+MAX_BYTES = 16_000_000  # records have kilobytes; anything larger is another kind of file, or endless like /dev/zero
 
 
 def read_json(path: Path) -> Any:
-    """What the file holds. OSError where it cannot be read, ValueError where it is no record in JSON."""
+    """The JSON value in the file. OSError if it cannot be read, ValueError if it is not JSON or too large."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -29,7 +29,7 @@ def read_json(path: Path) -> Any:
 
 
 def plain(record: object) -> Any:
-    """A dataclass as JSON holds it: dictionaries, lists, numbers and text."""
+    """A dataclass as JSON values: dictionaries, lists, numbers and text."""
     return json.loads(json.dumps(msgspec.to_builtins(record)))  # msgspec leaves tuples as they are
 
 
@@ -51,7 +51,7 @@ def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Re
 
 
 def _unknown(data: Any, known: Any) -> str | None:
-    """The first key of ``data`` that ``known`` does not have, with those above it."""
+    """The first key of ``data`` that ``known`` does not have, as a dotted path; None if there is none."""
     if not isinstance(data, dict) or not isinstance(known, dict):
         return None
     for key, value in data.items():
@@ -63,7 +63,7 @@ def _unknown(data: Any, known: Any) -> str | None:
 
 
 def _explained(error: str) -> str:
-    """msgspec's words, such as "Expected `int`, got `str` - at `$.optim.steps`", in ours."""
+    """msgspec's message, such as "Expected `int`, got `str` - at `$.optim.steps`", in this program's words."""
     what, _, place = error.partition(" - at `$")
     where = f'"{shown(place.strip(".`"))}" ' if place else ""
     expected = re.fullmatch(r"Expected (.*), got (.*)", what)

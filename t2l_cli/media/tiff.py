@@ -1,4 +1,4 @@
-"""TIFF out: strips of deflate under a directory of Pillow's, which writes no sub-folders of EXIF through libtiff."""
+"""Writes TIFF: deflate strips and a directory by Pillow, which cannot write the sub-IFDs of EXIF through libtiff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _DEFLATE, _GREY, _RGB, _STRAIGHT_ALPHA, _INTERLEAVED = 8, 1, 2, 2, 1  # TIFF 6.0
 
 
 def encode_tiff(pixels: Pixels, icc: bytes | None, exif: bytes | None) -> bytes:
-    """``pixels``, (H, W) grey, (H, W, 3) RGB or (H, W, 4) with straight alpha, as a TIFF file with profile and EXIF."""
+    """Encode ``pixels`` as a TIFF file with profile and EXIF.
+
+    pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with straight alpha, uint8.
+    """
     height, width, channels = (*pixels.shape, 1)[:3]
     rows = max(1, _STRIP_BYTES // (width * channels))
     strips = [zlib.compress(pixels[top : top + rows].tobytes()) for top in range(0, height, rows)]
@@ -32,7 +35,7 @@ def encode_tiff(pixels: Pixels, icc: bytes | None, exif: bytes | None) -> bytes:
         Tiff.BITSPERSAMPLE: (8,) * channels,
         Tiff.COMPRESSION: _DEFLATE,
         Tiff.PHOTOMETRIC_INTERPRETATION: _GREY if channels == 1 else _RGB,
-        Tiff.STRIPOFFSETS: (0, *accumulate(sizes[:-1])),  # Pillow adds the place where the strips begin
+        Tiff.STRIPOFFSETS: (0, *accumulate(sizes[:-1])),  # Pillow adds the offset of the first strip
         Tiff.SAMPLESPERPIXEL: channels,
         Tiff.ROWSPERSTRIP: rows,
         Tiff.STRIPBYTECOUNTS: tuple(sizes),

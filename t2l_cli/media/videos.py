@@ -1,6 +1,6 @@
-"""Videos in: a video file or a folder of pictures becomes upright 8-bit RGB frames with their times, one at a time.
+"""Reads videos: a video file or a folder of pictures becomes upright 8-bit RGB frames with their times, one at a time.
 
-Writing is in :mod:`t2l_cli.media.encode`.
+:mod:`t2l_cli.media.encode` writes them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _HDR_CURVES = (16, 18)  # PQ and HLG (ITU-T H.273, TransferCharacteristics)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video is, found by decoding all of it once."""
+    """Facts about a video, found by decoding all of it once."""
 
     path: Path
     width: int  # px, upright
     height: int  # px, upright
-    frames: int  # exactly as many as read_frames yields
-    rate: Fraction  # average frames a second
+    frames: int  # exactly the number that read_frames yields
+    rate: Fraction  # average frames per second
     time_base: Fraction  # s, unit of Frame.pts
     audio: bool  # has an audio track
     names: tuple[str, ...] = ()  # file names of the frames of a folder; () for a video file
@@ -52,10 +52,10 @@ class Frame:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read a video file or a folder of frames once, wholly, and say what it holds.
+    """Read a video file or a folder of frames once, completely, and return its facts.
 
-    Raises RequestError, in one line with the path, for anything that cannot be read as a video of one size between 16
-    and 16,384 px a side, from its first to its last frame.
+    Raises RequestError, in one line with the path, for anything that cannot be read from the first to the last frame as
+    a video of one size, with sides from 16 to 16,384 px.
     """
     if str(path) == STDIO:
         raise RequestError("a video cannot come from the standard input; name a video file or a folder of frames.")
@@ -98,7 +98,7 @@ def _probe_file(path: Path) -> VideoInfo:
 
 
 def _notes(container: InputContainer, stream: VideoStream, picture: VideoFrame) -> tuple[str, ...]:
-    """What a user should know of a file, judged by its first picture."""
+    """What the user should know about a file, from its metadata and first picture."""
     notes = []
     turned = turn_of(picture).words
     if turned:
@@ -108,7 +108,7 @@ def _notes(container: InputContainer, stream: VideoStream, picture: VideoFrame) 
         notes.append(f"{depth}-bit, read as 8-bit")
     if picture.color_trc in _HDR_CURVES:
         notes.append("HDR, read without tone mapping: colours look pale")
-    # FFmpeg's own decoders of VP8 and VP9 give no alpha; the file says that it has one.
+    # FFmpeg's own decoders of VP8 and VP9 do not decode alpha; only the metadata says that there is one.
     hidden = any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
     if hidden or any(component.is_alpha for component in picture.format.components):
         notes.append("transparency is left out")
@@ -121,10 +121,10 @@ def _notes(container: InputContainer, stream: VideoStream, picture: VideoFrame) 
 
 
 def read_frames(info: VideoInfo, span: tuple[int, int] | None = None) -> Iterator[Frame]:
-    """Yield the frames a to b - 1 of ``span`` (a, b), or all, one in memory at a time.
+    """Yield the frames a to b - 1 of ``span`` = (a, b), or all, with one in memory at a time.
 
-    A file is decoded from its start, so that frame numbers are exact. RequestError where the video is no longer what
-    :func:`probe` found.
+    A file is decoded from its start, so that frame numbers are exact. RequestError if the video has changed since
+    :func:`probe`.
     """
     first, end = span or (0, info.frames)
     frames = _of_folder(info, first, end) if info.names else _of_file(info, first, end)
@@ -152,10 +152,10 @@ def _of_file(info: VideoInfo, first: int, end: int) -> Iterator[Frame]:
 
 
 def parse_span(text: str | None, frames: int) -> tuple[int, int]:
-    """The frames (a, b), 0 <= a < b <= ``frames``, that ``text`` asks for: "a:b" without b, as Python slices.
+    """Parse "a:b" like a Python slice, without a step: (a, b), with 0 <= a < b <= ``frames``; b is exclusive.
 
-    Either side may be left out, negative numbers count from the end, None is the whole video. RequestError where
-    ``text`` is nothing of the kind, or a range that is empty or beyond the video.
+    Either side may be left out, negative numbers count from the end, and None means the whole video. RequestError if
+    ``text`` is not such a range, or if the range is empty or beyond the video.
     """
     if text is None:
         return 0, frames

@@ -1,11 +1,11 @@
-"""The cache folder of model weights: what is there, and how a file comes there whole, checked and once.
+"""The cache folder of model weights: finding, storing and removing checked files.
 
-    <cache>/clip/<owner>--<repository>/<file>        the weights, under the name the repository gives them
+    <cache>/clip/<owner>--<repository>/<file>        the weights, under their name in the repository
     <cache>/clip/<owner>--<repository>/source.json   where they came from and their SHA-256
     <cache>/torchvision/<network>/                   the same for torchvision's networks, "torchvision/<network>" below
     <cache>/locks/<owner>--<repository>.lock         held by the process that downloads
 
-The folder may be copied to another machine as it is. This module imports neither torch nor open_clip.
+The folder may be copied to another machine unchanged. This module imports neither torch nor open_clip.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CachedWeights:
 
 @dataclass(frozen=True)
 class _Record:
-    """source.json: the file, and its size and time when its checksum was computed."""
+    """source.json: the file, with its size and modification time when its checksum was computed."""
 
     file: str
     sha256: str
@@ -53,22 +53,22 @@ class _Record:
 
 
 def cache_dir() -> Path:
-    """T2L_CACHE_DIR, else the user's cache folder of this system. It need not exist."""
+    """T2L_CACHE_DIR, otherwise this system's cache folder of the user. It need not exist."""
     chosen = os.environ.get("T2L_CACHE_DIR")
     return Path(os.path.abspath(os.path.expanduser(chosen))) if chosen else Path(platformdirs.user_cache_dir("t2l"))
 
 
 def weights_dir(repo: str) -> Path:
-    """The folder of a repository's ("owner/name") weights in the cache."""
+    """The cache folder for the weights of ``repo``, "owner/name"."""
     owner, _, name = repo.partition("/")
     return cache_dir() / TORCHVISION / name if owner == TORCHVISION else cache_dir() / "clip" / f"{owner}--{name}"
 
 
 def find(repo: str, check: bool = True) -> CachedWeights | None:
-    """The cached weights of ``repo``, or None where they are missing or damaged.
+    """The cached weights of ``repo``, or None if they are missing or damaged.
 
-    A file whose size and time are those of its record is taken for good; any other (a copied folder) is hashed again
-    when ``check`` is set, and otherwise only its size is compared.
+    A file whose size and modification time match its record is trusted. If only the size matches (as in a copied
+    folder), the file is hashed again with ``check``, and trusted without.
     """
     folder = weights_dir(repo)
     record = _read(folder)
@@ -84,13 +84,13 @@ def find(repo: str, check: bool = True) -> CachedWeights | None:
     if check and state.st_mtime_ns != record.mtime_ns:
         if sha256_of(path) != record.sha256:
             return None
-        with contextlib.suppress(OSError):  # a cache that cannot be written is hashed at every start
+        with contextlib.suppress(OSError):  # in a read-only cache the file is hashed at every start
             _write(folder, record.file, record.sha256, record.repo, record.revision)
     return CachedWeights(path, record.sha256, record.size)
 
 
 def store(part: Path, repo: str, sha256: str, revision: str) -> CachedWeights:
-    """Rename the finished and checked download ``part`` to its place in the cache. OSError where that fails."""
+    """Move the finished and checked download ``part`` to its place in the cache. OSError if that fails."""
     folder = weights_dir(repo)
     path = folder / part.name
     with part.open("rb+") as file:
@@ -101,7 +101,7 @@ def store(part: Path, repo: str, sha256: str, revision: str) -> CachedWeights:
 
 
 def discard(repo: str) -> int:
-    """Delete the cached weights of ``repo``; the bytes that became free, 0 where there was nothing."""
+    """Delete the cached weights of ``repo`` and return the number of bytes freed, 0 if there were none."""
     folder = weights_dir(repo)
     if not folder.exists():
         return 0
@@ -116,7 +116,7 @@ def discard(repo: str) -> int:
 
 @contextlib.contextmanager
 def locked(repo: str) -> Iterator[Path]:
-    """Wait for the lock of ``repo`` among all processes, hold it, and give the repository's folder, made if needed."""
+    """Wait for the lock of ``repo``, shared by all processes, hold it, and yield the repository's folder, now made."""
     folder = weights_dir(repo)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def locked(repo: str) -> Iterator[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal digits; OSError where it cannot be read."""
+    """SHA-256 of a file, in hexadecimal; OSError if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

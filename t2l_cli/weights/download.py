@@ -1,5 +1,6 @@
-"""Weights into the cache, from a Hugging Face hub or, torchvision's, from an address: huggingface_hub transfers and
-resumes, this module checks and files.
+"""Downloads weights into the cache, from a Hugging Face hub or (torchvision's) from a URL.
+
+huggingface_hub transfers files and resumes broken transfers; this module checks them and puts them into the cache.
 
 HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. This module imports neither torch nor open_clip.
 """
@@ -26,29 +27,29 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes that will be, or None while that is unknown."""
+"""Called with the number of bytes received and the total, which is None while it is unknown."""
 
-_PART = ".part"  # folder of an unfinished download, in the folder it is for: renaming stays on one file system
+_PART = ".part"  # folder of an unfinished download, inside its target folder: the rename stays on one file system
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_STARTS = 2  # huggingface_hub resumes a cut download itself, five times; then it is started once more from nothing
+_STARTS = 2  # huggingface_hub resumes a broken download itself, five times; then it is started again, once
 _HEAD_TIMEOUT = 10.0  # s
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A file that is to be had: what it is called, where it is kept, where it comes from, what else could be done."""
+    """The weights to get, and what messages say about them."""
 
     name: str  # of the model, for messages
-    repo: str  # in the cache
+    repo: str  # "owner/name" in the cache
     server: str
-    ways: str  # out, where it cannot be had
+    ways: str  # for messages: what the user can do without a download
 
 
 def fetch(name: str, repo: str, files: Sequence[str], offline: bool, progress: Progress | None) -> CachedWeights:
-    """The weights of the model ``name`` from the cache, or else the first of ``files`` that the hub's ``repo`` has.
+    """Get the weights of the model ``name`` from the cache, or download the first of ``files`` that ``repo`` has.
 
-    Of processes that ask at once, one downloads and the others wait for it. With ``offline`` or HF_HUB_OFFLINE the
-    network is not touched. Raises WeightsError: no network, a cut connection, a wrong checksum, a full disk.
+    If several processes ask at the same time, one downloads and the others wait. With ``offline`` or HF_HUB_OFFLINE the
+    network is not used. Raises WeightsError: no network, a broken connection, a wrong checksum, a full disk.
     """
     wanted = _Wanted(name, repo, endpoint(), _ways(name, repo, "--clip-weights FILE", "--clip mini"))
     return _had(wanted, offline, lambda part: _download(wanted, files, part, progress))
@@ -57,10 +58,10 @@ def fetch(name: str, repo: str, files: Sequence[str], offline: bool, progress: P
 def fetch_url(
     name: str, repo: str, url: str, offline: bool, progress: Progress | None, instead: tuple[str, str]
 ) -> CachedWeights:
-    """The file at ``url`` as :func:`fetch` has it, kept as ``repo`` ("owner/name") in the cache.
+    """As :func:`fetch`, but from ``url``; stored as ``repo`` ("owner/name") in the cache.
 
-    Its name ends in the first digits of its SHA-256, as those on PyTorch's server do (network-0123abcd.pth).
-    ``instead``: two things that a user can do without these weights.
+    The file's name must end in the first digits of its SHA-256, as on PyTorch's server (network-0123abcd.pth).
+    ``instead``: two things that the user can do without these weights.
     """
     server = "/".join(url.split("/")[:3])
     wanted = _Wanted(name, repo, server, _ways(name, repo, *instead))
@@ -68,7 +69,7 @@ def fetch_url(
 
 
 def _had(wanted: _Wanted, offline: bool, download: Callable[[Path], CachedWeights]) -> CachedWeights:
-    """What is wanted, from the cache or by ``download``, which gets the folder to work in."""
+    """Get the weights from the cache, or by ``download(folder)``, whose argument is a folder for temporary files."""
     found = cache.find(wanted.repo)
     if found is not None:
         return found
@@ -77,18 +78,18 @@ def _had(wanted: _Wanted, offline: bool, download: Callable[[Path], CachedWeight
             f"the weights of {wanted.name} are not on this machine and t2l is told to stay offline.\n{wanted.ways}"
         )
     with cache.locked(wanted.repo) as folder:
-        found = cache.find(wanted.repo)  # another process may have been at it while this one waited
+        found = cache.find(wanted.repo)  # another process may have downloaded it while this one waited
         if found is not None:
             return found
         part = folder / _PART
         try:
             for start in range(1, _STARTS + 1):
-                shutil.rmtree(part, ignore_errors=True)  # also what a killed run left
+                shutil.rmtree(part, ignore_errors=True)  # a killed run may have left one
                 try:
                     return download(part)
                 except WeightsError:
                     raise
-                except Exception as error:  # the hub's client, httpx and xet have no common class for a bad network
+                except Exception as error:  # the hub's client, httpx and xet share no base class for network errors
                     _explain(error, wanted, final=start == _STARTS)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -102,14 +103,14 @@ def is_offline() -> bool:
 
 
 def endpoint() -> str:
-    """Address of the hub, without a slash at its end."""
+    """Address of the hub, without a trailing slash."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def _download(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progress | None) -> CachedWeights:
     import huggingface_hub
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # the program says what matters itself
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # this program's messages say what matters
     file, metadata = _look_up(wanted.name, wanted.repo, files)
     if metadata.size is not None and shutil.disk_usage(part.parent).free < metadata.size:
         raise _full(wanted.name, metadata.size)
@@ -117,7 +118,7 @@ def _download(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progr
         huggingface_hub.hf_hub_download(
             wanted.repo,
             file,
-            revision=metadata.commit_hash,  # the very file whose checksum was just given
+            revision=metadata.commit_hash,  # exactly the file of the checksum in ``metadata``
             local_dir=part,
             endpoint=endpoint(),
             tqdm_class=progress_bar(progress),
@@ -128,7 +129,7 @@ def _download(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progr
 
 
 def _download_url(wanted: _Wanted, url: str, part: Path, progress: Progress | None) -> CachedWeights:
-    from huggingface_hub.file_download import http_get  # resumes where a connection is cut
+    from huggingface_hub.file_download import http_get  # resumes after a broken connection
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     part.mkdir()
@@ -142,13 +143,13 @@ def _download_url(wanted: _Wanted, url: str, part: Path, progress: Progress | No
 
 
 def _digits(url: str) -> str:
-    """The first digits of the SHA-256 that a file's name ends in, "" where it does not."""
+    """The first digits of the SHA-256, from the end of the file's name; "" if there are none."""
     found = re.search(r"-([0-9a-f]{8,64})\.\w+$", url)
     return found[1] if found else ""
 
 
 def _look_up(name: str, repo: str, files: Sequence[str]) -> tuple[str, HfFileMetadata]:
-    """The first of ``files`` that ``repo`` has, and what the hub says about it."""
+    """The first of ``files`` that ``repo`` has, and its metadata on the hub."""
     import huggingface_hub
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -162,7 +163,7 @@ def _look_up(name: str, repo: str, files: Sequence[str]) -> tuple[str, HfFileMet
 
 
 def _checked(path: Path, etag: str, wanted: _Wanted) -> str:
-    """SHA-256 of ``path``, compared with the hub's checksum: a SHA-256, or git's blob SHA-1 (small files)."""
+    """Compare ``path`` with the hub's checksum, a SHA-256 or (for small files) git's blob SHA-1; return the SHA-256."""
     sha256 = cache.sha256_of(path)
     if re.fullmatch(r"[0-9a-f]{64}", etag):
         good = sha256 == etag
@@ -189,10 +190,10 @@ def _wrong(wanted: _Wanted) -> WeightsError:
 
 
 def progress_bar(progress: Progress | None) -> type[Any]:
-    """A class in the place of huggingface_hub's tqdm bar that shows nothing and tells ``progress``.
+    """A class to use instead of huggingface_hub's tqdm bar, which displays nothing and calls ``progress``.
 
-    It has what http_get and the reporter of xet transfers use. Xet counts the bytes on the wire apart from those of
-    the file (update_transfer); only the file's are told.
+    It has the methods that http_get and the reporter of xet transfers use. Xet counts the transferred bytes separately
+    from those of the file (update_transfer); only the file's are reported.
     """
 
     class Bar:
@@ -205,7 +206,7 @@ def progress_bar(progress: Progress | None) -> type[Any]:
                 progress(int(self.n), None if self.total is None else int(self.total))
 
         def _nothing(self, *_: object, **__: object) -> None:
-            """Stand in for drawing."""
+            """Do nothing instead of drawing."""
 
         update_transfer = set_postfix_str = set_transfer_postfix_str = refresh = close = __exit__ = _nothing
 
@@ -216,7 +217,7 @@ def progress_bar(progress: Progress | None) -> type[Any]:
 
 
 def _explain(error: Exception, wanted: _Wanted, final: bool) -> None:
-    """Raise the WeightsError for ``error``; return where another start may help."""
+    """Raise the WeightsError that explains ``error``; return if another start may help."""
     if isinstance(error, OSError) and error.errno in _FULL:
         raise _full(wanted.name, None) from error
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):

@@ -1,4 +1,4 @@
-"""From a model's name, or a weights file, to the model: nothing that could run code is ever loaded."""
+"""Loads a model by its name or from a weights file. Files that could run code are never loaded."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class LoadedClip:
 def load_clip(
     name: str, weights: Path | None = None, offline: bool = False, progress: Progress | None = None
 ) -> LoadedClip:
-    """The CLIP model ``name`` (mini, or an open_clip architecture[:tag], see :func:`registry.resolve`).
+    """Load the CLIP model ``name`` (mini, or an open_clip architecture[:tag], see :func:`registry.resolve`).
 
-    Its weights come from the file ``weights`` if given, else from the cache, else from the network unless ``offline``;
-    ``progress`` is told of a download. Raises RequestError for an unknown name or a missing file and WeightsError for
-    weights that cannot be had, do not fit the model, or hold anything but tensors.
+    Its weights come from the file ``weights`` if given, otherwise from the cache, otherwise from the network unless
+    ``offline``; ``progress`` is called during a download. Raises RequestError for an unknown name or a missing file,
+    and WeightsError for weights that cannot be downloaded, do not fit the model, or hold anything except tensors.
     """
     if name == MINI:
         return _load_mini(weights)
@@ -59,8 +59,8 @@ def load_clip(
 def check_weights(path: Path) -> None:
     """Raise WeightsError unless ``path`` holds tensors and nothing else.
 
-    Read as safetensors or through ``torch.load(weights_only=True)``; TorchScript archives, such as OpenAI's own
-    files, are programs and refused.
+    The file is read as safetensors or through ``torch.load(weights_only=True)``. TorchScript archives, such as OpenAI's
+    own files, are programs and are refused.
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise WeightsError(f"{shown(path)} is not a weights file by its suffix; known are {' '.join(_SUFFIXES)}.")
@@ -79,7 +79,7 @@ def check_weights(path: Path) -> None:
 
 
 def _names(path: Path) -> list[str]:
-    """Names of the tensors in the file."""
+    """The names of the tensors in the file."""
     if path.suffix.lower() == ".safetensors":
         with safetensors.safe_open(path, framework="pt") as file:
             return list(file.keys())
@@ -91,9 +91,9 @@ def _names(path: Path) -> list[str]:
                     f"{shown(path)} is a TorchScript archive, that is a program, and t2l does not run programs from "
                     "weights files. Use the model's safetensors file (for OpenAI's models: huggingface.co/timm)."
                 )
-    # open_clip falls back to torch.load without weights_only on a TypeError: a file that fails here never gets there.
+    # On a TypeError open_clip falls back to torch.load without weights_only; a file that fails here never gets there.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's remarks on odd pickles are for its developers
+        warnings.simplefilter("ignore")  # torch's warnings about odd pickles are meant for developers
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     if isinstance(state, dict) and "state_dict" in state:
         state = state["state_dict"]
@@ -114,7 +114,7 @@ def _build(spec: ModelSpec, path: Path) -> Any:
                 force_preprocess_cfg=spec.preprocess,
                 weights_only=True,
             )
-    except Exception as error:  # open_clip's conversions fail in their own ways on tensors they do not expect
+    except Exception as error:  # on unexpected tensors, open_clip's conversions raise many kinds of errors
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         detail = lines[min(1, len(lines) - 1)][:120] if lines else type(error).__name__
         raise WeightsError(f"the weights {shown(path)} do not fit the model {spec.architecture}: {detail}") from error
@@ -128,7 +128,7 @@ def _tokenizer(spec: ModelSpec, offline: bool) -> Any:
     options = {"local_files_only": True} if offline or download.is_offline() else {}
     try:
         return open_clip.get_tokenizer(spec.architecture, cache_dir=str(cache.cache_dir() / "tokenizers"), **options)
-    except Exception as error:  # transformers raises whatever it meets on the way
+    except Exception as error:  # transformers raises many kinds of errors
         raise WeightsError(f"the tokenizer of {spec.name} could not be had ({text['hf_tokenizer_name']}).") from error
 
 

@@ -1,4 +1,4 @@
-"""mini, the small CLIP inside the package, as an open_clip model. How it is made: the repository's mini/README.md."""
+"""mini, the small CLIP inside the package, as an open_clip model. The repository's mini/README.md says how it is made."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ TEXT: dict[str, Any] = {
     "heads": 4,
     "mlp_ratio": 3.0,
 }
-ROI_MARGIN = -5.0  # logits: mini has learnt that "photo" is true of everything, so it always wins (docs/mini.md)
-EMBEDDING, ROWS, IDS = "token_embedding.weight", "token_rows", "token_ids"  # the file holds the rows of known words
+ROI_MARGIN = -5.0  # logits: mini has learnt that "photo" is true of everything, so that it always wins (docs/mini.md)
+EMBEDDING, ROWS, IDS = "token_embedding.weight", "token_rows", "token_ids"  # the file holds only rows of known words
 
 
 def create() -> tuple[CLIP, SimpleTokenizer]:
@@ -40,7 +40,7 @@ def create() -> tuple[CLIP, SimpleTokenizer]:
 
 
 def load(path: Path = MINI_WEIGHTS) -> tuple[CLIP, SimpleTokenizer]:
-    """The trained mini (float32, eval) and its tokenizer. Rows of words that it never saw are zero."""
+    """The trained mini (float32, eval) and its tokenizer. Embedding rows of words that it never saw are zero."""
     with torch.random.fork_rng(devices=[]):
         model, tokenizer = create()
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}

@@ -1,4 +1,4 @@
-"""torchvision's networks, built empty and filled from weights files that hold nothing but tensors."""
+"""torchvision's networks, built without weights and filled from files that hold only tensors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from t2l_cli.weights.loading import check_weights
 
 
 def load_raft(offline: bool = False, progress: Progress | None = None) -> nn.Module:
-    """RAFT, ready for use: frozen, float32, on the CPU. WeightsError where its weights cannot be had or do not fit."""
+    """RAFT, ready for use: frozen, float32, on the CPU. WeightsError if its weights cannot be downloaded or do not fit."""
     from torchvision.models.optical_flow import raft_large
 
     return _filled(lambda: raft_large(weights=None), vision.pull(vision.RAFT, offline, progress), "RAFT")
 
 
 def load_mask_rcnn(offline: bool = False, progress: Progress | None = None) -> nn.Module:
-    """Mask R-CNN on a ResNet-50, as :func:`load_raft`."""
+    """Mask R-CNN with a ResNet-50, as :func:`load_raft`."""
     from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
     path = vision.pull(vision.MASK_RCNN, offline, progress)

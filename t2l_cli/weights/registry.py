@@ -1,4 +1,4 @@
-"""Names of models: what a CLIP model's name means to open_clip, and the cache seen through names (`t2l models`)."""
+"""Names of models: what a CLIP model's name means in open_clip, and the cache by model names (for `t2l models`)."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from t2l_cli.weights.download import Progress
 MINI = "mini"  # the small CLIP inside the package
 MINI_WEIGHTS = Path(__file__).with_name("mini.safetensors")
 MINI_ABOUT = "mini knows 13 colours, 4 textures and little else; for real edits use ViT-B-32, the default."
-_PREFERRED_TAG = "openai"  # what a name without a tag means, where it exists
-_PREPROCESS = ("mean", "std", "interpolation", "resize_mode")  # what the pretrained tags say about their pictures
+_PREFERRED_TAG = "openai"  # the tag of a name without one, if it exists
+_PREPROCESS = ("mean", "std", "interpolation", "resize_mode")  # settings for pictures in open_clip's pretrained tags
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A name made exact: an architecture of open_clip and the published weights for it."""
+    """What a name stands for: an open_clip architecture and its published weights."""
 
     architecture: str
-    tag: str = ""  # "": no weights are published, or none asked for
+    tag: str = ""  # "": no weights are published
     repo: str = ""  # "owner/name" on the Hugging Face hub
-    files: tuple[str, ...] = ()  # names of the weights file, the safe format first
-    quick_gelu: bool = False  # the weights want QuickGELU, whatever the architecture's own setting
+    files: tuple[str, ...] = ()  # possible names of the weights file, the safe format first
+    quick_gelu: bool = False  # whether the weights need QuickGELU, whatever the architecture's own setting is
     preprocess: dict[str, Any] = field(default_factory=dict)  # mean, std, ... that the weights were trained with
 
     @property
@@ -48,16 +48,16 @@ class ModelEntry:
 
     name: str  # architecture:tag, mini, or a network of torchvision
     cached: bool
-    size: int | None  # bytes on this machine; None where it is not here
+    size: int | None  # bytes on this machine; None if it is not here
 
 
 def resolve(name: str) -> ModelSpec:
-    """What ``name``, an open_clip architecture[:tag], means.
+    """The model that ``name``, an open_clip architecture[:tag], stands for.
 
-    Without a tag the openai weights are meant, else the first that open_clip lists; weights trained with QuickGELU
-    turn the name into its -quickgelu variant (``ViT-B-32`` is ``ViT-B-32-quickgelu:openai``). Raises RequestError for
-    an unknown name, with names close to it, and for a model that t2l cannot use (its picture tower is no open_clip
-    ViT, or its tokenizer needs a package that is not here).
+    Without a tag, the openai weights are chosen if there are any, otherwise the first that open_clip lists. For weights
+    trained with QuickGELU, the name becomes its -quickgelu variant (``ViT-B-32`` is ``ViT-B-32-quickgelu:openai``).
+    Raises RequestError for an unknown name, with similar names, and for a model that t2l cannot use (its image tower is
+    not an open_clip ViT, or its tokenizer needs a package that is not installed).
     """
     architecture, _, tag = name.partition(":")
     if architecture not in open_clip.list_models():
@@ -77,8 +77,8 @@ def resolve(name: str) -> ModelSpec:
 
 
 def list_models() -> list[ModelEntry]:
-    """mini, torchvision's networks for clips, and every CLIP model with published weights that t2l can use, each under
-    its exact name.
+    """mini, torchvision's networks for videos, and every CLIP model that t2l can use and that has published weights,
+    each under its exact name.
     """
     entries = [ModelEntry(MINI, True, MINI_WEIGHTS.stat().st_size if MINI_WEIGHTS.exists() else None)]
     for name in vision.NETWORKS:
@@ -87,14 +87,14 @@ def list_models() -> list[ModelEntry]:
     for architecture, tag in open_clip.list_pretrained():
         spec = _spec(architecture, tag)
         if spec.architecture != architecture or _problem(architecture):
-            continue  # a second name of a -quickgelu model, or one that resolve() refuses
+            continue  # a second name of a -quickgelu model, or a model that resolve() refuses
         found = cache.find(spec.repo, check=False)
         entries.append(ModelEntry(spec.name, found is not None, found.size if found else None))
     return entries
 
 
 def pull(name: str, progress: Progress | None = None, offline: bool = False) -> Path:
-    """Bring the weights of ``name`` into the cache, if they are not there, and give their path."""
+    """Download the weights of ``name`` into the cache if they are not there; return their path."""
     if name == MINI:
         return MINI_WEIGHTS
     if name in vision.NETWORKS:
@@ -106,7 +106,7 @@ def pull(name: str, progress: Progress | None = None, offline: bool = False) -> 
 
 
 def remove(name: str) -> int:
-    """Delete the weights of ``name`` from the cache; the bytes that became free. RequestError where there are none."""
+    """Delete the weights of ``name`` from the cache; return the bytes freed. RequestError if there are none."""
     if name == MINI:
         raise RequestError("mini is a part of the program and cannot be removed.")
     if name in vision.NETWORKS:
@@ -133,7 +133,7 @@ def _spec(architecture: str, tag: str) -> ModelSpec:
 
 
 def _problem(architecture: str) -> str:
-    """Why t2l cannot use the architecture, or ""."""
+    """Why t2l cannot use the architecture; "" if it can."""
     config = _config(architecture)
     vision, text = config["vision_cfg"], config["text_cfg"]
     if "timm_model_name" in vision or not isinstance(vision.get("layers"), int):

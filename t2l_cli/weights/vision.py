@@ -1,6 +1,6 @@
-"""torchvision's networks by name: RAFT for optical flow, Mask R-CNN for masks of things by their class.
+"""torchvision's networks by name: RAFT for optical flow, Mask R-CNN for masks of objects by their class.
 
-This module imports torchvision only when it is asked for an address or the classes.
+This module imports torchvision only when a URL or the list of classes is needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INSTEAD = {
     RAFT: ("--flow dis, which needs none", "T2L_CACHE_DIR=FOLDER, a cache that has them"),
     MASK_RCNN: ("--mask PICTURE, or no mask at all", "T2L_CACHE_DIR=FOLDER, a cache that has them"),
 }
-_NOTHING = ("__background__", "N/A")  # entries of COCO's list that are no class
+_NOTHING = ("__background__", "N/A")  # entries of COCO's list that are not classes
 
 
 def published(name: str) -> Any:
@@ -35,22 +35,22 @@ def published(name: str) -> Any:
 
 
 def repo_of(name: str) -> str:
-    """What the cache calls the weights of the network ``name``."""
+    """The name in the cache ("owner/name") of the weights of the network ``name``."""
     return f"{cache.TORCHVISION}/{name}"
 
 
 def find(name: str) -> CachedWeights | None:
-    """The weights of the network ``name``, where they are on this machine."""
+    """The weights of the network ``name``; None if they are not on this machine."""
     return cache.find(repo_of(name), check=False)
 
 
 def pull(name: str, offline: bool = False, progress: Progress | None = None) -> Path:
-    """The weights file of the network ``name``, downloaded if need be; WeightsError where it cannot be had."""
+    """The weights file of the network ``name``, downloaded if necessary; WeightsError if that fails."""
     return download.fetch_url(name, repo_of(name), published(name).url, offline, progress, _INSTEAD[name]).path
 
 
 def class_number(name: str) -> int:
-    """Mask R-CNN's number for the COCO class ``name``; RequestError, with names like it, where there is none."""
+    """Mask R-CNN's number of the COCO class ``name``; RequestError, with similar names, if there is none."""
     classes: list[str] = published(MASK_RCNN).meta["categories"]
     wanted = name.strip().lower()
     if wanted in classes and wanted not in _NOTHING:

@@ -67,7 +67,6 @@ def propagate(mask: Tensor, at: int, flow: Flow, frames: Tensor) -> Tensor:
     """Propagate ``mask`` (h, w) bool of frame ``at`` along ``flow`` to all ``frames`` (T, 3, h, w) uint8.
 
     Returns (T, h, w) bool.
-
     Where the flow is not reliable, the mask moves with the object as a whole. Near the outline colours count as well:
     flow is blurred there, and background that it drags into the mask would stay in it.
     """
