@@ -93,8 +93,9 @@ class StraightObjective(Objective):
         E_screen = self._embed(example.layer.over_green(), example.views)
         return Losses(L_comp), Losses({"screen": screen_loss(E_screen, texts.screen, distance)})
 
-    def _structure_term(self, example: Example, I_o: Tensor) -> Losses:
-        return super()._structure_term(dataclasses.replace(example, source_structure=None), I_o)
+    def structure_term(self, example: Example, I_o: Tensor) -> Losses:
+        """L_structure with the source's similarities computed anew in every step."""
+        return super().structure_term(dataclasses.replace(example, source_structure=None), I_o)
 
     def _embed(self, picture: Tensor, views: ViewParams) -> Tensor:
         size = self.clip.view_size((picture.shape[-2], picture.shape[-1]))
@@ -104,7 +105,7 @@ class StraightObjective(Objective):
 def straight_steps(edit: Edit) -> Iterator[dict[str, float]]:
     """``edit``'s training in the straight way: parameter by parameter, and every loss is read at every step."""
     edit.objective = StraightObjective(edit.clip, edit.config.weights)
-    config, random = edit.config.optim, edit._run.rng  # the stream that ours draws from, for the same draws
+    config, random = edit.config.optim, edit.rng  # the stream that ours draws from, for the same draws
     optimizer = MADGRAD(
         edit.generator.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )

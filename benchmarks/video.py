@@ -108,7 +108,7 @@ def step_times(edit: VideoEdit, steps: int) -> tuple[Cost, Cost]:
     iterator = iter(edit)
     next(iterator)
     step = timed(lambda: next(iterator), steps)
-    seen = edit._draw(torch.Generator().manual_seed(0))
+    seen = edit.draw(torch.Generator().manual_seed(0))
     picture, views = seen.frames[:1], edit.config.views.n_views
     looked = torch.rand(views, 3, *edit.clip.view_size((picture.shape[-2], picture.shape[-1])))
 

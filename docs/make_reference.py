@@ -1,90 +1,72 @@
-"""Write docs/reference/*.md from the program's own definitions, the ones that --help prints.
+"""Write docs/reference/*.md: what the installed program prints for --help, verbatim.
 
-Usage: python docs/make_reference.py [--check]. With --check nothing is written; exit 1 where a page is not current.
+Usage: python docs/make_reference.py [--check]. With --check nothing is written; exit 1 where a page says something else
+than the program. How the words are laid out does not count there: it differs between versions of typer and rich.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-import typer
-
-from t2l_cli.cli.app import app
 
 REFERENCE = Path(__file__).parent / "reference"
+COMMANDS = {
+    "edit-image": (),
+    "edit-video": (),
+    "fit-atlas": (),
+    "render-atlas": (),
+    "composite": (),
+    "models": ("list", "pull", "path", "remove"),
+}
+WIDTH = 110  # characters per line
+FRAME = re.compile(r"[─-╿]|<[^<>\s]*>")  # lines of boxes, and types, which are typer's own words
+PLAIN = {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
 
-def pages() -> dict[str, str]:
-    """File name -> text, one page a command."""
-    root: Any = typer.main.get_command(app)
-    return {f"{name}.md": _page(f"t2l {name}", command) for name, command in root.commands.items()}
+def page(command: str, subcommands: tuple[str, ...]) -> str:
+    """The page of a command and its subcommands."""
+    parts = ["<!-- Written by docs/make_reference.py from the program's own --help; do not edit. -->"]
+    for words in ((command,), *((command, sub) for sub in subcommands)):
+        parts += [f"{'#' * len(words)} t2l {' '.join(words)}", f"```text\n{help_of(*words)}\n```"]
+    return "\n\n".join(parts) + "\n"
 
 
-def _page(name: str, command: Any) -> str:
-    parts = [f"# {name}", _about(command)]
-    subcommands = getattr(command, "commands", {})
-    if not subcommands:
-        parts += _parameters(name, command)
-    for sub, child in subcommands.items():
-        parts += [f"## {name} {sub}", _about(child), *_parameters(f"{name} {sub}", child)]
-    note = "<!-- Written by docs/make_reference.py from the program's own --help; do not edit. -->"
-    return "\n\n".join([note, *parts]) + "\n"
+def help_of(*words: str) -> str:
+    """What the installed program prints for --help, without spaces at the ends of lines."""
+    program = shutil.which("t2l", path=str(Path(sys.executable).parent))
+    start = [program] if program else [sys.executable, "-m", "t2l_cli"]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("T2L_")}
+    done = subprocess.run([*start, *words, "--help"], env=own | PLAIN, capture_output=True, text=True, check=True)
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")
 
 
-def _about(command: Any) -> str:
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n"))
-
-
-def _parameters(name: str, command: Any) -> list[str]:
-    shown = [p for p in command.params if not getattr(p, "hidden", False)]
-    arguments = [p for p in shown if p.param_type_name == "argument"]
-    options: dict[str, list[Any]] = defaultdict(list)
-    for parameter in shown:
-        if parameter.param_type_name == "option":
-            options[getattr(parameter, "rich_help_panel", None) or "Options"].append(parameter)
-    usage = " ".join([name, *(_metavar(p) for p in arguments), "[OPTIONS]"])
-    parts = [f"    {usage}"]
-    if arguments:
-        parts.append(_table(["Argument", ""], [[f"`{_metavar(p)}`", p.help or ""] for p in arguments]))
-    for panel, group in options.items():
-        rows = [[_spelling(p), p.help or "", f"`{p.envvar}`" if p.envvar else ""] for p in group]
-        parts += [f"**{panel}**", _table(["Option", "", "Environment"], rows)]
-    return parts
-
-
-def _metavar(parameter: Any) -> str:
-    return str(parameter.metavar or parameter.name.upper()) + ("..." if parameter.nargs == -1 else "")
-
-
-def _spelling(option: Any) -> str:
-    flag = getattr(option, "is_flag", False)
-    value = "" if flag else " " + _metavar(option)
-    return "`" + ", ".join(option.opts) + value.replace("|", "\\|") + "`"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([cell.replace("\n", " ") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def says(text: str) -> Counter[str]:
+    """The words of a page, however they are laid out."""
+    return Counter(FRAME.sub(" ", text).split())
 
 
 def main() -> None:
     """Write the pages, or with --check compare them."""
-    current = pages()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pages = dict(zip(COMMANDS, pool.map(page, COMMANDS, COMMANDS.values()), strict=True))
     if "--check" in sys.argv[1:]:
-        stale = [name for name, text in current.items() if not _same(REFERENCE / name, text)]
+        stale = [name for name, text in pages.items() if not _same(REFERENCE / f"{name}.md", text)]
         if stale:
             sys.exit(f"not current: {', '.join(stale)}; run python docs/make_reference.py")
         return
     REFERENCE.mkdir(exist_ok=True)
-    for name, text in current.items():
-        (REFERENCE / name).write_text(text, encoding="utf-8")
+    for name, text in pages.items():
+        (REFERENCE / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def _same(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+    return path.is_file() and says(path.read_text(encoding="utf-8")) == says(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Incomplete or misplaced changes: on a part, half transparent, beside the object, beyond its edge, coarse, halfway."""
+"""Incomplete or misplaced changes: on a part, half transparent, beside the object, beyond its edge, coarse, on the way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from mini.vocabulary import BLOTCHED
 # of the object, but between the new colour and a third one, or between the new texture and what an edit paints first.
 PATCHY, EVEN, BESIDE, COARSE, BEYOND, DETOUR = 0, 1, 2, 3, 4, 5
 TOO_FEW = 0.35  # factor on the number of periods of a texture that is too coarse: one or two across an object
-FAINTEST = 0.1  # minimum part of a texture on its way; less, on a plain object, is no change and has no direction
+FAINTEST = (
+    0.1  # minimum part of a texture on its way: a plain object with less has no change that could have a direction
+)
 
 
 @dataclass(frozen=True)

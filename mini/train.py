@@ -74,13 +74,16 @@ def between(a: dict[str, Tensor], b: dict[str, Tensor], part: float) -> dict[str
 
 
 @dataclass
-class _Run:
+class TrainingRun:
+    """The student and its optimisers in training, which a file can keep."""
+
     student: Student
     optimisers: list[torch.optim.Optimizer]
     average: dict[str, Tensor] | None = None
     step: int = 0
 
     def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
         state = {
             "student": self.student.state_dict(),
             "optimisers": [o.state_dict() for o in self.optimisers],
@@ -91,6 +94,7 @@ class _Run:
         path.with_suffix(".tmp").replace(path)
 
     def restore(self, path: Path) -> None:
+        """Go on from the file."""
         state = torch.load(path, weights_only=True)
         self.student.load_state_dict(state["student"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
@@ -98,7 +102,9 @@ class _Run:
         self.average, self.step = state["average"], state["step"]
 
 
-def train(run: _Run, canvas: Canvas, steps: int, seed: int, course: Course = FRESH) -> Iterator[dict[str, float]]:
+def train(
+    run: TrainingRun, canvas: Canvas, steps: int, seed: int, course: Course = FRESH
+) -> Iterator[dict[str, float]]:
     """Train until ``steps``; yield the losses of each step, by name."""
     student = run.student
     base = [o.defaults["lr"] for o in run.optimisers]  # not the groups' rates, which in a checkpoint have decayed
@@ -141,7 +147,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     student = (Student() if args.start is None else Student.of(load(args.start)[0])).to(args.device)
     before = student.clip_state()
-    run = _Run(student, optimisers(student, args.lr))
+    run = TrainingRun(student, optimisers(student, args.lr))
     checkpoint = args.out.with_suffix(".ckpt")
     if checkpoint.exists():
         run.restore(checkpoint)

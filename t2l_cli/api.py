@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from t2l_cli.jobs.atlas import RenderJob
     from t2l_cli.jobs.composite import CompositeJob
     from t2l_cli.jobs.fit import FitJob
+    from t2l_cli.jobs.judge import Judge
     from t2l_cli.jobs.photo import PhotoJob
     from t2l_cli.jobs.video import VideoJob
 
@@ -73,6 +74,7 @@ def edit_image(
     output: Path | None = None,
     overwrite: bool = False,
     run_dir: Path | None = None,
+    judge: Judge | None = None,
     reporter: Reporter | None = None,
     **settings: Any,
 ) -> PhotoJob:
@@ -85,6 +87,7 @@ def edit_image(
         else is given wins over it.
     output, overwrite, run_dir: where ``write()`` puts the result, by default in the working directory, named after
         source and prompt; and where it keeps the layer, the losses and snapshots.
+    judge: the ``judge`` of another job with the same CLIP and device, which then need not be loaded again.
     Raises RequestError for what cannot be, and TypeError for an unknown setting.
     """
     from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
@@ -106,7 +109,7 @@ def edit_image(
         run_dir=_path(run_dir),
         offline=offline,
     )
-    return PhotoJob(request, reporter, picture, mask_picture)
+    return PhotoJob(request, reporter, picture, mask_picture, judge)
 
 
 @_with_settings(VIDEO, FIT.only(*FIT_SETTINGS))
@@ -130,6 +133,7 @@ def edit_video(
     codec: str = "h264",
     overwrite: bool = False,
     run_dir: Path | None = None,
+    judge: Judge | None = None,
     reporter: Reporter | None = None,
     **settings: Any,
 ) -> VideoJob:
@@ -141,7 +145,8 @@ def edit_video(
         object in ``mask``), and kept in the cache. frames: "a:b", only these. resolution: texels across a checkpoint.
     codec: h264, lossless or prores (the edit alone, with its alpha). The rest is as for :func:`edit_image`.
     """
-    from t2l_cli.jobs.video import VideoJob, VideoRequest
+    from t2l_cli.jobs.video import VideoJob
+    from t2l_cli.jobs.video_request import VideoRequest
 
     request = VideoRequest.of(
         _path(source),
@@ -164,7 +169,7 @@ def edit_video(
         overwrite=overwrite,
         run_dir=_path(run_dir),
     )
-    return VideoJob(request, reporter)
+    return VideoJob(request, reporter, judge)
 
 
 @_with_settings(FIT)

@@ -37,7 +37,7 @@ def load_checkpoint(path: str | Path, video: tuple[int, int, int] | None = None)
     numbers = _numbers(file.parent / CONFIG)
     if numbers is None:
         if video is None:
-            raise RequestError(f"there is no {CONFIG} beside {shown(file)}: give the video with --clip-file.")
+            raise RequestError(f"there is no {CONFIG} beside {shown(file)}: give the video with --video.")
         return networks, VideoIdentity(*video)
     frames, width, height = numbers
     if video is None:

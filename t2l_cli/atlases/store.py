@@ -13,6 +13,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, VideoIdentity
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, LayerName, VideoIdentity
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import atomic_folder, default_mode
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.output import save_layer
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.places import check_place, foreign_in
-from t2l_cli.media.records import read_json
+from t2l_cli.media.records import built, plain, read_json
 
 FORMAT, VERSION = "t2l-atlas", 2  # 1, of t2l 0.1, has "clip" where 2 has "video"
 TENSORS, RECORD = "atlas.safetensors", "atlas.json"
 CONVENTION = "uv: texels (x, y) of the layer's texture; the first texel's centre is (0, 0); y points down"
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What atlas.json holds."""
+
+    format: str
+    version: int
+    video: VideoIdentity
+    coordinates: str = CONVENTION
+    sizes: dict[LayerName, dict[str, int]] = field(default_factory=dict)  # of the textures, texels
+    pictures: dict[str, str] = field(default_factory=dict)  # file name -> SHA-256 of the pictures as written
+    origin: dict[str, Any] = field(default_factory=dict)  # what made it, with its figures
+
+
 _OWN = {TENSORS, RECORD, "foreground.png", "background.png", "alpha.png", "checkerboard.mp4", "run.json"}
 _LEVELS = 65_535  # levels of a stored texture: steps of 1.5e-5 over [0, 1]
 
@@ -63,18 +79,17 @@ def check_atlas_output(path: str | Path, overwrite: bool, *inputs: str | Path | 
             f"the folder {shown(path)} holds {shown(beside)} beside the atlas, which would be deleted; "
             "move it away or choose another --output."
         )
-    if painted := _painted(path, record.get("pictures")):
+    if painted := _painted(path, record.pictures):
         raise RequestError(
             f"{shown(path / painted)} is no longer as it was written: somebody may have painted over it; "
             "move it away or choose another --output."
         )
 
 
-def _painted(folder: Path, written: object) -> str | None:
+def _painted(folder: Path, written: dict[str, str]) -> str | None:
     """The first picture in ``folder`` whose SHA-256 differs from ``written`` (name -> SHA-256); None if none."""
-    known = written if isinstance(written, dict) else {}
     try:
-        return next((name for name, digest in _digests(folder).items() if digest != known.get(name)), None)
+        return next((name for name, digest in _digests(folder).items() if digest != written.get(name)), None)
     except OSError as error:
         raise RequestError(f"cannot read the atlas {shown(folder)}: {reason(error)}.") from error
 
@@ -131,16 +146,9 @@ def _fill(atlas: Atlas, folder: Path) -> None:
         save_layer(folder / f"{name}.png", rgba(*texture_bytes(layer)))
     save_file(tensors, folder / TENSORS)
     (folder / TENSORS).chmod(default_mode())  # safetensors lets only the owner read it
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "video": dataclasses.asdict(atlas.video),
-        "coordinates": CONVENTION,
-        "sizes": {name: {"width": atlas.layer(name).size[1], "height": atlas.layer(name).size[0]} for name in LAYERS},
-        "pictures": _digests(folder),
-        "origin": atlas.origin,
-    }
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    sizes = {name: {"width": atlas.layer(name).size[1], "height": atlas.layer(name).size[0]} for name in LAYERS}
+    record = _Record(FORMAT, VERSION, atlas.video, CONVENTION, sizes, _digests(folder), atlas.origin)
+    (folder / RECORD).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
 
 
 def texture_bytes(layer: AtlasLayer) -> tuple[Bytes, Bytes]:
@@ -160,10 +168,8 @@ def load_atlas(folder: str | Path) -> Atlas:
     except (SafetensorError, OSError, ValueError) as error:
         raise RequestError(f"the atlas {shown(folder)} is broken: {TENSORS} cannot be read.") from error
     try:
-        video = VideoIdentity(**record["clip" if "clip" in record else "video"])  # "clip": written by 0.1
         foreground, background = (_layer(tensors, name) for name in LAYERS)
         alpha = tensors["alpha"].float()
-        origin = dict(record.get("origin") or {})
     except KeyError as error:
         raise RequestError(f"the atlas {shown(folder)} is broken: {error} is missing.") from error
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: numbers that torch cannot convert
@@ -171,7 +177,7 @@ def load_atlas(folder: str | Path) -> Atlas:
     low, high = _extremes(alpha)
     if not (low >= 0 and high <= 1):
         raise RequestError(f"the atlas {shown(folder)} is broken: its opacity is not all between 0 and 1.")
-    return Atlas(foreground, background, alpha, video, origin)
+    return Atlas(foreground, background, alpha, record.video, record.origin)
 
 
 def _layer(tensors: dict[str, Tensor], name: str) -> AtlasLayer:
@@ -191,15 +197,18 @@ def _extremes(values: Tensor) -> tuple[float, float]:
     return low.item(), high.item()
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def _record(folder: Path) -> _Record:
+    """The folder's atlas.json; RequestError where it is not one that this version reads."""
     try:
-        record = read_json(folder / RECORD)
+        data = read_json(folder / RECORD)
     except FileNotFoundError as error:
         raise RequestError(f"{shown(folder)} is not an atlas: it has no {RECORD}.") from error
     except (OSError, ValueError) as error:
         raise RequestError(f"the atlas {shown(folder)} is broken: {RECORD} cannot be read.") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("version"), int):
+    if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("version"), int):
         raise RequestError(f"{shown(folder / RECORD)} is not the record of an atlas.")
-    if record["version"] > VERSION:
-        raise RequestError(f"the atlas {shown(folder)} was made by a newer t2l (format {record['version']}); update.")
-    return record
+    if data["version"] > VERSION:
+        raise RequestError(f"the atlas {shown(folder)} was made by a newer t2l (format {data['version']}); update.")
+    if "clip" in data:  # version 1
+        data["video"] = data.pop("clip")
+    return built(_Record, data, f"the atlas {shown(folder)} is broken: {RECORD}", extra=True)

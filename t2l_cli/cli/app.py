@@ -35,11 +35,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("edit-image", short_help="Edit a photo from text.")(edit_image)
-app.command("edit-video", short_help="Edit a video from text.")(edit_video)
-app.command("fit-atlas", short_help="Take a video apart into its layers.")(fit_atlas)
-app.command("render-atlas", short_help="Turn an atlas into pictures to look at and paint on.")(render_atlas)
-app.command("composite", short_help="Lay an edit layer over a photo, or painted layers over a video.")(composite)
+for name, command, summary in (
+    ("edit-image", edit_image, "Edit a photo from text."),
+    ("edit-video", edit_video, "Edit a video from text."),
+    ("fit-atlas", fit_atlas, "Take a video apart into its layers."),
+    ("render-atlas", render_atlas, "Turn an atlas into pictures to look at and paint on."),
+    ("composite", composite, "Lay an edit layer over a photo, or painted layers over a video."),
+):
+    paragraphs = (command.__doc__ or "").split("\n\n")  # typer keeps the line breaks within one
+    app.command(name, short_help=summary, help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
 app.add_typer(models, name="models")
 
 

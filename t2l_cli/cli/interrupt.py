@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_ECHO = 1.0  # s; a shell, `timeout` and the system each pass a signal on: one request arrives several times
+ECHO = 1.0  # s; a shell, `timeout` and the system each pass a signal on: one request arrives several times
 _NOTICE = b"\nStopping after this step, then saving the result so far. Once more to stop at once.\n"
 
 
@@ -80,7 +80,7 @@ class Interruption:
         first = self.requested is None
         if self.requested is None:
             self.requested, self._since = Interrupted(number), now
-        if not self._patient or (not first and now - self._since >= _ECHO):
+        if not self._patient or (not first and now - self._since >= ECHO):
             raise self.requested
         if first and not self._quiet:
             try:  # noqa: SIM105  # contextlib takes longer to import than this module

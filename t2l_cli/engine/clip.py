@@ -61,11 +61,11 @@ class Clip:
         self.device, self.dtype = torch.device(device), dtype
         self.logit_scale = float(cast(Tensor, model.logit_scale).detach().float().exp())
         self.roi_margin = float(getattr(model, "roi_margin", ROI_MARGIN))
-        self._model = model.to(self.device).eval().requires_grad_(False)
+        self.model = model.to(self.device).eval().requires_grad_(False)
         self.visual = visual.to(dtype=dtype)
         self._whole, self._before_last = _Whole(visual), _BeforeLastBlock(visual)
         self.towers: tuple[nn.Module, ...] = (self._whole, self._before_last)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.input_size: int = min(visual.image_size)
         self.patch_size: int = visual.patch_size[0]
         mean = getattr(visual, "image_mean", None) or OPENAI_DATASET_MEAN
@@ -76,8 +76,8 @@ class Clip:
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed N ``texts``: (N, D) float32, not normalised, without gradient."""
-        length = getattr(self._model, "context_length", None)
-        tokens = self._tokenizer(list(texts), context_length=length)
+        length = getattr(self.model, "context_length", None)
+        tokens = self.tokenizer(list(texts), context_length=length)
         with torch.no_grad():
             parts = [self._encode_text(part) for part in torch.split(tokens, TEXT_BATCH)]
         return torch.cat(parts).float()
@@ -89,8 +89,8 @@ class Clip:
         of the patch size.
         """
         if self.at_once is None or len(pictures) <= self.at_once:
-            return self._embed(pictures)
-        embed = partial(checkpoint, self._embed, use_reentrant=False, preserve_rng_state=False)
+            return self.embed_at_once(pictures)
+        embed = partial(checkpoint, self.embed_at_once, use_reentrant=False, preserve_rng_state=False)
         return torch.cat([embed(part) for part in torch.split(pictures, self.at_once)])
 
     def embed_plainly(self, pictures: Tensor) -> Tensor:
@@ -101,7 +101,8 @@ class Clip:
         pixels, grid = self._pixels(pictures)
         return self._pooled(_Whole(self.visual), grid, pixels.to(self.dtype)).float()
 
-    def _embed(self, pictures: Tensor) -> Tensor:
+    def embed_at_once(self, pictures: Tensor) -> Tensor:
+        """Embeddings (B, E) of ``pictures`` (B, 3, H, W), with the activations of all of them in memory."""
         pixels, grid = self._pixels(pictures)
         return in_half(partial(self._pooled, self._whole, grid), pixels, self.dtype)
 
@@ -146,9 +147,9 @@ class Clip:
         """``tower(pixels)`` with the position embeddings interpolated to ``grid``."""
         if grid == tuple(self.visual.grid_size):
             return tower(pixels)
-        return functional_call(tower, {"visual.positional_embedding": self._position_embedding(grid)}, (pixels,))
+        return functional_call(tower, {"visual.positional_embedding": self.position_embedding(grid)}, (pixels,))
 
-    def _position_embedding(self, grid: tuple[int, int]) -> Tensor:
+    def position_embedding(self, grid: tuple[int, int]) -> Tensor:
         """Position embeddings (1 + h*w, width), bicubic from the native grid, as in DINO (Caron et al. 2021).
 
         The published code swaps rows and columns here, which matters only for pictures that are not square.
@@ -162,7 +163,7 @@ class Clip:
 
     def _encode_text(self, tokens: Tensor) -> Tensor:
         """Embed ``tokens`` (N, length), which lie on the CPU: (N, D). Padding is cut off where this changes nothing."""
-        model = cast(Any, self._model)
+        model = cast(Any, self.model)
         causal = isinstance(model, OpenClip) and model.text_pool_type == "argmax" and model.attn_mask is not None
         if not causal:
             return cast(Tensor, model.encode_text(tokens.to(self.device)))

@@ -100,6 +100,11 @@ class Edit(ABC):
         return self._run.seed
 
     @property
+    def rng(self) -> torch.Generator:
+        """The random stream of the run that ``result()`` shows."""
+        return self._run.rng
+
+    @property
     def generator(self) -> Generator:
         """The generator of the run that ``result()`` shows."""
         return self._run.generator

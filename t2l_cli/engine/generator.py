@@ -78,11 +78,12 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.min_side = 2**levels + 1
-        body: nn.Module = nn.Identity()
-        for level in reversed(range(levels)):
-            body = Level(3 if level == 0 else channels, channels, skip_channels, body, top=level == 0)
-        self.body = body
-        self.head = nn.Conv2d(channels, 4, 1)
+        with torch.random.fork_rng(devices=[]):  # PyTorch draws weights of its own here, which are drawn anew below
+            body: nn.Module = nn.Identity()
+            for level in reversed(range(levels)):
+                body = Level(3 if level == 0 else channels, channels, skip_channels, body, top=level == 0)
+            self.body = body
+            self.head = nn.Conv2d(channels, 4, 1)
         self.colour: Tensor
         self.register_buffer("colour", decorrelated_colour(), persistent=False)
         self._initialise(rng or torch.Generator().manual_seed(0))

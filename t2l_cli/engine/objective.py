@@ -70,7 +70,7 @@ class Objective:
         w = self.weights
         I_o = example.layer.over(example.source)
         L_comp, L_screen = self._text_terms(example, I_o)
-        L_structure = self._structure_term(example, I_o)
+        L_structure = self.structure_term(example, I_o)
         L_reg = Losses({"sparsity": sparsity_loss(example.layer.alpha, w.l1)})
         L = L_comp + w.screen * L_screen + w.structure * L_structure + w.sparsity * L_reg  # Eq. 2
         return L + w.bootstrap * annealed * self._bootstrap_term(example)
@@ -93,7 +93,8 @@ class Objective:
         L_screen = {"screen": screen_loss(E_screen, texts.screen, distance)} if self.weights.screen else {}
         return L_comp, Losses(L_screen)
 
-    def _structure_term(self, example: Example, I_o: Tensor) -> Losses:
+    def structure_term(self, example: Example, I_o: Tensor) -> Losses:
+        """L_structure, unweighted; no term where its weight is 0."""
         if not self.weights.structure:
             return Losses({})
         S_s = example.source_structure

@@ -96,11 +96,11 @@ def optimise(
         with memory_guard(device):
             losses, note = _differentiate(closure, i, optimizer, recover)
             if i % check_every == 0:
-                _check(i, last_good, [losses.total, *(p.grad for p in parameters if p.grad is not None)])
+                check_finite(i, last_good, [losses.total, *(p.grad for p in parameters if p.grad is not None)])
                 last_good.keep()
             optimizer.step()
             if i == config.steps - 1:
-                _check(i, last_good, parameters)
+                check_finite(i, last_good, parameters)
         yield Step(i, config.steps, note=note, losses=losses, lr=lr)
 
 
@@ -130,7 +130,8 @@ def _attempt(closure: Callable[[int], Losses], i: int, optimizer: torch.optim.Op
     return losses.detach()
 
 
-def _check(i: int, last_good: LastGood, values: Sequence[Tensor]) -> None:
+def check_finite(i: int, last_good: LastGood, values: Sequence[Tensor]) -> None:
+    """Keep the parameters; where a value is NaN or infinite, restore the last good ones and raise DivergedError."""
     with torch.no_grad():
         finite = torch.stack([value.isfinite().all() for value in values]).all()
     if not finite.item():

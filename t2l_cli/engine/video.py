@@ -92,7 +92,7 @@ class VideoEdit(Edit):
             self._frames, self._uv = (x.to(self.runtime.device) for x in (frames, self.layer.uv))
             self._share = atlas.share(name, torch.arange(len(frames))).to(self.runtime.device)
             middle = self._present[len(self._present) // 2]
-            self._read_texts(self._seen([middle], self._region([middle])).frames)
+            self._read_texts(self.seen([middle], self.region([middle])).frames)
             self._relevancy = self._atlas_relevancy()
 
     def _presence(self) -> tuple[float, list[int]]:
@@ -113,7 +113,7 @@ class VideoEdit(Edit):
         It is reduced if the largest trained picture (the crop of a step at its largest scale, or the whole foreground)
         would take more than MEMORY_SHARE of the device's memory. Never below the generator's minimum.
         """
-        region = max((self._region([t])[2:] for t in _spread(self._present, DENSITY_FRAMES)), key=math.prod)
+        region = max((self.region([t])[2:] for t in spread_over(self._present, DENSITY_FRAMES)), key=math.prod)
         density = self._density()
         reduced = training_size(region, self.config.size)[0] / region[0]  # trained px per px of the frame
         largest = math.prod(region) * density**2
@@ -128,7 +128,7 @@ class VideoEdit(Edit):
     def _density(self) -> float:
         """Texels of the layer's texture per px of a frame, along an axis: the median over the layer's pixels."""
         steps = []
-        for t in _spread(self._present, DENSITY_FRAMES):
+        for t in spread_over(self._present, DENSITY_FRAMES):
             owned = self.atlas.share(self.name, t) > self._owned
             across, down = (self.layer.uv[t].diff(dim=d).norm(dim=-1) for d in (1, 0))
             steps += [across[owned[:, 1:]], down[owned[1:]]]
@@ -143,21 +143,21 @@ class VideoEdit(Edit):
 
     def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
         """Up to three frames of the video without and with ``layer``, (K, 3, h, w) each."""
-        chosen = _spread(self._present, 3)
-        seen = self._seen(chosen, self._region(chosen))
-        return seen.frames, self._on_frames(layer, (0, 0), self.size, seen).over(seen.frames)
+        chosen = spread_over(self._present, 3)
+        seen = self.seen(chosen, self.region(chosen))
+        return seen.frames, self.on_frames(layer, (0, 0), self.size, seen).over(seen.frames)
 
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
         """Three frames edited through the atlas, and one of them painted directly."""
         # 1. Draw the frames, the texts and the crop of the atlas that holds the frames; augment all of them.
-        seen = self._draw(rng)
+        seen = self.draw(rng)
         texts = self.texts.draw(rng)
-        origin, crop = self._window(seen)
+        origin, crop = self.window(seen)
         scaled = augment.scaled(crop, self.segment.scale, rng, self.runtime.multiple)
         jitter = augment.draw_jitter(self.config.augment, rng)
         frames, scaled = augment.coloured(seen.frames, jitter), augment.coloured(scaled, jitter)
         # 2. Paint the crop and map it back to the frames; paint one frame directly.
-        mapped = self._on_frames(paint(scaled), origin, (crop.shape[-2], crop.shape[-1]), seen)
+        mapped = self.on_frames(paint(scaled), origin, (crop.shape[-2], crop.shape[-1]), seen)
         k = int(torch.randint(len(frames), (1,), generator=rng))
         direct = paint(frames[k : k + 1]).within(seen.share[k : k + 1])
         # 3. One example per painted frame.
@@ -183,19 +183,19 @@ class VideoEdit(Edit):
         views = draw_views(self.config.views, (source.shape[-2], source.shape[-1]), rng)
         return Example(source, layer, texts, *views, relevancy)
 
-    def _draw(self, rng: torch.Generator) -> Segment:
+    def draw(self, rng: torch.Generator) -> Segment:
         """Draw a segment: three frames and a crop of the layer's region, perhaps mirrored."""
         at, flip, side_y, side_x, y, x = torch.rand(6, generator=rng).tolist()
         t = self._present[int(at * len(self._present))]
-        chosen = _three(t, self.segment.stride, len(self.frames))
-        top, left, height, width = self._region(chosen)
+        chosen = three_frames(t, self.segment.stride, len(self.frames))
+        top, left, height, width = self.region(chosen)
         low, high = self.segment.crop
         h, w = (max(1, round(full * (low + (high - low) * part))) for full, part in ((height, side_y), (width, side_x)))
         box = (top + round(y * (height - h)), left + round(x * (width - w)), h, w)
-        seen = self._seen(chosen, box)
+        seen = self.seen(chosen, box)
         return seen.flipped() if flip < self.config.augment.flip_p else seen
 
-    def _region(self, chosen: list[int]) -> Box:
+    def region(self, chosen: list[int]) -> Box:
         """The layer's region in the ``chosen`` frames: the foreground's box with a margin, or the whole frame."""
         height, width = self.frames.shape[-2:]
         owned = self.atlas.share(self.name, torch.tensor(chosen)).amax(0) > self._owned
@@ -211,7 +211,7 @@ class VideoEdit(Edit):
             min(width, int(columns[-1]) + margin + 1) - left,
         )
 
-    def _seen(self, chosen: list[int], box: Box) -> Segment:
+    def seen(self, chosen: list[int], box: Box) -> Segment:
         """The ``chosen`` frames cropped to ``box`` and reduced to the training short side, on the training device."""
         top, left, height, width = box
         rows, columns = slice(top, top + height), slice(left, left + width)
@@ -240,16 +240,14 @@ class VideoEdit(Edit):
         left, top, right, bottom = corners.flatten().tolist()
         return left - MARGIN, top - MARGIN, right + MARGIN, bottom + MARGIN
 
-    def _window(self, seen: Segment) -> tuple[tuple[int, int], Tensor]:
+    def window(self, seen: Segment) -> tuple[tuple[int, int], Tensor]:
         """(left, top) and texels (1, 3, h, w) of the smallest atlas crop that holds the segment's part of the layer."""
         left, top, right, bottom = seen.bounds
         multiple = self.runtime.multiple
-        rows, columns = _span(top, bottom, self.size[0], multiple), _span(left, right, self.size[1], multiple)
+        rows, columns = texel_span(top, bottom, self.size[0], multiple), texel_span(left, right, self.size[1], multiple)
         return (columns.start, rows.start), self.canvas[:, :, rows, columns]
 
-    def _on_frames(
-        self, painted: EditLayer, origin: tuple[int, int], size: tuple[int, int], seen: Segment
-    ) -> EditLayer:
+    def on_frames(self, painted: EditLayer, origin: tuple[int, int], size: tuple[int, int], seen: Segment) -> EditLayer:
         """Map the layer ``painted`` on an atlas crop back to the segment's frames: (K, 3, h, w) and (K, 1, h, w).
 
         ``origin``: (left, top) and ``size``: (height, width) of the crop, texels; ``painted`` may be larger or smaller.
@@ -270,8 +268,8 @@ class VideoEdit(Edit):
     def _atlas_relevancy(self) -> Tensor | None:
         """R(I, T_ROI) of some frames, splatted onto the atlas and averaged there: (1, 1, h, w) at training size."""
         total, weights = torch.zeros(1, *self.size), torch.zeros(self.size)
-        for t in _spread(self._present, self.segment.relevancy_frames):
-            seen = self._seen([t], self._region([t]))
+        for t in spread_over(self._present, self.segment.relevancy_frames):
+            seen = self.seen([t], self.region([t]))
             relevancy = self._relevancy_of(seen.frames)
             if relevancy is None:
                 return None
@@ -280,7 +278,7 @@ class VideoEdit(Edit):
         return (total / weights.clamp(min=1e-6))[None].to(self.runtime.device)
 
 
-def _three(t: int, stride: int, n: int) -> list[int]:
+def three_frames(t: int, stride: int, n: int) -> list[int]:
     """Three frames ``stride`` apart, of ``n``: ``t`` in the middle, or at an end of the video first or last.
 
     Fewer if the video is too short for three.
@@ -290,13 +288,13 @@ def _three(t: int, stride: int, n: int) -> list[int]:
     return [k for k in (first, first + stride, first + 2 * stride) if 0 <= k < n]
 
 
-def _spread(items: list[int], k: int) -> list[int]:
+def spread_over(items: list[int], k: int) -> list[int]:
     """Up to ``k`` of ``items``, evenly spaced from first to last."""
     k = min(k, len(items))
     return [items[round(j * (len(items) - 1) / max(1, k - 1))] for j in range(k)] if k > 1 else [items[len(items) // 2]]
 
 
-def _span(low: float, high: float, limit: int, multiple: int = 1) -> slice:
+def texel_span(low: float, high: float, limit: int, multiple: int = 1) -> slice:
     """The texels from ``low`` to ``high`` within [0, limit), widened to the generator's minimum and to a ``multiple``.
 
     All texels if there are too few.

@@ -70,7 +70,9 @@ class ViewParams:
         affine = _where(uniform.chance(config.affine_p), affine)
         perspective = _where(uniform.chance(config.perspective_p), perspective)
         # 2. Draw the colours: n matrices (3, 3) and offsets (3, 1).
-        colour, offset = _jitter(uniform(4, -config.jitter, config.jitter) * uniform.chance(config.jitter_p)[:, None])
+        colour, offset = jitter_maps(
+            uniform(4, -config.jitter, config.jitter) * uniform.chance(config.jitter_p)[:, None]
+        )
         colour = _where(uniform.chance(config.grey_p), torch.tensor([LUMA] * 3).expand(n, 3, 3)) @ colour
         return cls(crop @ flip @ affine @ perspective, colour, offset, config.fill)
 
@@ -169,7 +171,7 @@ def _perspective(inward: Tensor) -> Tensor:
     return get_perspective_transform(corners * (1 - inward), corners)
 
 
-def _jitter(amount: Tensor) -> tuple[Tensor, Tensor]:
+def jitter_maps(amount: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices (n, 3, 3) and offsets (n, 3, 1) that change brightness, contrast, saturation and hue (in turns) by
     ``amount`` (n, 4)."""
     brightness, contrast, saturation = (1 + amount[:, i, None, None] for i in range(3))

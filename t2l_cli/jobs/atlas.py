@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from t2l_cli.jobs.excerpt import Excerpt, open_atlas, open_video
-from t2l_cli.jobs.job import Job, Result
+from t2l_cli.jobs.job import Job, Result, need_output
 from t2l_cli.jobs.naming import claimed
 from t2l_cli.jobs.pixels import in_notebook, picture_bytes, tensor_of
 from t2l_cli.media.compositing import Bytes, rgba
@@ -123,6 +123,7 @@ class RenderJob(AtlasPictures, Job):
         from t2l_cli.atlases.store import check_atlas_output
 
         request = self.request
+        need_output(request.output)
         check_atlas_output(request.output, request.overwrite, request.atlas, request.video)
         _ = self.excerpt
         with claimed(Path(request.output)):

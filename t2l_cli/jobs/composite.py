@@ -13,7 +13,7 @@ from PIL import Image
 
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
-from t2l_cli.jobs.job import Job, Result
+from t2l_cli.jobs.job import Job, Result, need_output
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.naming import claimed
 from t2l_cli.jobs.pixels import in_notebook
@@ -88,6 +88,7 @@ class CompositeJob(Job):
     def write(self) -> Result:
         """Write the composite to the request's output."""
         output = self.request.output
+        need_output(output)
         with claimed(Path(output)):
             self.save(output, self.request.overwrite)
         return Result("done", () if output == STDIO else (output,), self.record)

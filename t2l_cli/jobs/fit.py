@@ -15,16 +15,15 @@ from t2l_cli.config import FitConfig
 from t2l_cli.errors import OutputError, RequestError, T2LError
 from t2l_cli.jobs.atlas import AtlasPictures, write_previews
 from t2l_cli.jobs.excerpt import Excerpt, fitted_key, open_video
+from t2l_cli.jobs.fit_inputs import class_masks, flow_function, given_masks
 from t2l_cli.jobs.fit_state import FitState
-from t2l_cli.jobs.job import Result, Training, absolute, need_result
+from t2l_cli.jobs.job import Result, Training, absolute, need_output, need_result
 from t2l_cli.jobs.pixels import picture_bytes
 from t2l_cli.jobs.record import check_run_dir, spared, write_record
-from t2l_cli.media.images import load_mask, save_picture
-from t2l_cli.media.output import FORMATS
+from t2l_cli.media.images import save_picture
 from t2l_cli.media.paths import shown
 from t2l_cli.media.records import plain
-from t2l_cli.media.videos import probe
-from t2l_cli.progress import Reporter, Tick, downloading
+from t2l_cli.progress import Reporter, Tick
 from t2l_cli.settings import FIT
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from t2l_cli.engine.atlas.quality import Quality
     from t2l_cli.engine.fit.fit import AtlasFit
     from t2l_cli.engine.motion.detectors import MaskFunction
-    from t2l_cli.engine.motion.flow import FlowFunction
     from t2l_cli.engine.motion.masks import FrameMask
 
 PREVIEWS = 5  # frames of each kind in a run directory
@@ -112,6 +110,8 @@ class FitJob(AtlasPictures, Training):
     @cached_property
     def before(self) -> dict[str, Any] | None:
         """The interrupted fit to go on from; None to begin anew."""
+        if not self.request.output:  # it is kept beside the output
+            return None
         if os.path.exists(self.state.path) and not self.request.resume:
             self.reporter.note(f"an interrupted fit is there, {shown(self.state.path)}: --resume would go on with it")
         return self.state.load() if self.request.resume else None
@@ -124,11 +124,10 @@ class FitJob(AtlasPictures, Training):
 
         request, excerpt, before = self.request, self.excerpt, self.before
         runtime = resolve(request.config.device)
-        masks: Tensor | FrameMask | MaskFunction | None = None
-        flow: FlowFunction | None = None
-        if before is None:  # flow and masks are known where a fit goes on
-            flow = _flow_function(request, runtime.device, self.reporter)
-            masks = _masks(request, excerpt, runtime.device, self.reporter)
+        flow = masks = None
+        if before is None:  # they are known where a fit goes on
+            flow = flow_function(request.config, request.offline, runtime.device, self.reporter)
+            masks = self._masks(runtime.device)
         work = AtlasFit(excerpt.in_memory(), request.config, excerpt.identity(), masks, flow, runtime)
         if before is not None:
             work.resume(before)
@@ -137,6 +136,13 @@ class FitJob(AtlasPictures, Training):
             f"fitting an atlas to {excerpt.frames} frames at {width} x {height}, seed {work.config.seed}"
         )
         return work
+
+    def _masks(self, device: torch.device) -> Tensor | FrameMask | MaskFunction | None:
+        """What the fit is given of masks: a detector, the user's, or nothing."""
+        request = self.request
+        if request.config.mask_class is not None:
+            return class_masks(request.config.mask_class, request.offline, device, self.reporter)
+        return None if request.mask is None else given_masks(Path(request.mask), request.mask_frame, self.excerpt)
 
     @property
     def atlas(self) -> Atlas:
@@ -181,6 +187,7 @@ class FitJob(AtlasPictures, Training):
         from t2l_cli.atlases.store import check_atlas_output
 
         request, again = self.request, self.request.overwrite or self.request.resume
+        need_output(request.output)
         inputs = (request.source, request.mask)
         check_atlas_output(self.output, again, *inputs)
         if self.run_dir is not None:
@@ -295,52 +302,3 @@ def _write_run(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any
         if t < last:
             save("flow", t, flow_picture(work.flow.forward[t], work.flow.forward_ok[t]))
     write_record(folder, record)
-
-
-def _flow_function(request: FitRequest, device: torch.device, reporter: Reporter) -> FlowFunction | None:
-    """RAFT, where it is asked for; None: DIS."""
-    if request.config.flow == "dis":
-        return None
-    from t2l_cli.engine.motion.detectors import raft_flow
-    from t2l_cli.weights.networks import load_raft
-    from t2l_cli.weights.vision import RAFT
-
-    with downloading(RAFT, reporter) as tell:
-        return raft_flow(load_raft(request.offline, tell), device)
-
-
-def _masks(
-    request: FitRequest, excerpt: Excerpt, device: torch.device, reporter: Reporter
-) -> Tensor | FrameMask | MaskFunction | None:
-    """What the fit is given of masks: a detector, the user's, or nothing."""
-    if request.config.mask_class is not None:
-        from t2l_cli.engine.motion.detectors import class_mask
-        from t2l_cli.weights.networks import load_mask_rcnn
-        from t2l_cli.weights.vision import MASK_RCNN, class_number
-
-        with downloading(MASK_RCNN, reporter) as tell:
-            return class_mask(load_mask_rcnn(request.offline, tell), class_number(request.config.mask_class), device)
-    return None if request.mask is None else _given_masks(Path(request.mask), request.mask_frame, excerpt)
-
-
-def _given_masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask:
-    """The user's mask: one picture for ``frame``, or a video or folder with one for every frame of the video."""
-    import torch
-
-    from t2l_cli.engine.motion.masks import FrameMask
-
-    info, (first, end) = excerpt.info, excerpt.span
-    if os.path.isfile(path) and path.suffix.lower() in {*FORMATS, ".gif"}:
-        if not first <= frame < end:
-            raise RequestError(f"--mask-frame {frame} is not among the frames {first} to {end - 1}.")
-        return FrameMask(frame - first, torch.from_numpy(load_mask(path, (info.width, info.height))))
-    own = probe(path)
-    if own.frames not in (info.frames, excerpt.frames):
-        raise RequestError(f"{shown(path)} has {own.frames} masks, the video {info.frames} frames; give one per frame.")
-    if (own.width, own.height) != (info.width, info.height):
-        raise RequestError(
-            f"the masks {shown(path)} are {own.width} x {own.height} px, the video {info.width} x {info.height}."
-        )
-    span = excerpt.span if own.frames == info.frames else (0, own.frames)
-    frames = Excerpt(own, span).read()
-    return torch.stack([torch.from_numpy(f.rgb).float().mean(2).round().to(torch.uint8) for f in frames])

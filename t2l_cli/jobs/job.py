@@ -213,6 +213,12 @@ class Training(Job):
             raise self.failure or StoppedError
 
 
+def need_output(output: str) -> None:
+    """RequestError where a job that is to write its result was given no place for it."""
+    if not output:
+        raise RequestError("there is no output to write to: name one, or use save().")
+
+
 def need_result(job: Training) -> None:
     """T2LError where nothing is trained yet."""
     if not job.has_result:

@@ -95,9 +95,12 @@ class PhotoJob(Training):
         reporter: Reporter | None = None,
         picture: Picture | None = None,
         mask: Picture | None = None,
+        judge: Judge | None = None,
     ) -> None:
-        """A ``picture`` or ``mask`` in memory stands for the one that the request names."""
+        """A ``picture``, ``mask`` or ``judge`` in memory stands for the one that the request names."""
         super().__init__(reporter, request.output, request.run_dir)
+        if judge is not None:
+            self.judge = judge
         self.request = request
         self._given = picture, mask
         self._run_dir: RunDir | None = None

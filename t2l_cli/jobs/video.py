@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from t2l_cli.config import EditConfig
-from t2l_cli.errors import RequestError, T2LError
-from t2l_cli.jobs.composite import LAYERS
-from t2l_cli.jobs.earlier import Earlier, read_run
+from t2l_cli.errors import T2LError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
-from t2l_cli.jobs.fit import FitRequest
 from t2l_cli.jobs.fitted_atlas import fitted_atlas
-from t2l_cli.jobs.job import Training, absolute, existing, need_result
+from t2l_cli.jobs.job import Training, absolute, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
-from t2l_cli.jobs.naming import default_output
 from t2l_cli.jobs.pixels import bytes_of, in_notebook
 from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_tries, spared, write_record
+from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.encode import check_video_output
 from t2l_cli.media.output import check_output, save_layer
 from t2l_cli.media.paths import shown
 from t2l_cli.progress import Reporter, Tick, duration
-from t2l_cli.settings import FIT_SETTINGS, VIDEO, edit_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,112 +33,6 @@ if TYPE_CHECKING:
     from t2l_cli.engine.layers import EditLayer
     from t2l_cli.engine.optimize import Step
     from t2l_cli.engine.video import VideoEdit
-
-
-@dataclass(frozen=True)
-class VideoRequest:
-    """One edit of a video: plain data. ``configs`` has an entry for each layer that is edited."""
-
-    source: str  # a video file or a folder of frames
-    configs: dict[str, EditConfig]
-    output: str  # a video file, or a folder of frames where it has no suffix
-    fit: FitRequest  # of an atlas, where none is given
-    codec: str = "h264"
-    overwrite: bool = False
-    run_dir: str | None = None
-    atlas: str | None = None  # an atlas folder, or a published checkpoint
-    resolution: int | None = None  # texels across a checkpoint's unit square
-    frames: str | None = None  # "a:b"
-    clip_weights: str | None = None
-    offline: bool = False
-    earlier: str | None = None  # the run.json that the configurations began with
-
-    @classmethod
-    def of(
-        cls,
-        source: str | None,
-        prompts: Sequence[str],
-        settings: Mapping[str, Any],
-        *,
-        layer: str | None = None,
-        foreground: str | None = None,
-        background: str | None = None,
-        preset: str | None = None,
-        config: str | None = None,
-        atlas: str | None = None,
-        mask: str | None = None,
-        fit_preset: str | None = None,
-        clip_weights: str | None = None,
-        output: str | None = None,
-        codec: str = "h264",
-        offline: bool = False,
-        **more: Any,
-    ) -> Self:
-        """The request for what a user gives, which wins over the run.json ``config``.
-
-        RequestError for what cannot be, TypeError for a setting that does not exist.
-        """
-        earlier = read_run(config)
-        source = source or earlier.source
-        if source is None:
-            raise RequestError('name a video and say what it should show: t2l edit-video video.mp4 "rusty car".')
-        texts = _prompts(prompts, layer, {"foreground": foreground, "background": background}, earlier)
-        of_fit = {name: settings[name] for name in FIT_SETTINGS if name in settings}
-        own = {name: value for name, value in settings.items() if name not in of_fit}
-        configs = {name: edit_config(VIDEO, each, preset, own, earlier.config) for name, each in texts.items()}
-        given, atlas = atlas is not None, atlas or earlier.atlas
-        if atlas is not None and not os.path.exists(atlas):
-            raise RequestError(f"there is no atlas {shown(atlas)}.")
-        for option, value in (("--mask", mask), ("--mask-class", of_fit.get("mask_class"))):
-            if atlas is not None and value is not None:
-                name = "--atlas" if given else f"the atlas of --config, {shown(atlas)}"
-                raise RequestError(f"{option} helps to fit an atlas and does nothing beside {name}: leave one out.")
-        if mask is not None and not os.path.exists(mask):
-            raise RequestError(f"there is no mask {shown(mask)}.")
-        first = next(iter(texts))
-        suffix = ".mov" if codec_of(codec) == "prores" else ".mp4"
-        return cls(
-            source=source,
-            configs=configs,
-            output=output or str(default_output(source, texts[first][0], suffix)),
-            fit=FitRequest.of(
-                source,
-                {**of_fit, "device": configs[first].device},
-                fit_preset or FIT_PRESET,
-                mask=mask,
-                offline=offline,
-            ),
-            codec=codec,
-            atlas=atlas,
-            clip_weights=existing(clip_weights or earlier.clip_weights, "--clip-weights"),
-            offline=offline,
-            earlier=config,
-            **more,
-        )
-
-    def layer_file(self, name: str) -> Path:
-        """Where the painted atlas layer goes: beside the video."""
-        output = Path(self.output)
-        return output.with_name(f"{output.stem}-{name}.png")
-
-
-FIT_PRESET = "draft"  # of the fit that an edit makes on its way
-
-
-def _prompts(
-    prompts: Sequence[str], layer: str | None, named: Mapping[str, str | None], earlier: Earlier
-) -> dict[str, tuple[str, ...]]:
-    """Layer -> prompts, from PROMPT and --layer, from --foreground and --background, or from an earlier run."""
-    each: dict[str, tuple[str, ...]] = {name: (text,) for name, text in named.items() if text is not None}
-    if layer not in (None, *LAYERS):
-        raise RequestError(f"--layer must be foreground or background, not {layer!r}.")
-    if prompts:
-        if each:
-            raise RequestError("give prompts either as PROMPT with --layer, or by --foreground and --background.")
-        return {layer or "foreground": tuple(prompts)}
-    if each or earlier.layers:
-        return each or dict(earlier.layers or {})
-    raise RequestError('say what the video should show: t2l edit-video video.mp4 "rusty car".')
 
 
 @dataclass
@@ -175,8 +63,11 @@ class VideoJob(Training):
     ``image``, ``layers`` and ``alpha`` are valid after any step. Without an atlas the first step waits for its fit.
     """
 
-    def __init__(self, request: VideoRequest, reporter: Reporter | None = None) -> None:
+    def __init__(self, request: VideoRequest, reporter: Reporter | None = None, judge: Judge | None = None) -> None:
+        """A ``judge`` in memory stands for the CLIP that the request names."""
         super().__init__(reporter, request.output, request.run_dir)
+        if judge is not None:
+            self.judge = judge
         self.request = request
         self._done: dict[str, _Painted] = {}  # the layers before the one in work
         self._course: _Course | None = None  # the layer in work

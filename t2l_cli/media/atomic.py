@@ -26,7 +26,7 @@ from t2l_cli.media.paths import reason, shown
 _NAME = re.compile(r"\.t2l-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]{1,9})-[0-9a-f]{8}(\..*)?")
 _OLD = "old"  # suffix of the folder that is being replaced, which for a moment may be the only copy
 _DAY = 86_400  # s
-_swept: set[Path] = set()  # folders that this process has cleaned up already
+swept_folders: set[Path] = set()  # folders that this process has cleaned up already
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def atomic_path(final: str | Path, overwrite: bool = False) -> Iterator[Path]:
         temporary = temporary_beside(target)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield temporary
-        _flush(temporary)
+        flush_file(temporary)
         temporary.chmod(_mode(target))
         if overwrite:
             _check_replaceable(target)
@@ -95,9 +95,9 @@ def is_temporary(name: str) -> bool:
 
 def _sweep(folder: Path) -> None:
     """Remove the temporary files and folders in ``folder`` whose process has ended."""
-    if folder in _swept:
+    if folder in swept_folders:
         return
-    _swept.add(folder)
+    swept_folders.add(folder)
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
             match = _NAME.fullmatch(entry.name)
@@ -211,7 +211,8 @@ def default_mode() -> int:
     return 0o666 & ~mask
 
 
-def _flush(path: Path) -> None:
+def flush_file(path: Path) -> None:
+    """Have the system write the file to the disk now; OSError where the disk does not take it."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 

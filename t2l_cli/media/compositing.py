@@ -17,7 +17,7 @@ from t2l_cli.errors import RequestError
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating]
 
-_STRIP_PIXELS = 1 << 17  # pixels processed at a time: the temporary arrays of a few MB fit a CPU cache
+STRIP_PIXELS = 1 << 17  # pixels processed at a time: the temporary arrays of a few MB fit a CPU cache
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def _levels(values: Floats) -> Bytes:
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """The rows of pixels of ``shape`` (H, W, ...), from top to bottom, about _STRIP_PIXELS pixels at a time."""
+    """The rows of pixels of ``shape`` (H, W, ...), from top to bottom, about STRIP_PIXELS pixels at a time."""
     height, width = shape[:2]
-    step = max(1, _STRIP_PIXELS // max(1, width))
+    step = max(1, STRIP_PIXELS // max(1, width))
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))

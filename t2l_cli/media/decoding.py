@@ -153,12 +153,12 @@ def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Itera
     last: int | None = None
     size: tuple[int, int] | None = None
     for count, picture in enumerate(_pictures(path, container, stream)):
-        found = (picture.width, picture.height)
+        found = (picture.height, picture.width)
         if size is None:
-            check_size(path, *found)
+            check_size(path, picture.width, picture.height)
             size = found
         elif found != size:
-            was, now = (f"{width} x {height}" for width, height in (size, found))
+            was, now = (f"{width} x {height}" for height, width in (size, found))
             raise RequestError(
                 f"{shown(path)} changes its size from {was} to {now} pixels at frame {count}; convert it to one size."
             )

@@ -52,7 +52,7 @@ def load_frames(folder: Path, names: tuple[str, ...]) -> Iterator[Picture]:
         picture = load_picture(folder / name)
         size = size or picture.size
         if picture.size != size:
-            has, others = (f"{width} x {height}" for width, height in (picture.size, size))
+            has, others = (f"{width} x {height}" for height, width in (picture.size, size))
             raise RequestError(
                 f"{shown(folder / name)} is {has} pixels and {shown(names[0])} {others}: "
                 "the frames of a video have one size."

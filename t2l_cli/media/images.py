@@ -59,8 +59,8 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in px."""
-        return self.rgb.shape[1], self.rgb.shape[0]
+        """(height, width) in px."""
+        return self.rgb.shape[0], self.rgb.shape[1]
 
 
 def load_picture(path: str | Path) -> Picture:
@@ -84,7 +84,7 @@ def picture_of(image: Image.Image) -> Picture:
 
 
 def _large_enough(picture: Picture, name: str) -> Picture:
-    width, height = picture.size
+    height, width = picture.size
     if min(width, height) < MIN_PICTURE_SIDE:
         least = f"{MIN_PICTURE_SIDE} x {MIN_PICTURE_SIDE}"
         raise RequestError(f"{name} is {width} x {height} pixels, which is too small to edit: {least} at least.")
@@ -105,15 +105,15 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
 
 
 def mask_of(picture: Picture, size: tuple[int, int], name: str) -> Bytes:
-    """``picture`` as a mask for a picture of ``size`` (width, height): (H, W) uint8, 255 where the edit may be.
+    """``picture`` as a mask for one of ``size`` (H, W): (H, W) uint8, 255 where the edit may be.
 
     The mask is the brightness of ``picture`` times its alpha, resized to ``size``. Raises RequestError, which calls the
     mask ``name``, if the aspect ratios differ by more than 2 %.
     """
-    width, height = picture.size
-    if abs(width * size[1] / (height * size[0]) - 1) > 0.02:
+    (height, width), (wanted_height, wanted_width) = picture.size, size
+    if abs(width * wanted_height / (height * wanted_width) - 1) > 0.02:
         raise RequestError(
-            f"the mask {name} is {width} x {height} pixels and the picture {size[0]} x {size[1]}: "
+            f"the mask {name} is {width} x {height} pixels and the picture {wanted_width} x {wanted_height}: "
             "the two must have the same shape."
         )
     mask = np.empty((height, width), np.uint8)
@@ -124,7 +124,7 @@ def mask_of(picture: Picture, size: tuple[int, int], name: str) -> Bytes:
         mask[rows] = np.asarray(grey)
     if picture.size == size:
         return mask
-    return np.array(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(mask).resize((wanted_width, wanted_height), Image.Resampling.BILINEAR))
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ _FINE = 48_000  # minimum ticks per second for the offsets between the tracks of
 
 
 @dataclass(frozen=True)
-class _Recipe:
+class Recipe:
     """The encoder and settings of a codec."""
 
     encoder: str  # FFmpeg's name
@@ -43,12 +43,13 @@ class _Recipe:
     options: dict[str, str]
 
 
-def _recipe(codec: Codec, odd: bool) -> _Recipe:
+def recipe_of(codec: Codec, odd: bool) -> Recipe:
+    """How FFmpeg encodes ``codec``; ``odd``: a side of the frames is odd."""
     if codec == "lossless":
-        return _Recipe("libx264rgb", "rgb24", {"qp": "0"})
+        return Recipe("libx264rgb", "rgb24", {"qp": "0"})
     if codec == "prores":
-        return _Recipe("prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"})
-    return _Recipe("libx264", "yuv444p" if odd else "yuv420p", {"crf": "16"})
+        return Recipe("prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"})
+    return Recipe("libx264", "yuv444p" if odd else "yuv420p", {"crf": "16"})
 
 
 class VideoFile:
@@ -63,7 +64,7 @@ class VideoFile:
         self._info = info
         self._partial = partial
         odd = bool(info.width % 2 or info.height % 2)
-        self._recipe = _recipe(codec, odd)
+        self.recipe = recipe_of(codec, odd)
         self._shift = 0  # ticks by which the output is earlier than the source
         self._start = self._end = Fraction(0)  # s, of the frames written
         self._count = 0
@@ -89,7 +90,7 @@ class VideoFile:
         return (*self._notes, *(self._audio.notes if self._audio else ()))
 
     def _add_video(self, track: VideoStream | None) -> VideoStream:
-        recipe, info = self._recipe, self._info
+        recipe, info = self.recipe, self._info
         try:
             stream = self._container.add_stream(recipe.encoder, rate=info.rate, options=recipe.options)
         except UnknownCodecError as error:
@@ -115,7 +116,7 @@ class VideoFile:
             self._start = frame.pts * time_base
             if self._partial:
                 self._shift = frame.pts
-        picture = self._picture(rgb, alpha)
+        picture = self.picture(rgb, alpha)
         picture.time_base = time_base
         picture.pts = frame.pts - self._shift
         picture.duration = frame.duration
@@ -124,16 +125,17 @@ class VideoFile:
         self._end = frame.pts * time_base + (frame.duration * time_base or 1 / self._info.rate)
         self._copy_audio(self._end)
 
-    def _picture(self, rgb: Bytes, alpha: Bytes | None) -> VideoFrame:
-        if self._recipe.pixels == "rgb24":
+    def picture(self, rgb: Bytes, alpha: Bytes | None) -> VideoFrame:
+        """``rgb`` (H, W, 3) with ``alpha`` (H, W), uint8, in the pixel format of the recipe."""
+        if self.recipe.pixels == "rgb24":
             return VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
-        if self._recipe.pixels.startswith("yuva"):
+        if self.recipe.pixels.startswith("yuva"):
             cover = np.full(rgb.shape[:2], 255, np.uint8) if alpha is None else alpha
             picture = VideoFrame.from_ndarray(np.dstack([rgb, cover]), "rgba")
         else:
             picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
         return picture.reformat(
-            format=self._recipe.pixels,
+            format=self.recipe.pixels,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
             interpolation=FROM_RGB,

@@ -71,8 +71,8 @@ def check_output(
 ) -> None:
     """Raise RequestError, before any work, if :func:`save_picture` could not or should not write ``path``.
 
-    Refused are an unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (width, height)
-    that the format cannot hold, and writing a picture to a terminal.
+    Refused are an unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (H, W) that the
+    format cannot hold, and writing a picture to a terminal.
     """
     if str(path) == STDIO:
         if sys.stdout.isatty():

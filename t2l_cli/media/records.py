@@ -36,14 +36,15 @@ def plain(record: object) -> Any:
 def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Record:
     """The dataclass ``kind`` from what JSON holds; absent fields take their defaults.
 
-    RequestError, in which ``name`` stands for the data, where a value is of a wrong type, where one is missing, and,
-    unless ``extra`` is true, where there is one that ``kind`` does not know.
+    extra: at the top there may be more than ``kind`` knows. RequestError, in which ``name`` stands for the data, where
+    a value is of a wrong type or missing, or where there is one too many.
     """
     try:
         record = msgspec.convert(data, kind)
     except (msgspec.ValidationError, OverflowError) as error:
         raise RequestError(f"{name}: {_explained(str(error))}.") from error
-    unknown = None if extra else _unknown(data, plain(record))
+    known = plain(record)
+    unknown = _unknown({key: value for key, value in data.items() if key in known} if extra else data, known)
     if unknown is not None:
         raise RequestError(f'{name}: "{shown(unknown)}" is not a setting that this version of t2l knows.')
     return record

@@ -69,7 +69,7 @@ def _probe_folder(path: Path) -> VideoInfo:
     width = height = 0
     for picture in load_frames(path, names):
         if not width:
-            width, height = picture.size
+            height, width = picture.size
             check_size(path, width, height)
         notes |= dict.fromkeys(note.replace(", transparency kept", "") for note in picture.notes)
         if picture.alpha is not None:

@@ -22,10 +22,10 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from t2l_cli.errors import WeightsError
+from t2l_cli.errors import RequestError, WeightsError
 from t2l_cli.media.atomic import temporary_beside
 from t2l_cli.media.paths import reason, shown
-from t2l_cli.media.records import read_json
+from t2l_cli.media.records import built, read_json
 
 _RECORD = "source.json"
 TORCHVISION = "torchvision"  # the owner that stands for PyTorch's own server
@@ -143,9 +143,9 @@ def sha256_of(path: Path) -> str:
 
 def _read(folder: Path) -> _Record | None:
     try:
-        record = _Record(**read_json(folder / _RECORD))
-        record.file.encode(), len(record.sha256)
-    except (OSError, ValueError, TypeError, AttributeError):
+        record = built(_Record, read_json(folder / _RECORD), _RECORD)
+        record.file.encode()
+    except (OSError, ValueError, RequestError):
         return None
     # The record names a file of its own folder and nothing else, whoever wrote it.
     return record if Path(record.file).name == record.file else None

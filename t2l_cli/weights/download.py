@@ -121,7 +121,7 @@ def _download(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progr
             revision=metadata.commit_hash,  # exactly the file of the checksum in ``metadata``
             local_dir=part,
             endpoint=endpoint(),
-            tqdm_class=_bar(progress),
+            tqdm_class=progress_bar(progress),
         )
     )
     sha256 = _checked(got, metadata.etag or "", wanted)
@@ -135,7 +135,7 @@ def _download_url(wanted: _Wanted, url: str, part: Path, progress: Progress | No
     part.mkdir()
     got = part / url.rsplit("/", 1)[1]
     with got.open("wb") as file:
-        http_get(url, file, tqdm_class=_bar(progress))
+        http_get(url, file, tqdm_class=progress_bar(progress))
     sha256 = cache.sha256_of(got)
     if not (digits := _digits(url)) or not sha256.startswith(digits):
         raise _wrong(wanted)
@@ -189,7 +189,7 @@ def _wrong(wanted: _Wanted) -> WeightsError:
     )
 
 
-def _bar(progress: Progress | None) -> type[Any]:
+def progress_bar(progress: Progress | None) -> type[Any]:
     """A class to use instead of huggingface_hub's tqdm bar, which displays nothing and calls ``progress``.
 
     It has the methods that http_get and the reporter of xet transfers use. Xet counts the transferred bytes separately

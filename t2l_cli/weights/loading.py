@@ -104,15 +104,16 @@ def _names(path: Path) -> list[str]:
 
 def _build(spec: ModelSpec, path: Path) -> Any:
     try:
-        model = open_clip.create_model(
-            spec.architecture,
-            pretrained=str(path.absolute()),  # absolute: never taken for a tag, which would be downloaded
-            precision="fp32",
-            device="cpu",
-            force_quick_gelu=spec.quick_gelu,
-            force_preprocess_cfg=spec.preprocess,
-            weights_only=True,
-        )
+        with torch.random.fork_rng(devices=[]):  # it draws random weights before it fills them in
+            model = open_clip.create_model(
+                spec.architecture,
+                pretrained=str(path.absolute()),  # absolute: never taken for a tag, which would be downloaded
+                precision="fp32",
+                device="cpu",
+                force_quick_gelu=spec.quick_gelu,
+                force_preprocess_cfg=spec.preprocess,
+                weights_only=True,
+            )
     except Exception as error:  # on unexpected tensors, open_clip's conversions raise many kinds of errors
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         detail = lines[min(1, len(lines) - 1)][:120] if lines else type(error).__name__

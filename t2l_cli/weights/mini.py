@@ -1,4 +1,4 @@
-"""mini, the small CLIP inside the package, as an open_clip model. How it is made: the repository's mini/README.md."""
+"""mini, the small CLIP inside the package, as an open_clip model. The repository's mini/README.md says how it is made."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def create() -> tuple[CLIP, SimpleTokenizer]:
 
 def load(path: Path = MINI_WEIGHTS) -> tuple[CLIP, SimpleTokenizer]:
     """The trained mini (float32, eval) and its tokenizer. Embedding rows of words that it never saw are zero."""
-    model, tokenizer = create()
+    with torch.random.fork_rng(devices=[]):
+        model, tokenizer = create()
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
     rows, ids = state.pop(ROWS), state.pop(IDS).long()
     state[EMBEDDING] = torch.zeros_like(model.token_embedding.weight).index_copy(0, ids, rows)

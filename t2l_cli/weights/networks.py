@@ -16,7 +16,7 @@ from t2l_cli.weights.loading import check_weights
 
 
 def load_raft(offline: bool = False, progress: Progress | None = None) -> nn.Module:
-    """RAFT, ready for use: frozen, float32, on the CPU. WeightsError if its weights cannot be had or do not fit."""
+    """RAFT, ready for use: frozen, float32, on the CPU. WeightsError if its weights cannot be downloaded or do not fit."""
     from torchvision.models.optical_flow import raft_large
 
     return _filled(lambda: raft_large(weights=None), vision.pull(vision.RAFT, offline, progress), "RAFT")
@@ -33,7 +33,8 @@ def load_mask_rcnn(offline: bool = False, progress: Progress | None = None) -> n
 def _filled(build: Callable[[], nn.Module], path: Path, name: str) -> nn.Module:
     check_weights(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
-    network = build()
+    with torch.random.fork_rng(devices=[]):
+        network = build()
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -73,7 +73,7 @@ def changed_atlas(dice: Dice, folder: Path) -> Case:
     command = dice.choice(
         (
             words("render-atlas", "atlas", "-o", "new"),
-            words("render-atlas", "atlas", "-o", "new", "--clip-file", "video"),
+            words("render-atlas", "atlas", "-o", "new", "--video", "video"),
             words("composite", "video", "--atlas", "atlas", "--foreground", "fg.png", "-o", "out.mp4"),
             words("composite", "video", "--atlas", "atlas", "--paint", "paint.png", "-o", "out", "--frame", "1"),
             words(
@@ -148,7 +148,7 @@ def checkpoint(dice: Dice, folder: Path) -> Case:
     case.put("lna/checkpoint", _saved(state) if data is None else data)
     if dice.maybe(0.9):
         case.put("lna/config.json", damage.as_text(dice, settings))
-    more = dice.choice(([], [], ["--clip-file", "video"], ["--clip-file", "video", "--frames", "0:2"]))
+    more = dice.choice(([], [], ["--video", "video"], ["--video", "video", "--frames", "0:2"]))
     case.output = "new"
     case.argv = words("render-atlas", dice.one("lna", "lna/checkpoint"), "-o", "new", "--resolution", "32", more)
     return case

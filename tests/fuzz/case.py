@@ -37,7 +37,7 @@ class Case:
     results: set[str] = field(default_factory=set)  # files of an earlier run, which --overwrite may replace
     output: str | None = None  # where the result is told to go, if it is known
     size: tuple[int, int] | None = None  # (width, height) of the result, if it is known
-    frames: int | None = None  # of the result, if it is a clip and their number is known
+    frames: int | None = None  # of the result, if it is a video and their number is known
     pixels: Bytes | None = None  # (H, W, 3) of the result, if they are known
 
     def put(self, name: str, data: bytes) -> str:

@@ -19,7 +19,7 @@ FAMILIES: tuple[tuple[int, Callable[[Dice, Path], Case]], ...] = (  # weight, ma
     (12, records.changed_record),
     (8, places.odd_names),
     (12, places.over_inputs),
-    (14, videos.any_clip),
+    (14, videos.any_video),
     (8, atlases.changed_atlas),
     (4, atlases.checkpoint),
 )

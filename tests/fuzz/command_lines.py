@@ -105,7 +105,7 @@ def _value(dice: Dice, name: str, kind: type) -> str:
 def _path(dice: Dice) -> str:
     """A path to read from: of the case, missing, or what is no file."""
     special = ("/dev/null", "/dev/zero", ".", "..", "~", "photo.png/x", "/proc/self/mem", "/dev/stdin")
-    there = ("photo.png", "layer.png", "mask.png", "run.json", "atlas", "atlas/atlas.json", "clip", "clip.mp4")
+    there = ("photo.png", "layer.png", "mask.png", "run.json", "atlas", "atlas/atlas.json", "video", "video.mp4")
     match dice.randrange(4):
         case 0:
             return dice.choice(special)
@@ -147,20 +147,20 @@ BASES: dict[str, tuple[list[str], ...]] = {
     ),
     "composite": (
         words("photo.png", "layer.png", "-o", "out.png"),
-        words("clip", "--atlas", "atlas", "--foreground", "fg.png", "-o", "out.mp4"),
-        words("clip", "--atlas", "atlas", "--background", "bg.png", "-o", "out"),
-        words("clip", "--atlas", "atlas", "--paint", "paint.png", "-o", "out.mkv"),
+        words("video", "--atlas", "atlas", "--foreground", "fg.png", "-o", "out.mp4"),
+        words("video", "--atlas", "atlas", "--background", "bg.png", "-o", "out"),
+        words("video", "--atlas", "atlas", "--paint", "paint.png", "-o", "out.mkv"),
     ),
     "edit-video": (
-        words("clip", "swan", "--atlas", "atlas", SHORT, "-o", "out.mp4"),
-        words("clip", "--background", "snow", "--atlas", "atlas", SHORT, "-o", "out"),
-        words("clip", "swan", SHORT),
+        words("video", "swan", "--atlas", "atlas", SHORT, "-o", "out.mp4"),
+        words("video", "--background", "snow", "--atlas", "atlas", SHORT, "-o", "out"),
+        words("video", "swan", SHORT),
     ),
     "render-atlas": (
         words("atlas", "-o", "new"),
-        words("atlas", "-o", "new", "--clip-file", "clip"),
+        words("atlas", "-o", "new", "--video", "video"),
     ),
-    "fit-atlas": (words("clip", "-o", "new"),),
+    "fit-atlas": (words("video", "-o", "new"),),
     "models list": ([],),
     "models path": ([],),
     "models pull": (["mini"], ["ViT-B-32"], ["raft"]),

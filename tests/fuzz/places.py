@@ -79,7 +79,7 @@ def over_inputs(dice: Dice, folder: Path) -> Case:
             "old-atlas/foreground.png",
         ]
     target = _alias(dice, case, dice.choice(existing), existing)
-    case.argv = _clip_line(dice, target) if video else _photo_line(dice, target, (folder / target).is_file())
+    case.argv = _video_line(dice, target) if video else _photo_line(dice, target, (folder / target).is_file())
     case.output = case.value("--output", "-o")
     if dice.maybe(0.85):
         case.argv.append("--overwrite")
@@ -166,13 +166,13 @@ def _photo_line(dice: Dice, target: str, readable: bool) -> list[str]:
             return words("composite", "photo.png", dice.one(own, "layer.png"), "-o", target)
 
 
-def _clip_line(dice: Dice, target: str) -> list[str]:
+def _video_line(dice: Dice, target: str) -> list[str]:
     folder = dice.one(target, "old-atlas", "atlas")
     match dice.randrange(7):
         case 0:
             return words("render-atlas", dice.one("atlas", folder), "-o", folder)
         case 1:
-            return words("render-atlas", "atlas", "--clip-file", "video", "-o", target)
+            return words("render-atlas", "atlas", "--video", "video", "-o", target)
         case 2:
             return words("fit-atlas", "video", "-o", folder)
         case 3:

@@ -179,7 +179,7 @@ def _results(case: Case, outcome: Outcome) -> Iterator[str]:
         elif not path.is_file():
             yield f"{name!r} was named as a result and is not there"
         elif path.suffix.lower() in _CLIPS:
-            yield from _clip(case, path)
+            yield from _video(case, path)
         else:
             yield from _picture(case if place == 0 else None, path.read_bytes(), name)
 
@@ -205,7 +205,7 @@ def _picture(case: Case | None, data: bytes, name: str) -> Iterator[str]:
         yield f"{name!r} differs from the source, over which nothing was laid"
 
 
-def _clip(case: Case, path: Path) -> Iterator[str]:
+def _video(case: Case, path: Path) -> Iterator[str]:
     try:
         with av.open(str(path)) as container:
             shots = [(frame.width, frame.height) for frame in container.decode(video=0)]

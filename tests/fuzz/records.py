@@ -18,7 +18,7 @@ from tests.fuzz.dice import Dice
 def _text(video: bool) -> str:
     config = video_config(("red",)) if video else EditConfig(("red",))
     optim, views = dataclasses.replace(config.optim, steps=1), dataclasses.replace(config.views, n_views=1)
-    config = dataclasses.replace(config, video="mini", size=129, optim=optim, views=views)
+    config = dataclasses.replace(config, clip="mini", size=129, optim=optim, views=views)
     record = {
         "command": "edit-video" if video else "edit-image",
         "seed": 0,

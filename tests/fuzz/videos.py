@@ -42,7 +42,7 @@ _USUAL = {"times": range(atlases.FRAMES), "size": atlases.SIZE, "container": {"f
 _TURNS = ((0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0), (-1, 0, 0, 1), (0, 0, 0, 0))
 
 
-def any_clip(dice: Dice, folder: Path) -> Case:
+def any_video(dice: Dice, folder: Path) -> Case:
     """A video of any kind, damaged in one of three, to every command that reads one."""
     case = Case(folder)
     atlases.furnish(folder)
@@ -52,7 +52,7 @@ def any_clip(dice: Dice, folder: Path) -> Case:
     elif kind < 8:
         video = _frames(dice, case)
     else:
-        video = _no_clip(dice, case)
+        video = _no_video(dice, case)
     _line(dice, case, video)
     return case
 
@@ -99,7 +99,7 @@ def _frames(dice: Dice, case: Case) -> str:
     return name
 
 
-def _no_clip(dice: Dice, case: Case) -> str:
+def _no_video(dice: Dice, case: Case) -> str:
     """What must not be taken for a video; playlists above all, which would read other files."""
     name = dice.one("list", "video") + dice.one(".mp4", ".m3u8", ".txt", ".ffconcat", ".mkv")
     if (case.folder / name).exists():
@@ -148,7 +148,7 @@ def _line(dice: Dice, case: Case, video: str) -> None:
         words("composite", codec, frames, "--atlas=atlas", "--foreground=fg.png", "-o", output, "--", video),
         words("composite", codec, frames, "--atlas=atlas", "--paint=paint.png", "-o", output, "--", video),
         words("edit-video", codec, frames, "--atlas=atlas", SHORT, "-o", output, "--", video, "red"),
-        words("render-atlas", "atlas", f"--clip-file={video}", "-o", "new"),
+        words("render-atlas", "atlas", f"--video={video}", "-o", "new"),
         words("edit-video", frames, SHORT, "-o", output, "--", video, "red"),
         words("fit-atlas", frames, "-o", "new", dice.choice(([], ["--run-dir=run"])), "--", video),
         words("fit-atlas", "-o", "new", f"--mask={video}", "--", "video"),

@@ -70,3 +70,30 @@ def test_the_mathematics_needs_torch_alone(name: str) -> None:
 def test_the_mathematics_knows_no_files_and_no_video_or_picture() -> None:
     for path in (PACKAGE / "engine").rglob("*.py"):
         assert not {name.partition(".")[0] for name in imported(path)} & {"PIL", "av", "pathlib", "os", "requests"}
+
+
+FOREIGN = {"_exit", "_PRETRAINED", "_repr_png_"}  # of os, of open_clip; the name that notebooks ask for
+
+
+def private_names(path: Path) -> set[str]:
+    """Private names of others that ``path`` uses: attributes, imports and what monkeypatch replaces by name."""
+    tree = ast.parse(path.read_text())
+    own: set[str] = set()
+    used: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            own.add(node.target.id)
+        elif isinstance(node, ast.Attribute):
+            (own if isinstance(node.ctx, ast.Store) else used).add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            used |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
+            used |= {str(value.value) for value in node.args[1:2] if isinstance(value, ast.Constant)}
+    return {name for name in used - own - FOREIGN if name.startswith("_") and not name.startswith("__")}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_no_test_reaches_into_private_names(path: Path) -> None:
+    assert private_names(path) == set()

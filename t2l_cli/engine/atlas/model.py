@@ -36,9 +36,9 @@ class VideoIdentity:
         counts = {"frames": 1, "width": 2, "height": 2, "start": 0}
         for name, least in counts.items():
             value = getattr(self, name)
-            if not (isinstance(value, int) and value >= least):
+            if value < least:
                 raise RequestError(f"the atlas is broken: the {name} of its video is no such number.")
-        if self.rate is not None and not (isinstance(self.rate, int | float) and 0 < self.rate < math.inf):
+        if self.rate is not None and not 0 < self.rate < math.inf:
             raise RequestError("the atlas is broken: the rate of its video is no such number.")
 
 

@@ -75,7 +75,7 @@ class AtlasFit:
         elif isinstance(masks, Tensor):
             self._given = check_masks(masks, frames)
         self._flow_function = flow
-        self._training: Training | None = None
+        self.training: Training | None = None
         self._resumed: dict[str, Any] | None = None
         self._atlas: tuple[int, Atlas] | None = None  # with the number of steps that it was made after
         self._quality: tuple[int, Quality] | None = None
@@ -91,7 +91,7 @@ class AtlasFit:
     @property
     def ready(self) -> bool:
         """Whether the front end is done, so that ``result()`` is available."""
-        return self._training is not None
+        return self.training is not None
 
     def result(self) -> Atlas:
         """The current atlas, at the video's size, on the CPU. RequestError before the front end is done."""
@@ -125,9 +125,9 @@ class AtlasFit:
         self._resumed = state
 
     def _trained(self) -> Training:
-        if self._training is None:
+        if self.training is None:
             raise RequestError("there is no atlas yet: the video's motion is still being looked at.")
-        return self._training
+        return self.training
 
     def _origin(self) -> dict[str, Any]:
         training = self._trained()
@@ -146,7 +146,7 @@ class AtlasFit:
             self.flow = yield from _told("optical flow", estimate(self.frames, self.size, self._flow_function))
             check_cuts(small, self.flow, self.video.start)
             scene = yield from self._scene(small)
-            self._training = self._begin(scene)
+            self.training = self._begin(scene)
         else:
             try:
                 scene = unpack(self._resumed["scene"], small)
@@ -155,8 +155,8 @@ class AtlasFit:
                 training.resume(self._resumed["training"])
             except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
                 raise RequestError("the state of the fit to go on with is broken, or of another video.") from error
-            self._training, self._resumed = training, None
-        yield from self._training.steps
+            self.training, self._resumed = training, None
+        yield from self.training.steps
 
     def _begin(self, scene: Scene) -> Training:
         """The training on ``scene``; sets ``found_foreground`` and ``masks``."""

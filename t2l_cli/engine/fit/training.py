@@ -59,14 +59,14 @@ class Training:
     def __init__(self, scene: Scene, config: FitConfig, device: torch.device) -> None:
         """Build the model and enter the coarsest level."""
         self.scene, self.config, self.device = scene, config, device
-        self.levels = _levels(scene.size, config.levels)
+        self.levels = levels_for(scene.size, config.levels)
         self.model = build_field(scene, config, self.levels).to(device)
         pairs = len(scene.frames) - 1
         pixels = 2 * scene.size[0] * scene.size[1]
         self.pairs = max(1, min(config.pairs, pairs, int(BATCH_PIXELS / pixels)))
         self.n_steps = max(LEAST_STEPS, round(config.visits * len(scene.frames) / (2 * self.pairs)))
         self._starts = self._stage_starts()
-        self._order = _shuffled(pairs, torch.Generator().manual_seed(config.seed))
+        self._order = shuffled(pairs, torch.Generator().manual_seed(config.seed))
         self.stage = self._enter(self.levels - 1)
         share = 0 * self.stage.frames[:, :1].float() if self.stage.mask is None else self.stage.mask
         resample(self.model, self.stage.level, self.stage.frames, share)
@@ -120,7 +120,7 @@ class Training:
             check_every=10,
             last_good=self.last_good,
             optimizer=self._optimizer,
-            schedule=lambda i: self._rate(start + i),
+            schedule=lambda i: self.rate(start + i),
         )
         for step in steps:
             self.done = start + step.i + 1
@@ -135,7 +135,7 @@ class Training:
             resample(self.model, level, self.stage.frames)
             self._set_pace()
         pairs = torch.tensor(list(itertools.islice(self._order, self.pairs)), device=self.device)
-        return self._terms(pairs, i / self.n_steps)
+        return self.terms(pairs, i / self.n_steps)
 
     def _level(self, i: int) -> int:
         """The level of step ``i``."""
@@ -147,7 +147,7 @@ class Training:
         for group, rate in zip(self._optimizer.param_groups[1:3], (rates.grid, rates.linear), strict=True):
             group["rate"] = rate * 2**self.stage.level
 
-    def _terms(self, pairs: Tensor, done: float) -> Losses:
+    def terms(self, pairs: Tensor, done: float) -> Losses:
         """The weighted terms of the ``pairs`` (k,); ``done``: the finished part of the fit, in [0, 1)."""
         stage, weights, model = self.stage, self.config.weights, self.model
         # 1. The part of each pixel that each layer owns.
@@ -216,7 +216,7 @@ class Training:
         parts = [1.0] * (self.levels - 1) + [FINEST_SHARE]
         return [round(self.n_steps * sum(parts[:k]) / sum(parts)) for k in range(self.levels)]
 
-    def _rate(self, i: int) -> float:
+    def rate(self, i: int) -> float:
         """The factor on all rates at step ``i``: a short linear rise, a plateau, then a cosine decay."""
         rise, done = min(1.0, (i + 1) / WARM_UP), i / self.n_steps
         if done < PLATEAU:
@@ -225,12 +225,12 @@ class Training:
         return rise * (LOWEST + (1 - LOWEST) * fall)
 
 
-def _levels(size: Size, most: int) -> int:
+def levels_for(size: Size, most: int) -> int:
     """The number of levels, at most ``most``: the coarsest has a short side of about 40 px or more."""
     return max(1, min(most, 1 + int(math.log2(max(1.0, min(size) / 40)))))
 
 
-def _shuffled(n: int, random: torch.Generator) -> Iterator[int]:
+def shuffled(n: int, random: torch.Generator) -> Iterator[int]:
     """The numbers 0 to n - 1 in random order, endlessly, shuffled again after each round."""
     while True:
         yield from torch.randperm(n, generator=random).tolist()

@@ -24,7 +24,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def dis(a: Tensor, b: Tensor, start: Tensor | None = None) -> Tensor:
-    """The DIS flow (2, h, w) float32 px from ``a`` to ``b``, both (3, h, w) uint8. ``start``: initial guess of it."""
+    """The DIS flow (2, h, w) float32 px from ``a`` to ``b``, both (3, h, w) uint8. ``start``: an initial guess."""
     (first, second), up = _enlarged(a, b)
     if start is None:
         guess = np.zeros((*first.shape, 2), np.float32)
@@ -59,7 +59,7 @@ def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _nearest(places: Numbers, values: Numbers, size: tuple[int, int]) -> Tensor:
-    """(2, h, w), with ``size`` = (h, w): at every pixel the ``values`` (N, 2) of the nearest of ``places`` (N, 2)."""
+    """(2, h, w) of ``size`` (h, w): at each pixel, the row of ``values`` (N, 2) of the nearest of ``places`` (N, 2)."""
     at = np.clip(places.round().astype(int), 0, [size[1] - 1, size[0] - 1])
     holes = np.ones(size, np.uint8)
     holes[at[:, 1], at[:, 0]] = 0

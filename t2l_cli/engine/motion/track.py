@@ -34,7 +34,7 @@ def object_path(flow: Flow, masks: Tensor, frames: Tensor) -> Array:
     seen = np.flatnonzero(areas >= max(1.0, SEEN * areas.max()))
     motions = pair_motions(flow, masks, "similarity")
     for t, motion in enumerate(motions):
-        if areas[t] and areas[t + 1] and (motion is None or _support(motion, flow, masks[t], t) < SUPPORTED):
+        if areas[t] and areas[t + 1] and (motion is None or support(motion, flow, masks[t], t) < SUPPORTED):
             motions[t] = _link(frames, masks, t, t + 1)  # too fast for the flow
     # 2. One chain per stretch of frames in which the object is visible, linked to the best frame of all.
     stays = _stays(areas, masks)
@@ -61,7 +61,7 @@ def _stays(areas: npt.NDArray[np.float32], masks: Tensor) -> list[npt.NDArray[np
     return [np.arange(a, b) for a, b in zip([0, *cuts], [*cuts, len(areas)], strict=True)]
 
 
-def _support(motion: Array, flow: Flow, mask: Tensor, t: int) -> float:
+def support(motion: Array, flow: Flow, mask: Tensor, t: int) -> float:
     """The part of the object in frame ``t`` whose flow is reliable and agrees with ``motion`` (3, 3).
 
     Pixels that ``motion`` moves out of the frame are left out, because they cannot have a flow.
@@ -97,11 +97,11 @@ def _link(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
             if rows is not None and inliers.sum() >= LINK_MATCHES:
                 matrix = np.vstack([rows, [0.0, 0.0, 1.0]])
     if matrix is None or not 0.3 < np.linalg.det(matrix) ** 0.5 < 3:
-        return _slid(frames, masks, a, b) if abs(a - b) == 1 else _shift(_centre(masks[a]), _centre(masks[b]))
+        return slid(frames, masks, a, b) if abs(a - b) == 1 else _shift(_centre(masks[a]), _centre(masks[b]))
     return matrix
 
 
-def _slid(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
+def slid(frames: Tensor, masks: Tensor, a: int, b: int) -> Array:
     """The shift (3, 3) of the object between two neighbouring frames at which its colours differ least.
 
     The smaller view of the object is searched for in the other frame. Comparing centres would be wrong where the

@@ -184,7 +184,7 @@ def test_an_atlas_that_was_painted_over_is_kept(atlas: Atlas, folder: Path, name
 def test_pictures_that_nobody_vouches_for_are_kept(folder: Path) -> None:
     for pictures in (None, [], {"foreground.png": 7}):
         record(folder, pictures=pictures)
-        with pytest.raises(RequestError, match="no longer as it was written"):
+        with pytest.raises(RequestError, match=r"no longer as it was written|something else than an atlas"):
             check_atlas_output(folder, overwrite=True)
 
 
@@ -277,7 +277,7 @@ def spoil(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], object
     return lambda held: held[name].view(-1)[3].fill_(value)
 
 
-CLIP = {"frames": 3, "width": 40, "height": 24}
+VIDEO = {"frames": 3, "width": 40, "height": 24}
 BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "no record": (r"no atlas\.json", lambda f: (f / "atlas.json").unlink()),
     "no tensors": (r"no atlas\.safetensors", lambda f: (f / "atlas.safetensors").unlink()),
@@ -292,11 +292,11 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "more of a video": ("broken", lambda f: record(f, video={"frames": 3, "width": 40, "height": 24, "depth": 2})),
     "another video": ("broken", lambda f: record(f, video={"frames": 3, "width": 24, "height": 40})),
     "words for numbers": ("broken", lambda f: record(f, video={"frames": "3", "width": 40, "height": 24})),
-    "frames in parts": ("the frames of its video", lambda f: record(f, video=CLIP | {"frames": 3.0})),
-    "infinitely wide": ("the width of its video", lambda f: record(f, video=CLIP | {"width": float("inf")})),
-    "no number of frames a second": ("the rate", lambda f: record(f, video=CLIP | {"rate": float("nan")})),
-    "a start in words": ("the start", lambda f: record(f, video=CLIP | {"start": "first"})),
-    "an origin of another kind": ("wrong type", lambda f: record(f, origin=[1])),
+    "frames in parts": (r"video\.frames", lambda f: record(f, video=VIDEO | {"frames": 3.5})),
+    "infinitely wide": (r"video\.width", lambda f: record(f, video=VIDEO | {"width": float("inf")})),
+    "no number of frames a second": ("the rate", lambda f: record(f, video=VIDEO | {"rate": float("nan")})),
+    "a start in words": (r"video\.start", lambda f: record(f, video=VIDEO | {"start": "first"})),
+    "an origin of another kind": ("origin", lambda f: record(f, origin=[1])),
     "record nested deeply": ("cannot be read", lambda f: (f / "atlas.json").write_text("[" * 100_000)),
     "a texture of no texels": ("texture", lambda f: tensors(f, lambda held: held.update(
         {"foreground.texture": torch.zeros(3, 0, 9, dtype=torch.uint16), "foreground.used": torch.zeros(0, 9) > 0}))),

@@ -18,7 +18,7 @@ from tests.truth import make_truth
 EVIL = "x\nError: forged\x1b[31m"
 QUICK = ("--clip", "mini", "--offline", "--steps", "1", "--views", "1", "--size", "129")
 PHOTO = ("edit-image", "photo.png", "red", *QUICK)
-CLIP = ("edit-video", "clip.mp4", "red", *QUICK)
+VIDEO = ("edit-video", "video.mp4", "red", *QUICK)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (40, 24)).save("photo.png")
     Image.new("RGBA", (9, 99)).save("layer.png")
-    make_video(Path("clip.mp4"), range(3), size=(40, 24))
+    make_video(Path("video.mp4"), range(3), size=(40, 24))
     save_atlas(make_truth((40, 24), 3).atlas(), "atlas")
     Path("text").write_text("no picture")
     return tmp_path
@@ -88,21 +88,21 @@ CASES: list[tuple[tuple[str, ...], Callable[[], object]]] = [
     (("composite", "photo.png", EVIL, "-o", "out.png"), nothing),
     (("composite", "photo.png", f"{EVIL}.png", "-o", "out.png"), lambda: copy(f"{EVIL}.png", "photo.png")),
     (("composite", EVIL, "layer.png", "-o", "out.png"), lambda: copy(EVIL, "photo.png")),
-    (("composite", "clip.mp4", "--atlas", "atlas", "--paint", EVIL, "-o", "out.mp4"), nothing),
-    (("composite", "clip.mp4", "--atlas", "atlas", "--paint", "layer.png", "--layer", EVIL, "-o", "out.mp4"), nothing),
-    (("composite", "clip.mp4", "--atlas", EVIL, "--paint", "layer.png", "-o", "out.mp4"), nothing),
-    ((*CLIP, "--codec", EVIL), nothing),
-    ((*CLIP, "--layer", EVIL), nothing),
-    ((*CLIP, "--atlas", EVIL), nothing),
-    ((*CLIP, "--mask", EVIL), nothing),
-    ((*CLIP, "--frames", EVIL), nothing),
-    ((*CLIP, "--frames", "2:\n2"), nothing),
-    ((*CLIP, "--frames", "2:\n9"), nothing),
-    ((*CLIP, "--fit-preset", EVIL), nothing),
-    ((*CLIP, "--mask-class", EVIL), nothing),
-    ((*CLIP, "--flow", EVIL), nothing),
-    ((*CLIP, "-o", f"out.{EVIL}"), nothing),
-    ((*CLIP, "-o", "out", "--overwrite"), lambda: folder("out", f"{EVIL}.jpg")),
+    (("composite", "video.mp4", "--atlas", "atlas", "--paint", EVIL, "-o", "out.mp4"), nothing),
+    (("composite", "video.mp4", "--atlas", "atlas", "--paint", "layer.png", "--layer", EVIL, "-o", "out.mp4"), nothing),
+    (("composite", "video.mp4", "--atlas", EVIL, "--paint", "layer.png", "-o", "out.mp4"), nothing),
+    ((*VIDEO, "--codec", EVIL), nothing),
+    ((*VIDEO, "--layer", EVIL), nothing),
+    ((*VIDEO, "--atlas", EVIL), nothing),
+    ((*VIDEO, "--mask", EVIL), nothing),
+    ((*VIDEO, "--frames", EVIL), nothing),
+    ((*VIDEO, "--frames", "2:\n2"), nothing),
+    ((*VIDEO, "--frames", "2:\n9"), nothing),
+    ((*VIDEO, "--fit-preset", EVIL), nothing),
+    ((*VIDEO, "--mask-class", EVIL), nothing),
+    ((*VIDEO, "--flow", EVIL), nothing),
+    ((*VIDEO, "-o", f"out.{EVIL}"), nothing),
+    ((*VIDEO, "-o", "out", "--overwrite"), lambda: folder("out", f"{EVIL}.jpg")),
     (("edit-video", EVIL, "red", *QUICK), nothing),
     (("edit-video", EVIL, "red", *QUICK), lambda: copy(EVIL, "text")),
     (("edit-video", EVIL, "red", *QUICK), lambda: Path(EVIL).mkdir()),
@@ -112,12 +112,12 @@ CASES: list[tuple[tuple[str, ...], Callable[[], object]]] = [
     (("render-atlas", EVIL, "-o", "out", "--resolution", "99"), lambda: os.rename("atlas", EVIL)),
     (("render-atlas", "atlas", "-o", f"{EVIL}/out"), nothing),
     (("render-atlas", "atlas", "-o", EVIL, "--overwrite"), lambda: folder(EVIL, "1.png")),
-    (("render-atlas", "atlas", "-o", "out"), lambda: atlas_record(clip={EVIL: 1})),
+    (("render-atlas", "atlas", "-o", "out"), lambda: atlas_record(video={EVIL: 1})),
     (("render-atlas", "photo.png", "-o", "atlas", "--overwrite"), lambda: copy(f"atlas/{EVIL}", "text")),
     (("fit-atlas", EVIL, "-o", "out"), nothing),
-    (("fit-atlas", "clip.mp4", "-o", EVIL, "--resume"), nothing),
-    (("fit-atlas", "clip.mp4", "-o", "out", "--mask", EVIL), nothing),
-    (("fit-atlas", "clip.mp4", "-o", "out", "--preset", EVIL), nothing),
+    (("fit-atlas", "video.mp4", "-o", EVIL, "--resume"), nothing),
+    (("fit-atlas", "video.mp4", "-o", "out", "--mask", EVIL), nothing),
+    (("fit-atlas", "video.mp4", "-o", "out", "--preset", EVIL), nothing),
     (("models", "pull", EVIL), nothing),
     (("models", "remove", EVIL), nothing),
     ((EVIL,), nothing),

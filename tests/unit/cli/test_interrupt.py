@@ -32,7 +32,7 @@ def test_the_first_signal_asks_and_the_second_ends(
         assert not interruption.requested
         os.kill(os.getpid(), number)
         assert exit_code(interruption.requested) == 128 + number
-        clock.now += interrupt._ECHO
+        clock.now += interrupt.ECHO
         with pytest.raises(Interrupted) as caught:
             os.kill(os.getpid(), number)
     assert exit_code(caught.value) == 128 + number
@@ -44,7 +44,7 @@ def test_one_request_that_comes_twice_is_one(clock: Clock, capfd: pytest.Capture
     with Interruption() as interruption:
         interruption.be_patient()
         os.kill(os.getpid(), signal.SIGHUP)
-        clock.now += 0.9 * interrupt._ECHO
+        clock.now += 0.9 * interrupt.ECHO
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
         assert exit_code(interruption.requested) == 129

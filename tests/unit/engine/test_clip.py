@@ -24,20 +24,20 @@ def pictures(n: int, height: int, width: int, seed: int = 0) -> Tensor:
 
 def test_images_equal_the_plain_model_at_the_native_size(either_clip: Clip) -> None:
     x = pictures(3, 32, 32)
-    expected = either_clip._model.encode_image((x - MEAN) / STD)
+    expected = either_clip.model.encode_image((x - MEAN) / STD)
     torch.testing.assert_close(either_clip.embed_images(x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_interpolation_is_the_identity_on_the_native_grid(either_clip: Clip) -> None:
     native = either_clip.visual.positional_embedding
-    torch.testing.assert_close(either_clip._position_embedding((4, 4)), native, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(either_clip.position_embedding((4, 4)), native, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("grid", [(4, 6), (7, 4), (2, 2), (1, 9)])
 def test_position_embeddings_are_interpolated_bicubically(tiny_clip: Clip, grid: tuple[int, int]) -> None:
     native = tiny_clip.visual.positional_embedding
-    torch.testing.assert_close(tiny_clip._position_embedding(grid)[0], native[0])
-    patches = tiny_clip._position_embedding(grid)[1:].view(*grid, -1)
+    torch.testing.assert_close(tiny_clip.position_embedding(grid)[0], native[0])
+    patches = tiny_clip.position_embedding(grid)[1:].view(*grid, -1)
     # Independent truth: the cubic convolution kernel (a = -0.75) written out for one channel.
     for channel in (0, 5):
         plane = native[1:, channel].view(4, 4)
@@ -65,7 +65,7 @@ def test_other_sizes_go_through_the_model_with_interpolated_embeddings(tiny_clip
     x = pictures(2, 32, 48)
     wide = open_clip.transformer.VisionTransformer((32, 48), 8, 32, 3, 2, 4.0, output_dim=16)
     state = dict(tiny_clip.visual.state_dict())
-    state["positional_embedding"] = tiny_clip._position_embedding((4, 6))
+    state["positional_embedding"] = tiny_clip.position_embedding((4, 6))
     wide.load_state_dict(state)
     expected = wide.eval()((x - MEAN) / STD)
     torch.testing.assert_close(tiny_clip.embed_images(x), expected, rtol=1e-4, atol=1e-5)
@@ -99,7 +99,7 @@ def test_gradients_reach_the_pixels_and_not_the_weights(either_clip: Clip, what:
     (out * weights).sum().backward()
     assert x.grad is not None
     assert (x.grad.abs().amax(dim=1) > 0).all()
-    assert not any(p.requires_grad or p.grad is not None for p in either_clip._model.parameters())
+    assert not any(p.requires_grad or p.grad is not None for p in either_clip.model.parameters())
     step = torch.randn(x.shape, generator=torch.Generator().manual_seed(4)) * 1e-3
     with torch.no_grad():
         slope = ((getattr(either_clip, what)(x + step) - getattr(either_clip, what)(x - step)) * weights).sum() / 2
@@ -109,7 +109,7 @@ def test_gradients_reach_the_pixels_and_not_the_weights(either_clip: Clip, what:
 def test_texts_equal_the_plain_model_although_the_padding_is_left_out(make_tiny_clip: Callable[..., Clip]) -> None:
     texts = ["a", "photo of a crochet swan.", "one two three four five six seven eight nine ten!", "word " * 200]
     for clip in (make_tiny_clip(), make_tiny_clip(custom_text=True)):
-        expected = clip._model.encode_text(clip._tokenizer(texts))
+        expected = clip.model.encode_text(clip.tokenizer(texts))
         torch.testing.assert_close(clip.embed_texts(texts), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(clip.embed_texts(texts[:1]), expected[:1], rtol=1e-4, atol=1e-5)
 
@@ -181,7 +181,7 @@ def _relevancy_by_dropout(clip: Clip, picture: Tensor, text: str) -> Tensor:
         pooled = visual.ln_post(y)[0]
     pooled = pooled @ visual.proj
     with torch.no_grad():
-        target = clip._model.encode_text(clip._tokenizer([text]))[0]
+        target = clip.model.encode_text(clip.tokenizer([text]))[0]
     torch.cosine_similarity(pooled, target, dim=0).backward()
     assert factors.grad is not None
     a_bar = factors.grad.clamp(min=0).mean(dim=0)
@@ -231,9 +231,9 @@ def test_fit_is_an_antialiased_resize(tiny_clip: Clip) -> None:
 def test_the_models_own_pixel_statistics_are_used(make_tiny_clip: Callable[..., Clip]) -> None:
     clip = make_tiny_clip(layers=2)
     clip.visual.image_mean, clip.visual.image_std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-    other = Clip(clip._model, clip._tokenizer)
+    other = Clip(clip.model, clip.tokenizer)
     x = pictures(1, 32, 32)
-    torch.testing.assert_close(other.embed_images(x), clip._model.encode_image((x - 0.5) / 0.25))
+    torch.testing.assert_close(other.embed_images(x), clip.model.encode_image((x - 0.5) / 0.25))
 
 
 @pytest.mark.parametrize("vision", [{"layers": [1, 1, 1, 1]}, {"layers": 1}, {"pool_type": "none"}])

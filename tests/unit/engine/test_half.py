@@ -70,7 +70,7 @@ def test_float16_keeps_the_direction_of_a_faint_edit(opacity: float, least: floa
 
 
 def test_relevancy_does_not_depend_on_the_gradients_scale(tiny_clip: Clip) -> None:
-    half = Clip(copy.deepcopy(tiny_model()), tiny_clip._tokenizer, dtype=torch.float16)
+    half = Clip(copy.deepcopy(tiny_model()), tiny_clip.tokenizer, dtype=torch.float16)
     picture = torch.rand(1, 3, 48, 40, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(
         relevancy(half, picture, "ball"), relevancy(tiny_clip, picture, "ball"), rtol=0, atol=0.05

@@ -54,7 +54,7 @@ def test_chunks_keep_less(clip: Clip) -> None:
 def crowded(clip: Clip, monkeypatch: pytest.MonkeyPatch, room: int) -> list[int]:
     """A device that holds ``room`` views; the numbers of views that were tried."""
     tried: list[int] = []
-    plain = clip._embed
+    plain = clip.embed_at_once
 
     def embed(pictures: Tensor, *tower: nn.Module) -> Tensor:
         tried.append(len(pictures))
@@ -62,7 +62,7 @@ def crowded(clip: Clip, monkeypatch: pytest.MonkeyPatch, room: int) -> list[int]
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain(pictures, *tower)
 
-    monkeypatch.setattr(clip, "_embed", embed)
+    monkeypatch.setattr(clip, "embed_at_once", embed)
     monkeypatch.setattr(edits, "Generator", functools.partial(Generator, channels=8))
     return tried
 

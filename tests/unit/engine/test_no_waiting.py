@@ -62,7 +62,7 @@ def meta_clip() -> Clip:
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps whose losses are looked at; their values are not."""
     steps: list[int] = []
-    monkeypatch.setattr(optimize, "_check", lambda i, *_: steps.append(i))
+    monkeypatch.setattr(optimize, "check_finite", lambda i, *_: steps.append(i))
     monkeypatch.setattr(edits, "Generator", functools.partial(Generator, channels=8))
     return steps
 

@@ -19,7 +19,7 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime
-from t2l_cli.engine.video import VideoEdit, _span, _spread, _three
+from t2l_cli.engine.video import VideoEdit, spread_over, texel_span, three_frames
 from t2l_cli.errors import RequestError
 from tests.truth import TruthVideo, make_truth
 
@@ -66,8 +66,8 @@ def test_a_segment_is_the_clip_seen_through_the_atlas(truth: TruthVideo, tiny_cl
     """The texture, sampled at a segment's coordinates, is what its frames show where the layer owns them."""
     work = edit(truth, tiny_clip)
     for seed in range(4):
-        seen = work._draw(torch.Generator().manual_seed(seed))
-        (left, top), crop = work._window(seen)
+        seen = work.draw(torch.Generator().manual_seed(seed))
+        (left, top), crop = work.window(seen)
         rebuilt = sample(crop, seen.uv - seen.uv.new_tensor([left, top]))
         sure = (seen.share > 0.98).expand_as(rebuilt)
         assert sure.any()
@@ -76,7 +76,7 @@ def test_a_segment_is_the_clip_seen_through_the_atlas(truth: TruthVideo, tiny_cl
 
 def test_a_mirrored_segment_keeps_its_atlas_coordinates(truth: TruthVideo, tiny_clip: Clip) -> None:
     work = edit(truth, tiny_clip)
-    seen = work._seen([3], work._region([3]))
+    seen = work.seen([3], work.region([3]))
     mirrored = seen.flipped()
     assert torch.equal(mirrored.frames.flip(-1), seen.frames)
     assert torch.equal(mirrored.uv[:, :, 0], seen.uv[:, :, -1])
@@ -136,7 +136,7 @@ def test_short_clips_have_shorter_segments(tiny_clip: Clip) -> None:
     ],
 )
 def test_the_three_frames_point_inward_at_the_ends(t: int, n: int, expected: list[int]) -> None:
-    assert _three(t, 2, n) == expected
+    assert three_frames(t, 2, n) == expected
 
 
 def test_the_atlas_is_trained_at_so_many_texels_per_pixel_of_the_frames(tiny_clip: Clip) -> None:
@@ -146,7 +146,7 @@ def test_the_atlas_is_trained_at_so_many_texels_per_pixel_of_the_frames(tiny_cli
         work = edit(fine, tiny_clip, "background", size=size, segment=SegmentConfig(texels=texels))
         stored = fine.atlas().background.size
         assert work.size[0] / stored[0] == pytest.approx(min(1.0, texels / 2.0 * size / 240), rel=0.02)
-        seen = work._seen([1], (0, 0, 240, 300))
+        seen = work.seen([1], (0, 0, 240, 300))
         steps = seen.uv.diff(dim=2).norm(dim=-1)
         assert steps.median() == pytest.approx(min(texels, 2.0 * 240 / size), rel=0.03)
 
@@ -168,15 +168,15 @@ def test_little_memory_makes_the_trained_atlas_smaller_and_not_the_result(
 
 def test_a_scaled_atlas_crop_lands_on_the_frames_where_the_crop_does(truth: TruthVideo, tiny_clip: Clip) -> None:
     work = edit(truth, tiny_clip, "background")
-    seen = work._seen([3], work._region([3]))
-    origin, crop = work._window(seen)
+    seen = work.seen([3], work.region([3]))
+    origin, crop = work.window(seen)
     size = (crop.shape[-2], crop.shape[-1])
     alpha = torch.ones_like(crop[:, :1])
-    plain = work._on_frames(EditLayer(crop, alpha), origin, size, seen)
+    plain = work.on_frames(EditLayer(crop, alpha), origin, size, seen)
     for by in (1.1, 1.2):
         scaled = augment.scaled(crop, (by, by), torch.Generator())
         assert scaled.shape[-1] == round(size[1] * by)
-        other = work._on_frames(EditLayer(scaled, torch.ones_like(scaled[:, :1])), origin, size, seen)
+        other = work.on_frames(EditLayer(scaled, torch.ones_like(scaled[:, :1])), origin, size, seen)
         assert (other.rgb - plain.rgb).abs().mean() < 0.01
         torch.testing.assert_close(other.alpha, plain.alpha)
 
@@ -210,17 +210,17 @@ def test_what_is_opaque_nowhere_is_found_where_it_is_half_there(truth: TruthVide
     sure = VideoEdit(truth.tensor(), atlas, "foreground", tiny_clip, CONFIG)
     veil = dataclasses.replace(atlas, alpha=0.7 * atlas.alpha)
     soft = VideoEdit(truth.tensor(), veil, "foreground", tiny_clip, CONFIG)
-    region = soft._region([3])
-    assert region[2] >= sure._region([3])[2]
+    region = soft.region([3])
+    assert region[2] >= sure.region([3])[2]
     list(soft)
     assert soft.result().alpha.max() > 0
 
 
 def test_spread_and_span() -> None:
-    assert _spread([1, 2, 3, 4, 5], 3) == [1, 3, 5]
-    assert _spread([7], 3) == [7]
-    assert _spread([1, 2], 1) == [2]
+    assert spread_over([1, 2, 3, 4, 5], 3) == [1, 3, 5]
+    assert spread_over([7], 3) == [7]
+    assert spread_over([1, 2], 1) == [2]
     for low, high, limit in ((-5.0, 4.0, 200), (190.0, 260.0, 200), (50.0, 60.0, 129), (0.0, 199.0, 200)):
-        span = _span(low, high, limit)
+        span = texel_span(low, high, limit)
         assert 0 <= span.start < span.stop <= limit
         assert span.stop - span.start >= 129

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2l_cli.config import ViewConfig
-from t2l_cli.engine.views import ViewParams, _jitter, draw_views, make_views
+from t2l_cli.engine.views import ViewParams, draw_views, jitter_maps, make_views
 
 STILL = ViewConfig(n_views=3, crop=(1.0, 1.0), flip_p=0, affine_p=0, perspective_p=0, jitter_p=0, grey_p=0)
 
@@ -201,7 +201,7 @@ def test_augmentations_come_as_often_as_asked() -> None:
 
 
 def jittered(x: Tensor, *amount: float) -> Tensor:
-    colour, offset = _jitter(torch.tensor([amount]))
+    colour, offset = jitter_maps(torch.tensor([amount]))
     return (colour[0] @ x[:, None] + offset[0])[:, 0]
 
 

@@ -80,7 +80,7 @@ def test_a_disk_that_fills_up_is_said_once_and_the_run_goes_on(tmp_path: Path, m
     said: list[str] = []
     run_dir = RunDir(tmp_path / "run", said.append)
     with monkeypatch.context() as disk:
-        disk.setattr(atomic, "_flush", full)
+        disk.setattr(atomic, "flush_file", full)
         _whole_run(run_dir)
     assert len(said) == 1
     assert "No space left on device" in said[0]

@@ -19,7 +19,8 @@ from t2l_cli.errors import DivergedError, OutputError, StoppedError
 from t2l_cli.jobs import video as module
 from t2l_cli.jobs.fit import FitRequest
 from t2l_cli.jobs.job import from_json, to_json
-from t2l_cli.jobs.video import VideoJob, VideoRequest
+from t2l_cli.jobs.video import VideoJob
+from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.videos import probe
 from tests.tiny_videos import make_video
 from tests.truth import make_truth

@@ -93,7 +93,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(atomic, "_flush", full)
+    monkeypatch.setattr(atomic, "flush_file", full)
     with pytest.raises(OutputError) as caught:
         write_atomically(tmp_path / "out.png", b"data")
     assert str(caught.value) == f"could not write {tmp_path / 'out.png'}: No space left on device."
@@ -170,7 +170,7 @@ def test_overwriting_a_link_writes_its_target(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(atomic, "_swept", set())
+    monkeypatch.setattr(atomic, "swept_folders", set())
 
 
 HOLDS_TWO = """

@@ -54,7 +54,7 @@ IMAGES = {
 @pytest.mark.parametrize("name", IMAGES)
 def test_strips_do_not_show(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rgb, alpha, *words = to_rgb(IMAGES[name], 8)
-    monkeypatch.setattr(compositing, "_STRIP_PIXELS", 7 * 30)
+    monkeypatch.setattr(compositing, "STRIP_PIXELS", 7 * 30)
     again, alpha_again, *words_again = to_rgb(IMAGES[name], 8)
     assert rgb.std() > 10
     assert np.array_equal(again, rgb)

@@ -48,7 +48,7 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = rng.integers(0, 256, (37, 11, 3), dtype=np.uint8)
     whole = quantise_layer(rgb, alpha)
     out = composite(photo, *whole)
-    monkeypatch.setattr(compositing, "_STRIP_PIXELS", 50)
+    monkeypatch.setattr(compositing, "STRIP_PIXELS", 50)
     assert all(np.array_equal(a, b) for a, b in zip(whole, quantise_layer(rgb, alpha), strict=True))
     assert np.array_equal(out, composite(photo, *whole))
 

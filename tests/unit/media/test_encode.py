@@ -164,7 +164,7 @@ def test_conversion_alone_loses_nothing(tmp_path: Path) -> None:
     colours = {"colorspace": 1, "color_range": 1}
     path = make_video(tmp_path / "a.mp4", range(1), codec="libx264", pixels="yuv420p", colours=colours)
     (frame,) = read_frames(probe(path))
-    picture = muxing.VideoFile._picture(SimpleNamespace(_recipe=muxing._recipe("h264", odd=False)), frame.rgb, None)
+    picture = muxing.VideoFile.picture(SimpleNamespace(recipe=muxing.recipe_of("h264", odd=False)), frame.rgb, None)
     picture.colorspace, picture.color_range = 1, 1
     assert np.array_equal(upright_rgb(picture, Turn()), frame.rgb)
 
@@ -341,7 +341,7 @@ def test_what_pyav_refuses_is_one_line(tmp_path: Path, source: VideoInfo, monkey
     backwards = [Frame(NOISE, pts, 1) for pts in (5, 5)]
     with pytest.raises(OutputError, match=r"could not write .*out\.mp4: "):
         write(backwards * 30, tmp_path / "out.mp4", source)
-    monkeypatch.setattr(muxing, "_recipe", lambda *_: muxing._Recipe("no_such_encoder", "rgb24", {}))
+    monkeypatch.setattr(muxing, "recipe_of", lambda *_: muxing.Recipe("no_such_encoder", "rgb24", {}))
     with pytest.raises(OutputError, match="no no_such_encoder"), VideoWriter(tmp_path / "out.mp4", source):
         pass
     assert os.listdir(tmp_path) == ["source.mp4"]

@@ -431,15 +431,15 @@ def test_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = np.zeros((20, 30), np.uint8)
     half[:, 15:] = 255
     path = write(tmp_path / "m.png", Image.fromarray(half))
-    assert np.array_equal(load_mask(path, (30, 20)), half)
+    assert np.array_equal(load_mask(path, (20, 30)), half)
     clear = np.linspace(0, 255, 600).reshape(20, 30).astype(np.uint8)
-    of_alpha = load_mask(write(tmp_path / "a.png", Image.fromarray(np.dstack([RAMP, clear]))), (30, 20))
-    monkeypatch.setattr(compositing, "_STRIP_PIXELS", 7 * 30)
-    assert np.array_equal(load_mask(tmp_path / "a.png", (30, 20)), of_alpha)
+    of_alpha = load_mask(write(tmp_path / "a.png", Image.fromarray(np.dstack([RAMP, clear]))), (20, 30))
+    monkeypatch.setattr(compositing, "STRIP_PIXELS", 7 * 30)
+    assert np.array_equal(load_mask(tmp_path / "a.png", (20, 30)), of_alpha)
     assert np.abs(of_alpha - np.asarray(Image.fromarray(RAMP).convert("L")) / 255.0 * clear).max() <= 1
-    large = load_mask(path, (300, 200))
+    large = load_mask(path, (200, 300))
     assert large.shape == (200, 300)
     assert not large[:, :100].any()
     assert (large[:, 200:] == 255).all()
     with pytest.raises(RequestError, match="the same shape"):
-        load_mask(path, (20, 30))
+        load_mask(path, (30, 20))

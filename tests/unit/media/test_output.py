@@ -76,7 +76,7 @@ def test_lossless_formats_keep_bytes_alpha_profile_and_exif(tmp_path: Path, suff
 def test_what_is_made_by_the_row_gives_the_same_file(
     tmp_path: Path, suffix: str, alpha: Bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compositing, "_STRIP_PIXELS", 7 * RGB.shape[1])
+    monkeypatch.setattr(compositing, "STRIP_PIXELS", 7 * RGB.shape[1])
     save_picture(tmp_path / f"a{suffix}", RGB, alpha)
     save_picture(tmp_path / f"b{suffix}", Rows(RGB.shape, lambda rows: RGB[rows]), alpha)
     monkeypatch.undo()

@@ -5,7 +5,7 @@ from mini.lessons import lesson
 from mini.optimisers import orthogonalised
 from mini.painting import Canvas
 from mini.student import Student, optimisers
-from mini.train import FRESH, LR, REFINEMENT, _Run, between, rate, train
+from mini.train import FRESH, LR, REFINEMENT, TrainingRun, between, rate, train
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_refining_shows_all_patches_and_has_no_labels(canvas: Canvas, few_scenes
     torch.manual_seed(0)
     students = Student(), Student()
     first, refined = (
-        next(train(_Run(s, optimisers(s, LR)), canvas, 10, seed=1, course=course))
+        next(train(TrainingRun(s, optimisers(s, LR)), canvas, 10, seed=1, course=course))
         for s, course in zip(students, (FRESH, REFINEMENT), strict=True)
     )
     assert not {"place", "deceit"} & first.keys()
@@ -50,10 +50,10 @@ def test_refining_shows_all_patches_and_has_no_labels(canvas: Canvas, few_scenes
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(canvas: Canvas, tmp_path, few_scenes) -> None:
 
-    def fresh() -> _Run:
+    def fresh() -> TrainingRun:
         torch.manual_seed(0)
         student = Student()
-        return _Run(student, optimisers(student, LR))
+        return TrainingRun(student, optimisers(student, LR))
 
     whole = list(train(fresh(), canvas, 3, seed=1))
     first = fresh()

@@ -212,7 +212,9 @@ def test_a_cache_that_cannot_be_written(hub: Hub, published: str, user_folders: 
 
 def test_xets_transfer_bytes_are_not_counted_twice() -> None:
     told: list[tuple[int, int | None]] = []
-    bar = download._bar(lambda done, total: told.append((done, total)))(total=10, unit="B", desc="x", position=1)
+    bar = download.progress_bar(lambda done, total: told.append((done, total)))(
+        total=10, unit="B", desc="x", position=1
+    )
     with bar:
         bar.update(4)
         bar.update_transfer(4)

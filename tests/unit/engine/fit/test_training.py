@@ -122,14 +122,14 @@ def test_from_coarse_to_fine(frames: Tensor) -> None:
 
 def trained(frames: Tensor, **changes: Any) -> Training:
     fit = run(begin(frames, dataclasses.replace(CONFIG, **changes)), 1)
-    assert fit._training is not None
-    return fit._training
+    assert fit.training is not None
+    return fit.training
 
 
 def test_the_rates_rise_hold_and_fall(frames: Tensor) -> None:
     training = trained(frames)
     training.n_steps = 1000
-    rates = [training._rate(i) for i in range(1000)]
+    rates = [training.rate(i) for i in range(1000)]
     assert rates[0] == pytest.approx(1 / module.WARM_UP)
     assert set(rates[module.WARM_UP : 600]) == {1.0}
     assert all(a >= b for a, b in itertools.pairwise(rates[600:]))
@@ -137,7 +137,7 @@ def test_the_rates_rise_hold_and_fall(frames: Tensor) -> None:
 
 
 def test_every_pair_has_its_turn() -> None:
-    order = module._shuffled(5, torch.Generator().manual_seed(0))
+    order = module.shuffled(5, torch.Generator().manual_seed(0))
     for _ in range(3):
         assert sorted(next(order) for _ in range(5)) == [0, 1, 2, 3, 4]
 
@@ -154,7 +154,7 @@ def test_the_colour_cannot_move_the_opacity_early(frames: Tensor) -> None:
     assert training.model.opacity is not None
     for done, moves in ((0.1, False), (0.5, True)):
         training.model.zero_grad()
-        terms = training._terms(torch.tensor([0, 1]), done).terms
+        terms = training.terms(torch.tensor([0, 1]), done).terms
         (terms["colour"] + terms["gradient"]).backward()  # type: ignore[no-untyped-call]
         grads = [p.grad for p in training.model.opacity.parameters()]
         assert any(g is not None and bool(g.any()) for g in grads) == moves
@@ -162,11 +162,11 @@ def test_the_colour_cannot_move_the_opacity_early(frames: Tensor) -> None:
 
 def test_the_bootstrap_ends(frames: Tensor) -> None:
     training = trained(frames)
-    terms = [training._terms(torch.tensor([0]), done).terms["bootstrap"].item() for done in (0.0, 0.25, 0.5, 1.0)]
+    terms = [training.terms(torch.tensor([0]), done).terms["bootstrap"].item() for done in (0.0, 0.25, 0.5, 1.0)]
     assert terms[0] > 1.9 * terms[1] > 0
     assert terms[2:] == [0, 0]
 
 
 @pytest.mark.parametrize(("side", "most", "levels"), [(84, 3, 2), (84, 1, 1), (40, 3, 1), (432, 3, 3), (30, 3, 1)])
 def test_levels_are_never_too_small(side: int, most: int, levels: int) -> None:
-    assert module._levels((side, 2 * side), most) == levels
+    assert module.levels_for((side, 2 * side), most) == levels

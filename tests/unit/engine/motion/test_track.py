@@ -61,7 +61,7 @@ def cut_off() -> tuple[Tensor, Tensor]:
 
 def test_what_the_border_cuts_off_is_placed_by_its_colours(cut_off: tuple[Tensor, Tensor]) -> None:
     for a, b, sign in ((0, 1, 1), (1, 0, -1)):
-        shift = track._slid(*cut_off, a, b)
+        shift = track.slid(*cut_off, a, b)
         np.testing.assert_array_equal(shift, [[1, 0, sign * 12], [0, 1, sign * 2], [0, 0, 1]])
 
 
@@ -71,9 +71,9 @@ def test_only_what_stays_in_the_frame_counts_as_support(cut_off: tuple[Tensor, T
     inside = torch.ones(1, 60, 120, dtype=torch.bool)
     inside[:, :, 108:] = False  # nobody knows where these went
     motion = np.array([[1, 0, 12.0], [0, 1, 2.0], [0, 0, 1]])
-    assert track._support(motion, Flow(field, -field, inside, inside), masks[0], 0) == 1
+    assert track.support(motion, Flow(field, -field, inside, inside), masks[0], 0) == 1
     motion[0, 2] = 5
-    assert track._support(motion, Flow(field, -field, inside, inside), masks[0], 0) == 0
+    assert track.support(motion, Flow(field, -field, inside, inside), masks[0], 0) == 0
 
 
 def test_no_motion_and_nothing_in_sight() -> None:
