@@ -1,4 +1,4 @@
-"""Incomplete or misplaced changes: on a part, half transparent, beside the object, beyond its edge, coarse, on the way."""
+"""Incomplete or misplaced changes: on a part, half transparent, beside the object, beyond its edge, coarse, halfway."""
 
 from __future__ import annotations
 

@@ -138,8 +138,8 @@ def _soft(x: Tensor, sharpness: float) -> Tensor:
 def pattern(texture: Tensor, u: Tensor, v: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
     """The part of the second colour, (B, px, px) in [0, 1], that each ``texture`` (B,) shows.
 
-    u, v: (B, px, px). frequency: (B,), periods per unit. phase: (B,). BLOTCHED, a few large soft spots, is not a texture, but is easily
-    mistaken for one.
+    u, v: (B, px, px). frequency: (B,), periods per unit. phase: (B,). BLOTCHED, a few large soft spots, is not a
+    texture, but is easily mistaken for one.
     """
     f, p = frequency[:, None, None], phase[:, None, None]
     out = torch.zeros_like(u)

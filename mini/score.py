@@ -49,7 +49,7 @@ class Examiner:
         return embedded[torch.tensor([once.index(t) for t in texts])]
 
     def choice(self, texts: list[list[str]], truth: Tensor, rows: Tensor) -> tuple[float, int]:
-        """The part of ``rows`` whose picture is nearest to the true one of its K candidates ``texts[row]``; and count."""
+        """The part of ``rows`` whose picture is nearest to the true one of its K ``texts[row]``; and their number."""
         flat = self.read([t for i in rows.tolist() for t in texts[i]])
         candidates = flat.reshape(len(rows), -1, flat.shape[1])
         best = torch.einsum("nd,nkd->nk", self.images[rows], candidates).argmax(1)

@@ -83,7 +83,7 @@ class TrainingRun:
     step: int = 0
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file completely or not at all."""
         state = {
             "student": self.student.state_dict(),
             "optimisers": [o.state_dict() for o in self.optimisers],

@@ -38,7 +38,7 @@ CONVENTION = "uv: texels (x, y) of the layer's texture; the first texel's centre
 
 @dataclass(frozen=True)
 class _Record:
-    """What atlas.json holds."""
+    """The contents of atlas.json."""
 
     format: str
     version: int
@@ -46,7 +46,7 @@ class _Record:
     coordinates: str = CONVENTION
     sizes: dict[LayerName, dict[str, int]] = field(default_factory=dict)  # of the textures, texels
     pictures: dict[str, str] = field(default_factory=dict)  # file name -> SHA-256 of the pictures as written
-    origin: dict[str, Any] = field(default_factory=dict)  # what made it, with its figures
+    origin: dict[str, Any] = field(default_factory=dict)  # how the atlas was made, with figures
 
 
 _OWN = {TENSORS, RECORD, "foreground.png", "background.png", "alpha.png", "checkerboard.mp4", "run.json"}
@@ -198,7 +198,7 @@ def _extremes(values: Tensor) -> tuple[float, float]:
 
 
 def _record(folder: Path) -> _Record:
-    """The folder's atlas.json; RequestError where it is not one that this version reads."""
+    """The folder's atlas.json; RequestError if this version cannot read it."""
     try:
         data = read_json(folder / RECORD)
     except FileNotFoundError as error:

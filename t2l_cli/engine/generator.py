@@ -78,7 +78,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.min_side = 2**levels + 1
-        with torch.random.fork_rng(devices=[]):  # PyTorch draws weights of its own here, which are drawn anew below
+        with torch.random.fork_rng(devices=[]):  # PyTorch draws weights here; they are drawn again below
             body: nn.Module = nn.Identity()
             for level in reversed(range(levels)):
                 body = Level(3 if level == 0 else channels, channels, skip_channels, body, top=level == 0)

@@ -1,7 +1,7 @@
 """Gradients through a part of the network that computes in half precision.
 
 float16 holds nothing below 6e-8, and the gradients of a faint edit are that small. The gradient that enters such a part
-is therefore multiplied by a power of two that brings it into float16's range, and divided by it where it leaves.
+is therefore multiplied by a power of two that brings it into float16's range, and divided by the same where it leaves.
 """
 
 from __future__ import annotations

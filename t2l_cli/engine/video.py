@@ -279,10 +279,7 @@ class VideoEdit(Edit):
 
 
 def three_frames(t: int, stride: int, n: int) -> list[int]:
-    """Three frames ``stride`` apart, of ``n``: ``t`` in the middle, or at an end of the video first or last.
-
-    Fewer if the video is too short for three.
-    """
+    """Three of ``n`` frames, ``stride`` apart, ``t`` in the middle (at an end: first or last); fewer if ``n`` < 3."""
     stride = max(1, min(stride, (n - 1) // 2))
     first = t if t < stride else t - 2 * stride if t + stride >= n else t - stride
     return [k for k in (first, first + stride, first + 2 * stride) if 0 <= k < n]
@@ -295,10 +292,7 @@ def spread_over(items: list[int], k: int) -> list[int]:
 
 
 def texel_span(low: float, high: float, limit: int, multiple: int = 1) -> slice:
-    """The texels from ``low`` to ``high`` within [0, limit), widened to the generator's minimum and to a ``multiple``.
-
-    All texels if there are too few.
-    """
+    """Texels ``low`` to ``high`` in [0, limit), widened to G's minimum and a ``multiple``; all if there are too few."""
     first, last = max(0, min(math.floor(low), limit - 1)), min(limit, max(math.ceil(high) + 1, 1))
     wanted = min(limit, multiple * math.ceil(max(MIN_SIDE, last - first) / multiple))
     first = max(0, min(first - (wanted - (last - first)) // 2, limit - wanted))

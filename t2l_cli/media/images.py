@@ -105,7 +105,7 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
 
 
 def mask_of(picture: Picture, size: tuple[int, int], name: str) -> Bytes:
-    """``picture`` as a mask for one of ``size`` (H, W): (H, W) uint8, 255 where the edit may be.
+    """``picture`` as a mask for a picture of ``size`` (H, W): (H, W) uint8, 255 where the edit may be.
 
     The mask is the brightness of ``picture`` times its alpha, resized to ``size``. Raises RequestError, which calls the
     mask ``name``, if the aspect ratios differ by more than 2 %.

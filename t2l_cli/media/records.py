@@ -34,10 +34,10 @@ def plain(record: object) -> Any:
 
 
 def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Record:
-    """The dataclass ``kind`` from what JSON holds; absent fields take their defaults.
+    """Convert JSON values to the dataclass ``kind``; absent fields take their defaults.
 
-    extra: at the top there may be more than ``kind`` knows. RequestError, in which ``name`` stands for the data, where
-    a value is of a wrong type or missing, or where there is one too many.
+    extra: allow unknown keys at the top level. Raises RequestError, which calls the data ``name``, if a value has the
+    wrong type or is missing, or if a key is unknown.
     """
     try:
         record = msgspec.convert(data, kind)

@@ -104,7 +104,7 @@ def _names(path: Path) -> list[str]:
 
 def _build(spec: ModelSpec, path: Path) -> Any:
     try:
-        with torch.random.fork_rng(devices=[]):  # it draws random weights before it fills them in
+        with torch.random.fork_rng(devices=[]):  # it draws random weights before it loads the real ones
             model = open_clip.create_model(
                 spec.architecture,
                 pretrained=str(path.absolute()),  # absolute: never taken for a tag, which would be downloaded

@@ -1,4 +1,4 @@
-"""mini, the small CLIP inside the package, as an open_clip model. The repository's mini/README.md says how it is made."""
+"""mini, the small CLIP inside the package, as an open_clip model. How it is made: the repository's mini/README.md."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from t2l_cli.weights.loading import check_weights
 
 
 def load_raft(offline: bool = False, progress: Progress | None = None) -> nn.Module:
-    """RAFT, ready for use: frozen, float32, on the CPU. WeightsError if its weights cannot be downloaded or do not fit."""
+    """RAFT, ready for use: frozen, float32, on the CPU. WeightsError if its weights are unavailable or do not fit."""
     from torchvision.models.optical_flow import raft_large
 
     return _filled(lambda: raft_large(weights=None), vision.pull(vision.RAFT, offline, progress), "RAFT")
