@@ -19,6 +19,7 @@ Distance = Literal["spherical", "cosine"]
 DeviceName = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+BlendMode = Literal["normal", "shade", "color", "multiply", "screen", "overlay", "soft-light", "hard-light"]
 FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
 
 
@@ -156,6 +157,7 @@ class EditConfig:
     seed: int = 0
     tries: int = 1  # number of short starts from different seeds, of which the best is continued
     try_steps: int = 50  # length of a short start
+    blend: BlendMode = "normal"  # how the layer's colour meets the picture below it
     device: DeviceName = "auto"
     precision: Precision = "auto"
     weights: LossWeights = field(default_factory=LossWeights)
@@ -175,6 +177,8 @@ class EditConfig:
         _check("the length of a try", self.try_steps, 1, 1_000_000)
         if not _DEVICE.fullmatch(self.device):
             raise RequestError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}.")
+        if self.blend not in get_args(BlendMode):
+            raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
 

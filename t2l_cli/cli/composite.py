@@ -43,6 +43,12 @@ Codec = Annotated[
 ]
 
 
+Blend = Annotated[
+    str,
+    o.option("--blend", metavar="MODE", panel=VIDEOS, help="How the paint meets the frames, as in t2l edit-video."),
+]
+
+
 def composite(
     ctx: typer.Context,
     source: Source,
@@ -56,6 +62,7 @@ def composite(
     paint_layer: LayerName = "foreground",
     frames: Frames = None,
     codec: Codec = "h264",
+    blend: Blend = "normal",
     overwrite: o.Overwrite = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,

@@ -86,7 +86,7 @@ class Edit(ABC):
         """Prepare the first run. ``runtime``: where to train; by default CLIP's device."""
         self.config, self.clip = config, clip
         self.runtime = runtime or resolve(str(clip.device))
-        self.objective = Objective(clip, config.weights)
+        self.objective = Objective(clip, config.weights, config.blend)
         self.roi_chosen = config.roi is None
         self.tries: list[Try] = []
         self._try_steps = min(config.try_steps, config.optim.steps)

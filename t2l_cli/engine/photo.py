@@ -53,11 +53,15 @@ class PhotoEdit(Edit):
 
     def full_layer(self) -> fullres.FullLayer:
         """The layer of ``result()``, computed a few rows at a time: a whole one of 200 megapixels takes 3.2 GB."""
-        return fullres.FullLayer(self._painted(), self.picture, self.mask)
+        return fullres.FullLayer(self._painted(), self.picture, self.mask, self.config.blend)
+
+    def preview(self) -> EditLayer:
+        """The layer at training size, blended with the source; on the training device."""
+        return super().preview().blended(self.canvas, self.config.blend)
 
     def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
         """The source without and with ``layer``, (1, 3, h, w) each."""
-        return self.canvas, layer.over(self.canvas)
+        return self.canvas, layer.blended(self.canvas, self.config.blend).over(self.canvas)
 
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
         """One augmented example."""

@@ -145,7 +145,8 @@ class VideoEdit(Edit):
         """Up to three frames of the video without and with ``layer``, (K, 3, h, w) each."""
         chosen = spread_over(self._present, 3)
         seen = self.seen(chosen, self.region(chosen))
-        return seen.frames, self.on_frames(layer, (0, 0), self.size, seen).over(seen.frames)
+        mapped = self.on_frames(layer, (0, 0), self.size, seen).blended(seen.frames, self.config.blend)
+        return seen.frames, mapped.over(seen.frames)
 
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
         """Three frames edited through the atlas, and one of them painted directly."""

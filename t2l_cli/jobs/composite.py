@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from PIL import Image
 
+from t2l_cli.config import BlendMode
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.job import Job, Result, need_output
@@ -45,11 +46,16 @@ class CompositeRequest:
     paint_layer: str = "foreground"  # that the paint sticks to
     frames: str | None = None  # "a:b", the frames of the video that the atlas is of
     codec: str = "h264"
+    blend: BlendMode = "normal"  # how the painted layers of a video meet its frames
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         painted = any((self.foreground, self.background, self.paint))
+        if self.blend not in get_args(BlendMode):
+            raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
         if self.atlas is None:
+            if self.blend != "normal":
+                raise RequestError("a photo's layer holds its colours as blended already: --blend is for videos.")
             if self.layer is None or painted:
                 raise RequestError("give a photo and its LAYER, or a video with --atlas and painted atlas layers.")
             if self.source == self.layer == STDIO:
@@ -150,7 +156,7 @@ class VideoComposite(CompositeJob):
     @property
     def image(self) -> Image.Image:
         """The middle frame with the layers on it."""
-        return middle_frame(self.excerpt, self.atlas, self.layers)
+        return middle_frame(self.excerpt, self.atlas, self.layers, self.request.blend)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -163,7 +169,7 @@ class VideoComposite(CompositeJob):
         inputs = (request.source, request.atlas, request.foreground, request.background, request.paint)
         check_video_output(Path(path), overwrite, *inputs, codec=codec)
         layers = self.layers
-        map_back(self.excerpt, self.atlas, layers, Path(path), codec, overwrite, self.reporter)
+        map_back(self.excerpt, self.atlas, layers, Path(path), codec, overwrite, self.reporter, request.blend)
 
     def _carried(self, paint: EditLayer) -> EditLayer:
         """The ``paint`` on the request's frame, brought to the atlas."""
