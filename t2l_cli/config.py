@@ -20,6 +20,7 @@ DeviceName = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 BlendMode = Literal["normal", "shade", "color", "multiply", "screen", "overlay", "soft-light", "hard-light"]
+MatteMode = Literal["auto", "on", "off"]
 FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
 
 
@@ -158,6 +159,7 @@ class EditConfig:
     tries: int = 1  # number of short starts from different seeds, of which the best is continued
     try_steps: int = 50  # length of a short start
     blend: BlendMode = "normal"  # how the layer's colour meets the picture below it
+    matte: MatteMode = "off"  # whether the outlines of the layer are brought to those of the picture
     device: DeviceName = "auto"
     precision: Precision = "auto"
     weights: LossWeights = field(default_factory=LossWeights)
@@ -179,6 +181,8 @@ class EditConfig:
             raise RequestError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}.")
         if self.blend not in get_args(BlendMode):
             raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
+        if self.matte not in get_args(MatteMode):
+            raise RequestError(f"--matte must be auto, on or off, not {self.matte!r}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
 

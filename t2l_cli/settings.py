@@ -133,6 +133,13 @@ _EDIT = (
         "|".join(get_args(BlendMode)),
         EDIT,
     ),
+    Setting(
+        "matte",
+        "matte",
+        "Bring the paint's outlines to those of the picture; auto leaves soft paint, such as smoke, as it is.",
+        "auto|on|off",
+        EDIT,
+    ),
     Setting("steps", "optim.steps", "Optimisation steps, for a video per layer.", "N", RUN),
     Setting("size", "size", "Short side in training, px; the result has full size.", "PX", RUN),
     Setting("views", "views.n_views", "Augmented views of a picture that CLIP sees per step.", "N", RUN),

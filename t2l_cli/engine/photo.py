@@ -10,6 +10,7 @@ from t2l_cli.engine import augment, fullres
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit, Paint, training_size
 from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.matte import matted
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime, memory_guard
 from t2l_cli.engine.texts import StepTexts
@@ -20,6 +21,7 @@ class PhotoEdit(Edit):
     """Trains an edit layer for one photo."""
 
     anneals_bootstrap = True
+    about_matte = ""
 
     def __init__(
         self,
@@ -53,7 +55,9 @@ class PhotoEdit(Edit):
 
     def full_layer(self) -> fullres.FullLayer:
         """The layer of ``result()``, computed a few rows at a time: a whole one of 200 megapixels takes 3.2 GB."""
-        return fullres.FullLayer(self._painted(), self.picture, self.mask, self.config.blend)
+        matte = matted(self._painted(), self.picture, self.config.matte)
+        self.about_matte = matte.about
+        return fullres.FullLayer(matte.layer, self.picture, self.mask, self.config.blend)
 
     def preview(self) -> EditLayer:
         """The layer at training size, blended with the source; on the training device."""

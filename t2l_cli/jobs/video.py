@@ -19,7 +19,7 @@ from t2l_cli.jobs.job import Training, absolute, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.pixels import bytes_of, in_notebook
-from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_tries, spared, write_record
+from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_matte, say_tries, spared, write_record
 from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.encode import check_video_output
@@ -246,6 +246,7 @@ class VideoJob(Training):
             return
         say_tries(course.edit, self.reporter)
         self._done[course.name] = painted = self._paint(course)
+        say_matte(course.edit, self.reporter)
         if self._run_dir is not None:
             self._run_dir.keep_layer(rgba(*painted.pixels).whole())
             self._run_dir = None
