@@ -239,7 +239,9 @@ DEFAULT_PRESET = "standard"  # the paper's settings
 # does not form if the internal dataset moves the picture from step to step (mini/README.md).
 _DRAFT: dict[str, Any] = {"size": 160, "try_steps": 15, "optim.lr": 8e-3, "weights.sparsity": 2e-2}
 PRESETS: dict[str, Overlay] = {
-    "draft": _DRAFT | {"optim.steps": 130, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL},
+    "draft": _DRAFT
+    | {"optim.steps": 130, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL}
+    | {"blend": "shade", "matte": "auto"},
     "standard": {},
     "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
 }

@@ -26,6 +26,8 @@ SOFT = 0.5  # part of the painted pixels that are neither: above it the edit is 
 MAX_PIXELS = 1_000_000  # of the picture that is solved for
 MAX_UNKNOWN = 200_000  # px of the band: with more of them the picture is made smaller
 MAX_ITERATIONS = 500  # of the solver
+EPSILON = 1e-5  # of the matting Laplacian: with less, alpha follows the grain of a table in the thing's shadow
+DOUBT = 0.2  # solved alpha up to it counts as 0, from 1 - DOUBT on as 1, with an S-curve between: shadows fade
 TOLERANCE = 1e-6  # of the solver's residual, relative
 
 Mask = npt.NDArray[np.bool_]
@@ -62,8 +64,10 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     if mode == "auto" and inside.sum() < (1 - SOFT) * painted.sum():
         return Matte(layer, "outlines left soft: most of the paint is half transparent")
     radius = max(2, size[0] // REACH)
-    known = _eroded(inside, radius) | _eroded(~painted, 2 * radius)
-    band = ~known if within is None else ~known & (reduce(within, size)[0, 0].cpu().numpy() > 0.5)
+    sure = _eroded(inside, radius)
+    band = _rim(sure, _eroded(~painted, 2 * radius))
+    if within is not None:
+        band &= reduce(within, size)[0, 0].cpu().numpy() > 0.5
     if not band.any() or band.all():
         return Matte(layer, "outlines left as they are: there are none")
     # 3. Alpha in the band, and the colour of the inside carried over the rim.
@@ -73,9 +77,10 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     except ValueError:  # of pymatting: no convergence
         return Matte(layer, "outlines left as they are: the matting did not converge")
     colour = guided.rgb[0].permute(1, 2, 0).double().numpy()
-    level, carried = _carried(alpha, colour, inside, band, radius)
-    alpha = np.where(band, solved * level, alpha)
-    colour = np.where((band & ~inside)[..., None], carried, colour)
+    own = np.concatenate([colour, alpha[..., None]], 2)
+    carried = _carried(own, sure if sure.any() else inside, radius)  # (h, w, 4)
+    alpha = np.where(band, solved * carried[..., 3], alpha)
+    colour = np.where(band[..., None], carried[..., :3], colour)
     refined = EditLayer(_tensor(colour.transpose(2, 0, 1)), _tensor(alpha[None]))
     return Matte(refined, "outlines brought to those of the picture")
 
@@ -97,6 +102,16 @@ def _eroded(mask: Mask, radius: int) -> Mask:
     return cv2.erode(mask.astype(np.uint8), disc).astype(bool)
 
 
+def _rim(sure: Mask, outside: Mask) -> Mask:
+    """The pixels that are neither ``sure`` nor ``outside`` and reach to what is outside.
+
+    What is unsure within the thing, such as a highlight, is left as it is.
+    """
+    _, label = cv2.connectedComponents((~(sure | outside)).astype(np.uint8))
+    reaching = np.unique(label[cv2.dilate(outside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0])
+    return np.isin(label, reaching[reaching > 0])
+
+
 def _solved(picture: Floats, alpha: Floats, band: Mask) -> Floats:
     """Closed-form alpha (h, w) of ``picture`` (h, w, 3) in the ``band``; ValueError where the solver does not converge.
 
@@ -107,25 +122,26 @@ def _solved(picture: Floats, alpha: Floats, band: Mask) -> Floats:
     rows, columns = np.flatnonzero(band.any(1)), np.flatnonzero(band.any(0))
     box = np.s_[max(0, rows[0] - 3) : rows[-1] + 4, max(0, columns[0] - 3) : columns[-1] + 4]
     trimap = np.where(band, 0.5, np.where(alpha > 0.5, 1.0, 0.0))
-    options = {"maxiter": MAX_ITERATIONS, "rtol": TOLERANCE}
+    options: dict[str, float] = {"maxiter": MAX_ITERATIONS, "rtol": TOLERANCE}
     solved = (alpha > 0.5).astype(np.float64)
-    solved[box] = estimate_alpha_cf(picture[box], trimap[box], cg_kwargs=options)
-    return solved
+    solved[box] = estimate_alpha_cf(picture[box], trimap[box], laplacian_kwargs={"epsilon": EPSILON}, cg_kwargs=options)
+    steep = ((solved - DOUBT) / (1 - 2 * DOUBT)).clip(0, 1)
+    curved: Floats = steep**2 * (3 - 2 * steep)
+    return curved
 
 
-def _carried(alpha: Floats, colour: Floats, inside: Mask, band: Mask, radius: int) -> tuple[Floats, Floats]:
-    """The opacity (h, w) and colour (h, w, 3) of the ``inside``, carried over the band: blurred, and weighted by it.
+def _carried(own: Floats, sure: Mask, radius: int) -> Floats:
+    """Colour and opacity ``own`` (h, w, 4) of the ``sure`` pixels, carried beyond them: their weighted mean nearby.
 
-    Where nothing of the inside is near, they stay as they are.
+    The change from own to carried is gradual, over ``radius`` px. Where nothing sure is near, own stays.
     """
-    sure = inside.astype(np.float64)
-    kernel = 3 * (4 * radius + 1) | 1
-    both = np.concatenate([colour, alpha[..., None]], 2) * sure[..., None]
-    weight = cv2.GaussianBlur(sure, (kernel, kernel), 0)
-    mean = cv2.GaussianBlur(both, (kernel, kernel), 0) / np.maximum(weight, 1e-6)[..., None]
-    near = weight > 1e-3
-    level = np.where(near, mean[..., 3], 1.0)
-    return level, np.where(near[..., None], mean[..., :3], colour)
+    weight = sure.astype(np.float64)
+    wide, narrow = 3 * (4 * radius + 1) | 1, 2 * radius + 1
+    near = cv2.GaussianBlur(weight, (wide, wide), 0)
+    mean = cv2.GaussianBlur(own * weight[..., None], (wide, wide), 0) / np.maximum(near, 1e-6)[..., None]
+    part = (2 * cv2.blur(weight, (narrow, narrow))).clip(0, 1)  # of own: 1 at the edge of what is sure, 0 beyond
+    part = np.where(near > 1e-3, part, 1.0)[..., None]
+    return part * own + (1 - part) * mean
 
 
 def _tensor(values: Floats) -> Tensor:
