@@ -73,7 +73,7 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     # 3. Alpha in the band, and the colour of the inside carried over the rim.
     rgb = picture[0].permute(1, 2, 0).double().numpy()
     try:
-        solved = _solved(rgb, alpha, band)
+        solved = solve(rgb, alpha, band)
     except ValueError:  # of pymatting: no convergence
         return Matte(layer, "outlines left as they are: the matting did not converge")
     colour = guided.rgb[0].permute(1, 2, 0).double().numpy()
@@ -112,7 +112,7 @@ def _rim(sure: Mask, outside: Mask) -> Mask:
     return np.isin(label, reaching[reaching > 0])
 
 
-def _solved(picture: Floats, alpha: Floats, band: Mask) -> Floats:
+def solve(picture: Floats, alpha: Floats, band: Mask) -> Floats:
     """Closed-form alpha (h, w) of ``picture`` (h, w, 3) in the ``band``; ValueError where the solver does not converge.
 
     Outside of the band alpha counts as 1 where it is above one half, else as 0.
@@ -131,14 +131,17 @@ def _solved(picture: Floats, alpha: Floats, band: Mask) -> Floats:
 
 
 def _carried(own: Floats, sure: Mask, radius: int) -> Floats:
-    """Colour and opacity ``own`` (h, w, 4) of the ``sure`` pixels, carried beyond them: their weighted mean nearby.
+    """Colour and opacity ``own`` (h, w, 4) of the ``sure`` pixels, carried beyond them.
 
-    The change from own to carried is gradual, over ``radius`` px. Where nothing sure is near, own stays.
+    The colour is the mean of what is sure nearby, the opacity about its maximum: towards its outline a layer is seldom
+    as opaque as it is meant to be. The change from own to carried is gradual, over ``radius`` px. Where nothing sure is
+    near, own stays.
     """
     weight = sure.astype(np.float64)
     wide, narrow = 3 * (4 * radius + 1) | 1, 2 * radius + 1
     near = cv2.GaussianBlur(weight, (wide, wide), 0)
     mean = cv2.GaussianBlur(own * weight[..., None], (wide, wide), 0) / np.maximum(near, 1e-6)[..., None]
+    mean[..., 3] = cv2.blur(cv2.dilate(own[..., 3] * weight, np.ones((2 * wide, 2 * wide))), (wide, wide))
     part = (2 * cv2.blur(weight, (narrow, narrow))).clip(0, 1)  # of own: 1 at the edge of what is sure, 0 beyond
     part = np.where(near > 1e-3, part, 1.0)[..., None]
     return part * own + (1 - part) * mean
