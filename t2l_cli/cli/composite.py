@@ -49,11 +49,18 @@ Blend = Annotated[
 ]
 
 
+Matte = Annotated[
+    str,
+    o.option("--matte", metavar="auto|on|off", help="Bring the outlines of a photo's LAYER to those of the photo."),
+]
+
+
 def composite(
     ctx: typer.Context,
     source: Source,
     output: Annotated[str, o.option("--output", "-o", metavar="PATH", help="Where to write; - is a PNG to stdout.")],
     layer: Layer = None,
+    matte: Matte = "off",
     atlas: AtlasPath = None,
     foreground: Foreground = None,
     background: Background = None,

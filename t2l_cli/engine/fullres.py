@@ -70,23 +70,30 @@ class FullLayer:
 
     @torch.no_grad()
     def __init__(
-        self, layer: EditLayer, source: Tensor, mask: Tensor | None = None, blend: BlendMode = "normal"
+        self,
+        layer: EditLayer,
+        source: Tensor,
+        mask: Tensor | None = None,
+        blend: BlendMode = "normal",
+        guide: Tensor | None = None,
     ) -> None:
         """Fit the guided filter, on the source's device.
 
         source: (1, 3, H, W). mask: (1, 1, H, W), which multiplies alpha. Both are floats in [0, 1], or bytes. blend:
         how the colours meet the source; they are stored blended, so that the layer over the source shows the result.
+        guide: the source at the layer's size, where it is known already.
         """
         height, width = self.size = source.shape[-2], source.shape[-1]
         self._source, self._mask, self._blend = source, mask, blend
         self._reference: Tensor | None = None
         if blend == "shade":
             bounds = 1 if mask is None else reduce(mask, layer.size)
-            self._reference = shade_reference(layer.alpha.to(source.device) * bounds, reduce(source, layer.size))
+            guide = reduce(source, layer.size) if guide is None else guide
+            self._reference = shade_reference(layer.alpha.to(source.device) * bounds, guide)
         small = torch.cat([layer.rgb, layer.alpha], dim=1).to(source.device)
         self._guided = height > layer.size[0] and width > layer.size[1]
         if self._guided:
-            guide = reduce(source, layer.size)
+            guide = reduce(source, layer.size) if guide is None else guide
             slope, offset = guided_coefficients(guide, small)
             # Colour: the painted colour plus the source's fine detail. Alpha: the linear model alone.
             offset[:, :3] = small[:, :3] - torch.einsum("bijhw,bjhw->bihw", slope[:, :3], guide)

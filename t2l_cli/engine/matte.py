@@ -19,12 +19,13 @@ from torch import Tensor
 from t2l_cli.config import MatteMode
 from t2l_cli.engine.fullres import FullLayer, reduce
 from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.runtime import threads
 
 INSIDE, OUTSIDE = 0.75, 0.2  # opacity above which a pixel belongs to the thing, and below which it does not
 REACH = 60  # the band reaches 1 / REACH of the height into what is inside, and twice as far out
 SOFT = 0.5  # part of the painted pixels that are neither: above it the edit is meant to be soft, such as smoke
-MAX_PIXELS = 1_000_000  # of the picture that is solved for
-MAX_UNKNOWN = 200_000  # px of the band: with more of them the picture is made smaller
+MAX_PIXELS = 600_000  # of the picture that is solved for
+MAX_UNKNOWN = 120_000  # px of the band: with more of them the picture is made smaller
 MAX_ITERATIONS = 500  # of the solver
 EPSILON = 1e-5  # of the matting Laplacian: with less, alpha follows the grain of a table in the thing's shadow
 DOUBT = 0.2  # solved alpha up to it counts as 0, from 1 - DOUBT on as 1, with an S-curve between: shadows fade
@@ -40,15 +41,16 @@ class Matte:
 
     layer: EditLayer
     about: str
+    picture: Tensor | None = None  # (1, 3, h, w), the picture at the layer's size, where it was made
 
 
 @torch.no_grad()
 def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | None = None) -> Matte:
     """``layer`` (1, ., h, w) refined against ``source`` (1, 3, H, W), floats in [0, 1] or bytes; on the CPU.
 
-    The result has the size of the source, or about a megapixel. within: (1, 1, H, W) in [0, 1], where alpha may change
-    at all. mode: auto leaves a soft layer alone; off leaves every layer alone. A layer is also left alone where the
-    solver does not converge.
+    The result has the size of the source, or at most MAX_PIXELS pixels. within: (1, 1, H, W) in [0, 1], where alpha may
+    change at all. mode: auto leaves a soft layer alone; off leaves every layer alone. A layer is also left alone where
+    the solver does not converge.
     """
     if mode == "off":
         return Matte(layer, "")
@@ -73,7 +75,8 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     # 3. Alpha in the band, and the colour of the inside carried over the rim.
     rgb = picture[0].permute(1, 2, 0).double().numpy()
     try:
-        solved = solve(rgb, alpha, band)
+        with threads(torch.get_num_threads()):  # pymatting's import changes how many torch computes on
+            solved = solve(rgb, alpha, band)
     except ValueError:  # of pymatting: no convergence
         return Matte(layer, "outlines left as they are: the matting did not converge")
     colour = guided.rgb[0].permute(1, 2, 0).double().numpy()
@@ -82,7 +85,7 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     alpha = np.where(band, solved * carried[..., 3], alpha)
     colour = np.where(band[..., None], carried[..., :3], colour)
     refined = EditLayer(_tensor(colour.transpose(2, 0, 1)), _tensor(alpha[None]))
-    return Matte(refined, "outlines brought to those of the picture")
+    return Matte(refined, "outlines brought to those of the picture", picture)
 
 
 def _solved_size(size: tuple[int, int], layer: EditLayer) -> tuple[int, int]:

@@ -57,7 +57,8 @@ class PhotoEdit(Edit):
         """The layer of ``result()``, computed a few rows at a time: a whole one of 200 megapixels takes 3.2 GB."""
         matte = matted(self._painted(), self.picture, self.config.matte)
         self.about_matte = matte.about
-        return fullres.FullLayer(matte.layer, self.picture, self.mask, self.config.blend)
+        guide = self.canvas.cpu() if matte.picture is None else matte.picture
+        return fullres.FullLayer(matte.layer, self.picture, self.mask, self.config.blend, guide)
 
     def preview(self) -> EditLayer:
         """The layer at training size, blended with the source; on the training device."""

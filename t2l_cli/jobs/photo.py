@@ -17,7 +17,7 @@ from t2l_cli.jobs.job import Training, absolute, existing, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.naming import default_output
 from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
-from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_matte, say_tries
+from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_matte, say_matting, say_tries
 from t2l_cli.media.compositing import Rows, over, rgba
 from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_picture
 from t2l_cli.media.paths import STDIO, shown
@@ -213,7 +213,9 @@ class PhotoJob(Training):
 
     def write_outputs(self) -> tuple[str, ...]:
         """Write the photo with the edit, then all the rest into the run directory."""
-        request, layer = self.request, self._layer
+        request = self.request
+        say_matting(self.edit, self.reporter)
+        layer = self._layer
         say_tries(self.edit, self.reporter)
         say_matte(self.edit, self.reporter)
         notes = self._save(request.output, layer, request.overwrite)

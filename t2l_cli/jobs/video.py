@@ -19,7 +19,17 @@ from t2l_cli.jobs.job import Training, absolute, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.pixels import bytes_of, in_notebook
-from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_matte, say_tries, spared, write_record
+from t2l_cli.jobs.record import (
+    RunDir,
+    check_run_dir,
+    describe,
+    introduce,
+    say_matte,
+    say_matting,
+    say_tries,
+    spared,
+    write_record,
+)
 from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.encode import check_video_output
@@ -245,6 +255,7 @@ class VideoJob(Training):
         if course is None or course.last is None:
             return
         say_tries(course.edit, self.reporter)
+        say_matting(course.edit, self.reporter)
         self._done[course.name] = painted = self._paint(course)
         say_matte(course.edit, self.reporter)
         if self._run_dir is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -120,3 +122,18 @@ def test_the_band_is_solved_as_pymatting_solves_the_whole_picture() -> None:
     expected = estimate_alpha_cf(rgb, trimap, laplacian_kwargs={"epsilon": matte.EPSILON}, cg_kwargs=options)
     steep = ((expected - matte.DOUBT) / (1 - 2 * matte.DOUBT)).clip(0, 1)
     assert np.abs(solve(rgb, alpha, band) - steep**2 * (3 - 2 * steep)).max() < 1e-3
+
+
+def test_the_number_of_threads_is_the_callers_afterwards() -> None:
+    """pymatting's import sets it to that of all cores."""
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from t2l_cli.engine.layers import EditLayer\n"
+        "from t2l_cli.engine.matte import matted\n"
+        "alpha = torch.zeros(1, 1, 60, 60); alpha[..., 20:40, 20:40] = 1\n"
+        "found = matted(EditLayer(torch.rand(1, 3, 60, 60), alpha), torch.rand(1, 3, 60, 60), 'on')\n"
+        "assert found.about, found\n"
+        "print(torch.get_num_threads())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
