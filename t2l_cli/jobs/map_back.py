@@ -49,7 +49,7 @@ def map_back(
     ):
         for t, frame in enumerate(frames):
             if codec == "prores":
-                writer.write(frame, *bytes_of(mapper.layer(tensor_of(frame.rgb), t)))
+                writer.write(frame, *bytes_of(mapper.layer(t, tensor_of(frame.rgb))))
             else:
                 writer.write(frame, picture_bytes(mapper.over(tensor_of(frame.rgb), t)))
     for note in writer.notes:

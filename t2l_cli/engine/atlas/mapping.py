@@ -102,10 +102,10 @@ class Mapper:
                 torch.cat(shown).transpose(0, 1).flatten(1, 2)[None], below.transpose(0, 1).flatten(1, 2)[None]
             )
 
-    def layer(self, frame: Tensor, t: int) -> EditLayer:
-        """Both edits on ``frame``, the one of number ``t``, as one layer: (1, 3, H, W) and (1, 1, H, W).
+    def layer(self, t: int, frame: Tensor | None = None) -> EditLayer:
+        """Both edits on frame ``t`` as one layer, (1, 3, H, W) and (1, 1, H, W); over the frame it gives ``over``.
 
-        Over the frame it gives ``over``.
+        frame: (3, H, W) in [0, 1], which only a blend mode other than normal needs.
         """
         total = self.atlas.alpha.new_zeros(1, 4, *self.atlas.alpha.shape[1:])
         for name, painted in self._painted:
@@ -123,11 +123,13 @@ class Mapper:
     def _uv(self, name: LayerName, t: int) -> Tensor:
         return self.atlas.layer(name).uv[t : t + 1]
 
-    def _seen(self, name: LayerName, painted: Tensor, frame: Tensor, t: int) -> Tensor:
+    def _seen(self, name: LayerName, painted: Tensor, frame: Tensor | None, t: int) -> Tensor:
         """The premultiplied layer at the pixels of frame ``t``, (1, 4, H, W), its colours blended with the frame."""
         seen = sample(painted, self._uv(name, t))
         if self.blend == "normal":
             return seen
+        if frame is None:
+            raise ValueError(f"the blend mode {self.blend} needs the frame")
         return premultiplied(straight(seen).blended(frame[None], self.blend, self._references.get(name)))
 
 
