@@ -77,8 +77,10 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     try:
         with threads(torch.get_num_threads()):  # pymatting's import changes how many torch computes on
             solved = solve(rgb, alpha, band)
-    except ValueError:  # of pymatting: no convergence
+    except ValueError:  # of pymatting
         return Matte(layer, "outlines left as they are: the matting did not converge")
+    except Exception as error:  # of the compiler below pymatting, or no memory: the layer is never lost to its outline
+        return Matte(layer, f"outlines left as they are: the matting failed ({type(error).__name__})")
     colour = guided.rgb[0].permute(1, 2, 0).double().numpy()
     own = np.concatenate([colour, alpha[..., None]], 2)
     carried = _carried(own, sure if sure.any() else inside, radius)  # (h, w, 4)

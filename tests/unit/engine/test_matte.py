@@ -104,6 +104,18 @@ def test_where_the_solver_does_not_converge_the_layer_stays(monkeypatch: pytest.
     assert "did not converge" in found.about
 
 
+@pytest.mark.parametrize("error", [MemoryError(), ImportError("no numba"), OSError("no cache")])
+def test_a_layer_is_never_lost_to_its_outlines(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(matte, "solve", fail)
+    layer = painted()
+    found = matted(layer, picture(disc()), "on")
+    assert found.layer is layer
+    assert type(error).__name__ in found.about
+
+
 def test_a_highlight_within_the_thing_is_left_as_it_is() -> None:
     layer = painted((HEIGHT, WIDTH))
     hole = disc(6, 2, at=(62, 78))
