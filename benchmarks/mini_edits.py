@@ -29,6 +29,7 @@ from mini.painting import Canvas, Dice, palette
 from mini.scenes import draw
 from mini.shapes import SIDE, ShapeBank
 from mini.vocabulary import COLOUR_NAMES, NO_CLAIM, NOUNS, OTHER_SHAPE, TEXTURES
+from t2l_cli.engine.blend import luma
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.photo import PhotoEdit
 from t2l_cli.settings import PHOTO, edit_config
@@ -125,15 +126,16 @@ def eyes() -> Clip:
     return Clip(*mini.load())
 
 
-def edit(case: Case, steps: int, tries: int) -> Tensor:
-    """The composite (3, PX, PX) of one edit, on one thread."""
+def edit(case: Case, steps: int, tries: int) -> tuple[Tensor, Tensor]:
+    """The composite (3, PX, PX) of one edit and the layer's opacity (PX, PX), on one thread."""
     torch.set_num_threads(1)
     config = edit_config(PHOTO, (case.prompt,), "draft", {"roi": case.noun, "clip": "mini", "seed": case.seed})
     config = dataclasses.replace(config, tries=tries, optim=dataclasses.replace(config.optim, steps=steps))
     work = PhotoEdit(case.picture, eyes(), config)
     for _ in work:
         pass
-    return work.result().over(work.picture)[0]
+    layer = work.result()
+    return layer.over(work.picture)[0], layer.alpha[0, 0]
 
 
 def _shrunk(mask: Tensor, by: int) -> Tensor:
@@ -150,6 +152,19 @@ def colour_of(case: Case, picture: Tensor) -> int:
     """The named colour nearest to the object's mean."""
     mean = picture[:, _shrunk(case.inside, 1)].mean(1)
     return int((palette(torch.device("cpu")) - mean).norm(dim=1).argmin())
+
+
+def overlap(case: Case, alpha: Tensor) -> float:
+    """Intersection over union of the object and of what the layer covers by more than half."""
+    painted = alpha > 0.5
+    return float((painted & case.inside).sum() / (painted | case.inside).sum())
+
+
+def shading_kept(case: Case, after: Tensor) -> float:
+    """Correlation of the luma before and after inside the object, without its outline: 1 where all shading is kept."""
+    inside = _shrunk(case.inside, 2)
+    before, now = (luma(picture[None])[0, 0][inside] for picture in (case.picture, after))
+    return float(torch.corrcoef(torch.stack([before, now]))[0, 1])
 
 
 def fine_contrast(case: Case, picture: Tensor) -> float:
@@ -205,8 +220,9 @@ def main() -> None:
     tiles, counts = [], {False: 0, True: 0}
     with ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn")) as pool:
         edits = pool.map(edit, chosen, [args.steps] * len(chosen), [args.tries] * len(chosen))
-        for i, (case, after) in enumerate(zip(chosen, edits, strict=True)):
+        for i, (case, (after, alpha)) in enumerate(zip(chosen, edits, strict=True)):
             good, figures = right(case, after)
+            figures += f", overlap {overlap(case, alpha):.2f}, shading {shading_kept(case, after):.2f}"
             counts[case.textured] += good
             tiles.append(tile(case, after, good))
             verdict = "right" if good else "WRONG"

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from t2l_cli.config import BlendMode, MatteMode
 from t2l_cli.progress import Reporter
 from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Setting, Table, check_names
 
@@ -249,6 +250,8 @@ def composite(
     paint_layer: str = "foreground",
     frames: str | None = None,
     codec: str = "h264",
+    blend: BlendMode = "normal",
+    matte: MatteMode = "off",
     output: Path | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
@@ -256,7 +259,8 @@ def composite(
     """Lay an edit layer over its photo, or painted atlas layers over their video: a job with ``image`` and ``save()``.
 
     layer: RGBA, of the photo's size. With an ``atlas``: foreground, background: painted RGBA layers of it; paint: RGBA
-        paint on one ``frame``, carried to all of them with the layer ``paint_layer``.
+        paint on one ``frame``, carried to all of them with the layer ``paint_layer``. blend: how the paint meets the
+        frames. matte: whether the outlines of a photo's layer are brought to those of the photo.
     """
     from t2l_cli.jobs.composite import CompositeRequest, composite_job
 
@@ -272,6 +276,8 @@ def composite(
         paint_layer=paint_layer,
         frames=frames,
         codec=codec,
+        blend=blend,
+        matte=matte,
         overwrite=overwrite,
     )
     return composite_job(request, reporter)

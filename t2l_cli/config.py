@@ -19,6 +19,8 @@ Distance = Literal["spherical", "cosine"]
 DeviceName = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+BlendMode = Literal["normal", "shade", "color", "multiply", "screen", "overlay", "soft-light", "hard-light"]
+MatteMode = Literal["auto", "on", "off"]
 FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
 
 
@@ -156,6 +158,8 @@ class EditConfig:
     seed: int = 0
     tries: int = 1  # number of short starts from different seeds, of which the best is continued
     try_steps: int = 50  # length of a short start
+    blend: BlendMode = "normal"  # how the layer's colour meets the picture below it
+    matte: MatteMode = "off"  # whether the outlines of the layer are brought to those of the picture
     device: DeviceName = "auto"
     precision: Precision = "auto"
     weights: LossWeights = field(default_factory=LossWeights)
@@ -175,6 +179,10 @@ class EditConfig:
         _check("the length of a try", self.try_steps, 1, 1_000_000)
         if not _DEVICE.fullmatch(self.device):
             raise RequestError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}.")
+        if self.blend not in get_args(BlendMode):
+            raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
+        if self.matte not in get_args(MatteMode):
+            raise RequestError(f"--matte must be auto, on or off, not {self.matte!r}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
 
@@ -231,7 +239,9 @@ DEFAULT_PRESET = "standard"  # the paper's settings
 # does not form if the internal dataset moves the picture from step to step (mini/README.md).
 _DRAFT: dict[str, Any] = {"size": 160, "try_steps": 15, "optim.lr": 8e-3, "weights.sparsity": 2e-2}
 PRESETS: dict[str, Overlay] = {
-    "draft": _DRAFT | {"optim.steps": 130, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL},
+    "draft": _DRAFT
+    | {"optim.steps": 130, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL}
+    | {"blend": "shade", "matte": "auto"},
     "standard": {},
     "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
 }

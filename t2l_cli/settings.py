@@ -11,13 +11,14 @@ import difflib
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from t2l_cli.config import (
     DEFAULT_PRESET,
     FIT_PRESETS,
     PRESETS,
     VIDEO_PRESETS,
+    BlendMode,
     EditConfig,
     FitConfig,
     Overlay,
@@ -125,6 +126,20 @@ def _in_words(value: object) -> str:
 _EDIT = (
     Setting("roi", "roi", 'What is there now ("swan").', "TEXT", EDIT, default="chosen by CLIP from the prompt"),
     Setting("layer_text", "layer_text", 'The edit alone ("fog" for "foggy park").', "TEXT", EDIT, default="the prompt"),
+    Setting(
+        "blend",
+        "blend",
+        "How the paint meets what is below it: shade keeps light and shadow; the others are the modes of CSS.",
+        "|".join(get_args(BlendMode)),
+        EDIT,
+    ),
+    Setting(
+        "matte",
+        "matte",
+        "Bring the paint's outlines to those of the picture; auto leaves soft paint, such as smoke, as it is.",
+        "auto|on|off",
+        EDIT,
+    ),
     Setting("steps", "optim.steps", "Optimisation steps, for a video per layer.", "N", RUN),
     Setting("size", "size", "Short side in training, px; the result has full size.", "PX", RUN),
     Setting("views", "views.n_views", "Augmented views of a picture that CLIP sees per step.", "N", RUN),

@@ -43,11 +43,24 @@ Codec = Annotated[
 ]
 
 
+Blend = Annotated[
+    str,
+    o.option("--blend", metavar="MODE", panel=VIDEOS, help="How the paint meets the frames, as in t2l edit-video."),
+]
+
+
+Matte = Annotated[
+    str,
+    o.option("--matte", metavar="auto|on|off", help="Bring the outlines of a photo's LAYER to those of the photo."),
+]
+
+
 def composite(
     ctx: typer.Context,
     source: Source,
     output: Annotated[str, o.option("--output", "-o", metavar="PATH", help="Where to write; - is a PNG to stdout.")],
     layer: Layer = None,
+    matte: Matte = "off",
     atlas: AtlasPath = None,
     foreground: Foreground = None,
     background: Background = None,
@@ -56,6 +69,7 @@ def composite(
     paint_layer: LayerName = "foreground",
     frames: Frames = None,
     codec: Codec = "h264",
+    blend: Blend = "normal",
     overwrite: o.Overwrite = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,

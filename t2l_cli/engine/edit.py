@@ -80,13 +80,14 @@ class Edit(ABC):
     roi: str | None
     canvas: Tensor  # (1, 3, h, w), the picture that the generator paints on, at training size
     bounds: Tensor | None  # (1, 1, h, w) in [0, 1], where the edit may be; None: everywhere
+    about_matte: str  # what became of the outlines of the last result, for the user to know; "" where nothing did
     anneals_bootstrap: bool  # whether the bootstrap's weight falls to 0 or stays constant
 
     def __init__(self, clip: Clip, config: EditConfig, runtime: Runtime | None) -> None:
         """Prepare the first run. ``runtime``: where to train; by default CLIP's device."""
         self.config, self.clip = config, clip
         self.runtime = runtime or resolve(str(clip.device))
-        self.objective = Objective(clip, config.weights)
+        self.objective = Objective(clip, config.weights, config.blend)
         self.roi_chosen = config.roi is None
         self.tries: list[Try] = []
         self._try_steps = min(config.try_steps, config.optim.steps)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2l_cli.config import BlendMode
+from t2l_cli.engine.blend import shade_reference
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.resize import resized
 
@@ -67,17 +69,31 @@ class FullLayer:
     """
 
     @torch.no_grad()
-    def __init__(self, layer: EditLayer, source: Tensor, mask: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        layer: EditLayer,
+        source: Tensor,
+        mask: Tensor | None = None,
+        blend: BlendMode = "normal",
+        guide: Tensor | None = None,
+    ) -> None:
         """Fit the guided filter, on the source's device.
 
-        source: (1, 3, H, W). mask: (1, 1, H, W), which multiplies alpha. Both are floats in [0, 1], or bytes.
+        source: (1, 3, H, W). mask: (1, 1, H, W), which multiplies alpha. Both are floats in [0, 1], or bytes. blend:
+        how the colours meet the source; they are stored blended, so that the layer over the source shows the result.
+        guide: the source at the layer's size, where it is known already.
         """
         height, width = self.size = source.shape[-2], source.shape[-1]
-        self._source, self._mask = source, mask
+        self._source, self._mask, self._blend = source, mask, blend
+        self._reference: Tensor | None = None
+        if blend == "shade":
+            bounds = 1 if mask is None else reduce(mask, layer.size)
+            guide = reduce(source, layer.size) if guide is None else guide
+            self._reference = shade_reference(layer.alpha.to(source.device) * bounds, guide)
         small = torch.cat([layer.rgb, layer.alpha], dim=1).to(source.device)
         self._guided = height > layer.size[0] and width > layer.size[1]
         if self._guided:
-            guide = reduce(source, layer.size)
+            guide = reduce(source, layer.size) if guide is None else guide
             slope, offset = guided_coefficients(guide, small)
             # Colour: the painted colour plus the source's fine detail. Alpha: the linear model alone.
             offset[:, :3] = small[:, :3] - torch.einsum("bijhw,bjhw->bihw", slope[:, :3], guide)
@@ -95,6 +111,8 @@ class FullLayer:
             rgba = rgba.clamp_(0, 1)
         alpha = rgba[:, 3:]
         layer = EditLayer(rgba[:, :3], torch.where(alpha < TRANSPARENT, torch.zeros_like(alpha), alpha))
+        if self._blend != "normal":
+            layer = layer.blended(floats(self._source[:, :, strip]), self._blend, self._reference)
         return layer if self._mask is None else layer.within(floats(self._mask[:, :, strip]))
 
     def whole(self) -> EditLayer:

@@ -8,6 +8,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from t2l_cli.config import BlendMode
+from t2l_cli.engine.blend import blend, shade_reference
 from t2l_cli.engine.resize import resized
 
 GREEN = (0 / 255, 177 / 255, 64 / 255)  # chroma-key green, behind the layer in I_screen
@@ -41,6 +43,17 @@ class EditLayer:
         exactly 1 the colour.
         """
         return self.alpha * self.rgb + (1 - self.alpha) * background
+
+    def blended(self, below: Tensor, mode: BlendMode, reference: Tensor | None = None) -> EditLayer:
+        """The layer whose colour is B(C, ``below``), for ``below`` (B or 1, 3, H, W): over it, it shows the blend.
+
+        reference: Y_ref of the mode shade (see ``engine.blend``); None: that of this layer.
+        """
+        if mode == "normal":
+            return self
+        if mode == "shade" and reference is None:
+            reference = shade_reference(self.alpha, below)
+        return EditLayer(blend(self.rgb, below, mode, reference), self.alpha)
 
     def over_green(self) -> Tensor:
         """I_screen, the layer alone over the green screen, (B, 3, H, W)."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2l_cli.config import LossWeights
+from t2l_cli.config import BlendMode, LossWeights
 from t2l_cli.engine.clip import STRUCTURE_LONG_SIDE, Clip
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import (
@@ -54,9 +54,10 @@ class Example:
 class Objective:
     """Eq. 2 with given weights, computed with one CLIP."""
 
-    def __init__(self, clip: Clip, weights: LossWeights) -> None:
+    def __init__(self, clip: Clip, weights: LossWeights, blend: BlendMode = "normal") -> None:
         self.clip = clip
         self.weights = weights
+        self.blend = blend
 
     def __call__(self, examples: Sequence[Example], bootstrap: float = 0.0) -> Losses:
         """L, the mean over ``examples``. ``bootstrap``: factor on the bootstrap's weight, annealed from 1 to 0."""
@@ -68,7 +69,7 @@ class Objective:
 
     def _loss(self, example: Example, annealed: float) -> Losses:
         w = self.weights
-        I_o = example.layer.over(example.source)
+        I_o = example.layer.blended(example.source, self.blend).over(example.source)
         L_comp, L_screen = self._text_terms(example, I_o)
         L_structure = self.structure_term(example, I_o)
         L_reg = Losses({"sparsity": sparsity_loss(example.layer.alpha, w.l1)})

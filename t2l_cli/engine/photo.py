@@ -10,6 +10,7 @@ from t2l_cli.engine import augment, fullres
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit, Paint, training_size
 from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.matte import matted
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime, memory_guard
 from t2l_cli.engine.texts import StepTexts
@@ -20,6 +21,7 @@ class PhotoEdit(Edit):
     """Trains an edit layer for one photo."""
 
     anneals_bootstrap = True
+    about_matte = ""
 
     def __init__(
         self,
@@ -53,11 +55,18 @@ class PhotoEdit(Edit):
 
     def full_layer(self) -> fullres.FullLayer:
         """The layer of ``result()``, computed a few rows at a time: a whole one of 200 megapixels takes 3.2 GB."""
-        return fullres.FullLayer(self._painted(), self.picture, self.mask)
+        matte = matted(self._painted(), self.picture, self.config.matte)
+        self.about_matte = matte.about
+        guide = self.canvas.cpu() if matte.picture is None else matte.picture
+        return fullres.FullLayer(matte.layer, self.picture, self.mask, self.config.blend, guide)
+
+    def preview(self) -> EditLayer:
+        """The layer at training size, blended with the source; on the training device."""
+        return super().preview().blended(self.canvas, self.config.blend)
 
     def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
         """The source without and with ``layer``, (1, 3, h, w) each."""
-        return self.canvas, layer.over(self.canvas)
+        return self.canvas, layer.blended(self.canvas, self.config.blend).over(self.canvas)
 
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
         """One augmented example."""

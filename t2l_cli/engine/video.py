@@ -20,6 +20,7 @@ from t2l_cli.engine.atlas.model import OPAQUE, Atlas, LayerName
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit, Paint, training_size
 from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.matte import matted
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime, memory_guard
 from t2l_cli.engine.texts import StepTexts
@@ -63,6 +64,7 @@ class VideoEdit(Edit):
     atlas in training and in ``preview``: about ``config.segment.texels`` texels per px of these crops.
     """
 
+    about_matte = ""
     anneals_bootstrap = False  # the supplement anneals it for pictures only
 
     def __init__(
@@ -137,7 +139,11 @@ class VideoEdit(Edit):
 
     def result(self) -> EditLayer:
         """The edit layer at the texture's size, on the CPU: rgb (1, 3, H_a, W_a) and alpha (1, 1, H_a, W_a)."""
-        layer = fullres.upsample(self._painted(), self.layer.texture[None].float().cpu())
+        texture, used = self.layer.texture[None].float().cpu(), self.layer.used[None, None].float().cpu()
+        # On the atlas, not per frame: one outline for all frames does not flicker.
+        matte = matted(self._painted(), texture, self.config.matte, used)
+        self.about_matte = matte.about
+        layer = fullres.upsample(matte.layer, texture)
         reach = F.interpolate(self._used.cpu(), size=self.layer.size, mode="nearest")
         return layer.within(reach)
 
@@ -145,7 +151,8 @@ class VideoEdit(Edit):
         """Up to three frames of the video without and with ``layer``, (K, 3, h, w) each."""
         chosen = spread_over(self._present, 3)
         seen = self.seen(chosen, self.region(chosen))
-        return seen.frames, self.on_frames(layer, (0, 0), self.size, seen).over(seen.frames)
+        mapped = self.on_frames(layer, (0, 0), self.size, seen).blended(seen.frames, self.config.blend)
+        return seen.frames, mapped.over(seen.frames)
 
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
         """Three frames edited through the atlas, and one of them painted directly."""

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from PIL import Image
 
+from t2l_cli.config import BlendMode, MatteMode
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.job import Job, Result, need_output
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.naming import claimed
-from t2l_cli.jobs.pixels import in_notebook
+from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
 from t2l_cli.media import compositing
+from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.encode import check_video_output
 from t2l_cli.media.images import Picture, check_output, load_layer, load_picture, save_picture
 from t2l_cli.media.paths import STDIO
@@ -45,11 +47,21 @@ class CompositeRequest:
     paint_layer: str = "foreground"  # that the paint sticks to
     frames: str | None = None  # "a:b", the frames of the video that the atlas is of
     codec: str = "h264"
+    blend: BlendMode = "normal"  # how the painted layers of a video meet its frames
+    matte: MatteMode = "off"  # whether the outlines of a photo's layer are brought to those of the photo
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         painted = any((self.foreground, self.background, self.paint))
+        if self.blend not in get_args(BlendMode):
+            raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
+        if self.matte not in get_args(MatteMode):
+            raise RequestError(f"--matte must be auto, on or off, not {self.matte!r}.")
+        if self.atlas is not None and self.matte != "off":
+            raise RequestError("--matte is for a photo's layer; a video's is matted by t2l edit-video.")
         if self.atlas is None:
+            if self.blend != "normal":
+                raise RequestError("a photo's layer holds its colours as blended already: --blend is for videos.")
             if self.layer is None or painted:
                 raise RequestError("give a photo and its LAYER, or a video with --atlas and painted atlas layers.")
             if self.source == self.layer == STDIO:
@@ -102,8 +114,24 @@ class PhotoComposite(CompositeJob):
         """The photo with the layer on it."""
         picture = load_picture(self.request.source)
         self.say_notes(picture.notes)
-        compositing.composite(picture.rgb, *load_layer(self.request.layer or STDIO), out=picture.rgb)
+        rgb, alpha = load_layer(self.request.layer or STDIO)
+        if self.request.matte != "off":
+            if alpha.shape != picture.rgb.shape[:2]:
+                raise RequestError("--matte needs a layer of the photo's size.")
+            rgb, alpha = self._matted(rgb, alpha, picture.rgb)
+        compositing.composite(picture.rgb, rgb, alpha, out=picture.rgb)
         return picture
+
+    def _matted(self, rgb: Bytes, alpha: Bytes, photo: Bytes) -> tuple[Bytes, Bytes]:
+        """The layer's bytes with the outlines of the ``photo``."""
+        from t2l_cli.engine.fullres import FullLayer
+        from t2l_cli.engine.matte import matted
+
+        source = planes_of(photo)[None]
+        matte = matted(layer_of(rgb, alpha), source, self.request.matte)
+        self.reporter.note(matte.about)
+        whole = rows_of(FullLayer(matte.layer, source)).whole()
+        return whole[..., :3], whole[..., 3]
 
     @property
     def image(self) -> Image.Image:
@@ -150,7 +178,7 @@ class VideoComposite(CompositeJob):
     @property
     def image(self) -> Image.Image:
         """The middle frame with the layers on it."""
-        return middle_frame(self.excerpt, self.atlas, self.layers)
+        return middle_frame(self.excerpt, self.atlas, self.layers, self.request.blend)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -163,7 +191,7 @@ class VideoComposite(CompositeJob):
         inputs = (request.source, request.atlas, request.foreground, request.background, request.paint)
         check_video_output(Path(path), overwrite, *inputs, codec=codec)
         layers = self.layers
-        map_back(self.excerpt, self.atlas, layers, Path(path), codec, overwrite, self.reporter)
+        map_back(self.excerpt, self.atlas, layers, Path(path), codec, overwrite, self.reporter, request.blend)
 
     def _carried(self, paint: EditLayer) -> EditLayer:
         """The ``paint`` on the request's frame, brought to the atlas."""

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from t2l_cli.config import BlendMode
 from t2l_cli.jobs.excerpt import Excerpt
 from t2l_cli.jobs.pixels import bytes_of, picture_bytes, tensor_of
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.encode import Codec, VideoWriter
 from t2l_cli.progress import Reporter, counted
 
+MEASURED = 5  # frames that tell how light the places are that an edit shades
+
 if TYPE_CHECKING:
+    from t2l_cli.engine.atlas.mapping import Mapper
     from t2l_cli.engine.atlas.model import Atlas
     from t2l_cli.engine.layers import EditLayer
 
@@ -35,28 +39,38 @@ def map_back(
     codec: Codec,
     overwrite: bool,
     reporter: Reporter,
+    blend: BlendMode = "normal",
 ) -> None:
     """Write the video with the painted atlas ``layers`` on it; with the codec prores the edit alone, with its alpha."""
-    from t2l_cli.engine.atlas.mapping import Mapper
-
-    mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"))
+    mapper = mapper_of(excerpt, atlas, layers, blend)
     with (
         VideoWriter(output, excerpt.info, codec, excerpt.span, overwrite) as writer,
         counted(excerpt.read(), excerpt.frames, "mapping back", reporter) as frames,
     ):
         for t, frame in enumerate(frames):
             if codec == "prores":
-                writer.write(frame, *bytes_of(mapper.layer(t)))
+                writer.write(frame, *bytes_of(mapper.layer(t, tensor_of(frame.rgb))))
             else:
                 writer.write(frame, picture_bytes(mapper.over(tensor_of(frame.rgb), t)))
     for note in writer.notes:
         reporter.note(f"note: {note}")
 
 
-def middle_frame(excerpt: Excerpt, atlas: Atlas, layers: Mapping[str, EditLayer]) -> Image.Image:
-    """The video's middle frame with the painted atlas ``layers`` on it."""
+def mapper_of(excerpt: Excerpt, atlas: Atlas, layers: Mapping[str, EditLayer], blend: BlendMode) -> Mapper:
+    """What maps ``layers`` to the frames of the video; for the mode shade it has seen some of them."""
     from t2l_cli.engine.atlas.mapping import Mapper
 
-    mapper, t = Mapper(atlas, layers.get("foreground"), layers.get("background")), excerpt.frames // 2
+    mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"), blend=blend)
+    if blend == "shade":
+        chosen = {round(k * (excerpt.frames - 1) / (MEASURED - 1)) for k in range(MEASURED)}
+        mapper.measure({t: tensor_of(frame.rgb) for t, frame in enumerate(excerpt.read()) if t in chosen})
+    return mapper
+
+
+def middle_frame(
+    excerpt: Excerpt, atlas: Atlas, layers: Mapping[str, EditLayer], blend: BlendMode = "normal"
+) -> Image.Image:
+    """The video's middle frame with the painted atlas ``layers`` on it."""
+    mapper, t = mapper_of(excerpt, atlas, layers, blend), excerpt.frames // 2
     frame = next(islice(excerpt.read(), t, None))
     return Image.fromarray(picture_bytes(mapper.over(tensor_of(frame.rgb), t)))

@@ -17,7 +17,7 @@ from t2l_cli.jobs.job import Training, absolute, existing, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.naming import default_output
 from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
-from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_tries
+from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_matte, say_matting, say_tries
 from t2l_cli.media.compositing import Rows, over, rgba
 from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_picture
 from t2l_cli.media.paths import STDIO, shown
@@ -105,6 +105,7 @@ class PhotoJob(Training):
         self._given = picture, mask
         self._run_dir: RunDir | None = None
         self.last: Step | None = None  # the last step that was taken
+        self._made: tuple[Step | None, Rows] | None = None  # the layer after that step
 
     @cached_property
     def picture(self) -> Picture:
@@ -181,7 +182,9 @@ class PhotoJob(Training):
     @property
     def _layer(self) -> Rows:
         need_result(self)
-        return rows_of(self.edit.full_layer())
+        if self._made is None or self._made[0] is not self.last:
+            self._made = (self.last, rows_of(self.edit.full_layer()))
+        return self._made[1]
 
     def check_outputs(self) -> None:
         """RequestError where the output or the run directory cannot or should not be written."""
@@ -210,8 +213,11 @@ class PhotoJob(Training):
 
     def write_outputs(self) -> tuple[str, ...]:
         """Write the photo with the edit, then all the rest into the run directory."""
-        request, layer = self.request, self._layer
+        request = self.request
+        say_matting(self.edit, self.reporter)
+        layer = self._layer
         say_tries(self.edit, self.reporter)
+        say_matte(self.edit, self.reporter)
         notes = self._save(request.output, layer, request.overwrite)
         self.timings.lap("finish")
         record = self.record

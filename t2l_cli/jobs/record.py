@@ -80,6 +80,18 @@ def say_tries(edit: Edit, reporter: Reporter) -> None:
         reporter.note(f"tries by CLIP's judgement: {scores}; seed {edit.seed} was continued")
 
 
+def say_matting(edit: Edit, reporter: Reporter) -> None:
+    """Say what takes its time, where the outlines are looked at."""
+    if edit.config.matte != "off":
+        reporter.note("matting the outlines; the first time on a machine this compiles for a minute")
+
+
+def say_matte(edit: Edit, reporter: Reporter) -> None:
+    """Say what became of the outlines, where they were to be looked at."""
+    if edit.about_matte:
+        reporter.note(edit.about_matte)
+
+
 def _versions() -> dict[str, str]:
     from importlib import metadata
 

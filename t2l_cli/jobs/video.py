@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
+from t2l_cli.config import BlendMode
 from t2l_cli.errors import T2LError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.fitted_atlas import fitted_atlas
@@ -18,7 +19,17 @@ from t2l_cli.jobs.job import Training, absolute, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.pixels import bytes_of, in_notebook
-from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_tries, spared, write_record
+from t2l_cli.jobs.record import (
+    RunDir,
+    check_run_dir,
+    describe,
+    introduce,
+    say_matte,
+    say_matting,
+    say_tries,
+    spared,
+    write_record,
+)
 from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.encode import check_video_output
@@ -96,7 +107,7 @@ class VideoJob(Training):
     def image(self) -> Image.Image:
         """The video's middle frame with the edit."""
         need_result(self)
-        return middle_frame(self.excerpt, self.atlas, self._quantised)
+        return middle_frame(self.excerpt, self.atlas, self._quantised, self._blend)
 
     @property
     def layers(self) -> dict[str, Image.Image]:
@@ -137,7 +148,7 @@ class VideoJob(Training):
         need_result(self)
         request, codec = self.request, codec_of(self.request.codec)
         check_video_output(Path(path), overwrite, request.source, request.atlas, codec=codec)
-        map_back(self.excerpt, self.atlas, self._quantised, Path(path), codec, overwrite, self.reporter)
+        self._map_back(Path(path), overwrite)
         self.written = str(path)
 
     def _repr_png_(self) -> bytes | None:
@@ -195,8 +206,7 @@ class VideoJob(Training):
             files.append(request.layer_file(name))
             save_layer(files[-1], rgba(*painted.pixels), request.overwrite)
         try:
-            codec = codec_of(request.codec)
-            map_back(self.excerpt, self.atlas, self._quantised, self.output, codec, request.overwrite, self.reporter)
+            self._map_back(self.output, request.overwrite)
         except T2LError:
             kept = ", ".join(shown(file) for file in files)
             self.reporter.warn(f"what was painted is kept: {kept}; t2l composite lays it over the video")
@@ -214,6 +224,15 @@ class VideoJob(Training):
         seconds = self.timings.seconds
         self.reporter.note(f"{duration(seconds['optimise'])} of training, {duration(seconds['finish'])} to map it back")
         return (request.output, *map(str, files))
+
+    def _map_back(self, output: Path, overwrite: bool) -> None:
+        codec, blend = codec_of(self.request.codec), self._blend
+        map_back(self.excerpt, self.atlas, self._quantised, output, codec, overwrite, self.reporter, blend)
+
+    @property
+    def _blend(self) -> BlendMode:
+        """The same for all layers."""
+        return next(iter(self.request.configs.values())).blend
 
     @cached_property
     def _frames(self) -> Tensor:
@@ -236,7 +255,9 @@ class VideoJob(Training):
         if course is None or course.last is None:
             return
         say_tries(course.edit, self.reporter)
+        say_matting(course.edit, self.reporter)
         self._done[course.name] = painted = self._paint(course)
+        say_matte(course.edit, self.reporter)
         if self._run_dir is not None:
             self._run_dir.keep_layer(rgba(*painted.pixels).whole())
             self._run_dir = None

@@ -79,6 +79,19 @@ def _check_layer_over_photo(run: Path, photo: Path, out: Path) -> None:
     assert np.array_equal(pixels(out)[clear], pixels(photo)[clear])
 
 
+@pytest.mark.parametrize("blend", ["shade", "multiply", "color"])
+def test_a_blended_layer_is_what_it_looks_like(
+    blend: str, t2l: Callable[..., Run], photo: Path, tmp_path: Path
+) -> None:
+    """The layer holds the colours as blended: any editor, and `t2l composite`, show the result."""
+    line = ("edit-image", photo, "red ball", *SHORT, "--blend", blend, "--matte", "on", "--run-dir", "run")
+    done(t2l(*line, "-o", "out.png"))
+    _check_layer_over_photo(tmp_path / "run", photo, tmp_path / "out.png")
+    done(t2l("composite", photo, "run/layer.png", "-o", "again.png", "-q"))
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["blend"] == blend
+
+
 def test_through_pipes(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
     line = ("edit-image", "-", "red ball", *SHORT, "-o", "-", "--run-dir", "run")
     through = done(t2l(*line, stdin=photo.read_bytes()))

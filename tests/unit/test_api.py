@@ -182,3 +182,22 @@ def test_what_is_to_be_written_needs_a_place(tmp_path: Path) -> None:
     ):
         with pytest.raises(t2l.RequestError, match="no output to write to"):
             job.write()
+
+
+def test_a_painted_layer_is_matted_over_its_photo(tmp_path: Path) -> None:
+    """A square painted too small grows to the square of the photo."""
+    rgb = np.full((60, 80, 3), 200, np.uint8)
+    rgb[20:40, 25:55] = (30, 60, 160)
+    layer = np.zeros((60, 80, 4), np.uint8)
+    layer[22:38, 27:53] = (220, 20, 20, 255)
+    Image.fromarray(layer).save(tmp_path / "layer.png")
+    plain = t2l.composite(saved(rgb, tmp_path), tmp_path / "layer.png").image
+    job = t2l.composite(tmp_path / "photo.png", tmp_path / "layer.png", matte="on")
+    red = np.abs(np.asarray(job.image).astype(int) - (220, 20, 20)).max(-1) < 40
+    assert red[20:40, 25:55].mean() > 0.97
+    assert not red[:18].any()
+    assert (np.abs(np.asarray(plain).astype(int) - (220, 20, 20)).max(-1) < 40)[20:40, 25:55].mean() < 0.8
+    with pytest.raises(t2l.RequestError, match="blended already"):
+        t2l.composite(tmp_path / "photo.png", tmp_path / "layer.png", blend="shade")
+    with pytest.raises(t2l.RequestError, match="--matte must be"):
+        t2l.composite(tmp_path / "photo.png", tmp_path / "layer.png", matte="maybe")  # type: ignore[arg-type]

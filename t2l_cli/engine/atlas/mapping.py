@@ -6,12 +6,15 @@ Layers hold straight alpha and are sampled premultiplied, so that the colour of 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2l_cli.config import BlendMode
 from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName
+from t2l_cli.engine.blend import shade_reference
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError
 
@@ -61,11 +64,20 @@ class Mapper:
     Let E_f and E_b be the edit layers sampled at a pixel, with opacities a and premultiplied colours P. Then
     f = E_f over I, b = E_b over I, and out = alpha f + (1 - alpha) b
     = I + alpha (P_f - a_f I) + (1 - alpha) (P_b - a_b I), which is I where nothing is painted.
+    With a ``blend`` mode the colours are blended with the frame first, so that its light and shadow may move on them.
     Raises RequestError for a layer whose size is not that of its texture.
     """
 
-    def __init__(self, atlas: Atlas, foreground: EditLayer | None = None, background: EditLayer | None = None) -> None:
-        self.atlas = atlas
+    def __init__(
+        self,
+        atlas: Atlas,
+        foreground: EditLayer | None = None,
+        background: EditLayer | None = None,
+        *,
+        blend: BlendMode = "normal",
+    ) -> None:
+        self.atlas, self.blend = atlas, blend
+        self._references: dict[LayerName, Tensor] = {}  # Y_ref of the mode shade, one for the whole video
         self._painted: list[tuple[LayerName, Tensor]] = []
         for name, layer in zip(LAYERS, (foreground, background), strict=True):
             if layer is None:
@@ -77,20 +89,48 @@ class Mapper:
                 )
             self._painted.append((name, premultiplied(layer)))
 
-    def layer(self, t: int) -> EditLayer:
-        """Both edits on frame ``t`` as one layer, (1, 3, H, W) and (1, 1, H, W); over the frame it gives ``over``."""
+    def measure(self, frames: Mapping[int, Tensor]) -> None:
+        """Set the reference of the mode shade from some ``frames``, t -> (3, H, W) in [0, 1].
+
+        One for the whole video: a thing that is partly hidden, or that walks into the shade, keeps its colour.
+        """
+        for name, painted in self._painted:
+            shown = [self.atlas.share(name, t) * sample(painted, self._uv(name, t))[:, 3:] for t in frames]
+            below = torch.stack(list(frames.values()))
+            # As of one tall picture: frames that show more of the layer count more.
+            self._references[name] = shade_reference(
+                torch.cat(shown).transpose(0, 1).flatten(1, 2)[None], below.transpose(0, 1).flatten(1, 2)[None]
+            )
+
+    def layer(self, t: int, frame: Tensor | None = None) -> EditLayer:
+        """Both edits on frame ``t`` as one layer, (1, 3, H, W) and (1, 1, H, W); over the frame it gives ``over``.
+
+        frame: (3, H, W) in [0, 1], which only a blend mode other than normal needs.
+        """
         total = self.atlas.alpha.new_zeros(1, 4, *self.atlas.alpha.shape[1:])
         for name, painted in self._painted:
-            total = total + self.atlas.share(name, t) * sample(painted, self.atlas.layer(name).uv[t : t + 1])
+            total = total + self.atlas.share(name, t) * self._seen(name, painted, frame, t)
         return straight(total)
 
     def over(self, frame: Tensor, t: int) -> Tensor:
         """Frame ``t``, (3, H, W) in [0, 1], with the edits; bit for bit unchanged where nothing is painted."""
         out = frame
         for name, painted in self._painted:
-            seen = sample(painted, self.atlas.layer(name).uv[t : t + 1])[0]
+            seen = self._seen(name, painted, frame, t)[0]
             out = out + self.atlas.share(name, t) * (seen[:3] - seen[3:] * frame)
         return out.clamp(0, 1)
+
+    def _uv(self, name: LayerName, t: int) -> Tensor:
+        return self.atlas.layer(name).uv[t : t + 1]
+
+    def _seen(self, name: LayerName, painted: Tensor, frame: Tensor | None, t: int) -> Tensor:
+        """The premultiplied layer at the pixels of frame ``t``, (1, 4, H, W), its colours blended with the frame."""
+        seen = sample(painted, self._uv(name, t))
+        if self.blend == "normal":
+            return seen
+        if frame is None:
+            raise ValueError(f"the blend mode {self.blend} needs the frame")
+        return premultiplied(straight(seen).blended(frame[None], self.blend, self._references.get(name)))
 
 
 def splat(values: Tensor, weight: Tensor, uv: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from t2l_cli.config import BlendMode
 from t2l_cli.engine.atlas.mapping import (
     Mapper,
     from_frame,
@@ -267,3 +269,37 @@ def test_coordinates_far_outside_do_no_harm(atlas: Atlas) -> None:
     paint = EditLayer(torch.ones(1, 3, 48, 80), torch.ones(1, 1, 48, 80))
     assert not from_frame(moved, 0, paint, "background").alpha.any()
     assert reconstruct(moved, 0).isfinite().all()
+
+
+@pytest.mark.parametrize("mode", get_args(BlendMode))
+def test_a_blend_mode_meets_each_frame(mode: BlendMode) -> None:
+    """Where only one layer is painted, the result is its colours blended with the frame, whichever way it is asked."""
+    truth = make_truth((64, 40), 3)
+    atlas = truth.atlas()
+    layer = painted(atlas, "background")
+    mapper = Mapper(atlas, background=layer, blend=mode)
+    frames = {t: torch.from_numpy(truth.frames[t]).permute(2, 0, 1) / 255 for t in range(3)}
+    mapper.measure(frames)
+    for t, frame in frames.items():
+        seen = sample_layer(layer, atlas.background.uv[t : t + 1])
+        share = atlas.share("background", t)
+        expected = seen.blended(frame[None], mode)
+        one = mapper.layer(t, frame)
+        torch.testing.assert_close(mapper.over(frame, t), one.over(frame[None])[0], atol=2e-6, rtol=0)
+        if mode != "shade":
+            torch.testing.assert_close(one.alpha, expected.alpha * share, atol=1e-6, rtol=0)
+            shown = expected.within(share[None, None]).over(frame[None])[0]
+            torch.testing.assert_close(mapper.over(frame, t), shown, atol=1e-5, rtol=0)
+
+
+def test_shade_has_one_reference_for_the_whole_video() -> None:
+    """A frame that is half as bright is shaded half as bright: light that moves stays."""
+    atlas = make_truth((64, 40), 3).atlas()
+    size = atlas.background.size
+    layer = EditLayer(torch.full((1, 3, *size), 0.4), torch.ones(1, 1, *size))
+    mapper = Mapper(atlas, background=layer, blend="shade")
+    bright, dark = torch.full((3, 40, 64), 0.6), torch.full((3, 40, 64), 0.3)
+    mapper.measure({0: bright, 1: bright, 2: bright})
+    alone = atlas.share("background", 1) > 0.999
+    assert torch.allclose(mapper.over(bright, 1)[:, alone], torch.tensor(0.4), atol=1e-5)
+    assert torch.allclose(mapper.over(dark, 1)[:, alone], torch.tensor(0.2), atol=1e-5)
