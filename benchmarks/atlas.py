@@ -1,10 +1,10 @@
-"""How well fit-atlas takes clips apart: generated clips with known truth, and, given paths, real ones.
+"""How well fit-atlas takes videos apart: generated videos with known truth, and, given paths, real ones.
 
-    python benchmarks/atlas.py                               all generated clips, draft preset, 160 x 90 x 24
+    python benchmarks/atlas.py                               all generated videos, draft preset, 160 x 90 x 24
     python benchmarks/atlas.py --only "pan;static camera" --visits 20
-    python benchmarks/atlas.py --only "" clip.mp4 --frames 0:24 --pictures DIR
+    python benchmarks/atlas.py --only "" video.mp4 --frames 0:24 --pictures DIR
 
-Prints rows of a markdown table. IoU and MAE are the opacity's; drift is by how much, px of the clip, a surface point's
+Prints rows of a markdown table. IoU and MAE are the opacity's; drift is by how much, px of the video, a surface point's
 place on the atlas moves from frame to frame: the spread of the fitted coordinates of one and the same true texel.
 Asked (draft, CPU): 33 dB, IoU 0.95 (0.85 where only motion tells), MAE 0.015, drift 0.15 px background, 0.3 foreground.
 """
@@ -47,7 +47,7 @@ CLIPS = {
     "pan, other textures": lambda n: make_truth(frames=n, seed=3),
 }
 HEADER = (
-    "| clip | PSNR, dB | alpha IoU | alpha MAE | drift bg, px | drift fg, px | flow residual bg, fg, px | time, s |"
+    "| video | PSNR, dB | alpha IoU | alpha MAE | drift bg, px | drift fg, px | flow residual bg, fg, px | time, s |"
 )
 
 
@@ -63,7 +63,7 @@ def main() -> None:
             truth = make(args.length)
             masks = torch.from_numpy(truth.alpha).float() if "mask" in name else None
             _report(name, truth.tensor(), truth.identity, config, masks, truth, args.pictures)
-    for path in args.clips:
+    for path in args.videos:
         frames = _read(path, args.frames)
         identity = VideoIdentity(len(frames), frames.shape[-1], frames.shape[-2])
         mask = (
@@ -76,11 +76,11 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", nargs="*", type=Path, help="video files, or folders of pictures")
-    parser.add_argument("--only", help="generated clips by name, with ; between; '' for none")
-    parser.add_argument("--length", type=int, default=24, help="frames of the generated clips")
-    parser.add_argument("--frames", default="0:24", help="of the real clips, a:b")
-    parser.add_argument("--mask", type=Path, help="picture: the foreground in the first frame of the real clip")
+    parser.add_argument("videos", nargs="*", type=Path, help="video files, or folders of pictures")
+    parser.add_argument("--only", help="generated videos by name, with ; between; '' for none")
+    parser.add_argument("--length", type=int, default=24, help="frames of the generated videos")
+    parser.add_argument("--frames", default="0:24", help="of the real videos, a:b")
+    parser.add_argument("--mask", type=Path, help="picture: the foreground in the first frame of the real video")
     parser.add_argument("--preset", default="draft", choices=list(FIT_PRESETS))
     parser.add_argument("--visits", type=int, help="how often every frame is looked at")
     parser.add_argument("--device", default="cpu")
@@ -97,7 +97,7 @@ def _report(
     truth: TruthVideo | None,
     pictures: Path | None,
 ) -> None:
-    """Fit one clip and print its row."""
+    """Fit one video and print its row."""
     start = time.perf_counter()
     fit = AtlasFit(frames, config, identity, masks)
     for _ in fit:
@@ -152,12 +152,12 @@ def drift(fitted: npt.NDArray[np.float32], true: npt.NDArray[np.float64], own: n
 
 
 def _sheet(fit: AtlasFit, atlas: Atlas) -> Image.Image:
-    """Four frames: the clip, as rebuilt, first mask, opacity, a checkerboard on both layers."""
-    side = atlas.clip.width / 16
+    """Four frames: the video, as rebuilt, first mask, opacity, a checkerboard on both layers."""
+    side = atlas.video.width / 16
     layers = [checkerboard(layer, side) for layer in (atlas.foreground, atlas.background)]
     mapper = Mapper(atlas, layers[0] if fit.found_foreground else None, layers[1])
     columns = []
-    for t in (0, atlas.clip.frames // 3, 2 * atlas.clip.frames // 3, atlas.clip.frames - 1):
+    for t in (0, atlas.video.frames // 3, 2 * atlas.video.frames // 3, atlas.video.frames - 1):
         frame = fit.frames[t].float() / 255
         mask, alpha = (x.expand(3, -1, -1) for x in (fit.masks[t].float() / 255, atlas.alpha[t]))
         painted = 0.5 * frame + 0.5 * mapper.over(frame, t)

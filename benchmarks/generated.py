@@ -1,4 +1,4 @@
-"""Clips that are made here, without a file: one that slides over its atlas, and one with a moving foreground."""
+"""Videos that are made here, without a file: one that slides over its atlas, and one with a moving foreground."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.truth import make_truth
 
 
 def sliding(size: tuple[int, int], frames: int, texels: int) -> tuple[Atlas, torch.Tensor]:
-    """An atlas of ``texels`` a side whose frames slide over it, and its clip (T, 3, H, W) uint8."""
+    """An atlas of ``texels`` a side whose frames slide over it, and its video (T, 3, H, W) uint8."""
     random = torch.Generator().manual_seed(0)
     height, width = size
     texture = torch.rand(3, texels // 20 + 1, texels // 20 + 1, generator=random)
@@ -31,10 +31,12 @@ def sliding(size: tuple[int, int], frames: int, texels: int) -> tuple[Atlas, tor
     used = [used_texels(uv, share, (texels, texels)) for share in (alpha, 1 - alpha)]
     layers = [AtlasLayer(texture, uv.clone(), seen) for seen in used]  # a file holds no tensor twice
     atlas = Atlas(layers[0], layers[1], alpha, VideoIdentity(frames, width, height, 24.0))
-    clip = torch.stack([(sample(texture[None], uv[t : t + 1])[0] * 255).round().to(torch.uint8) for t in range(frames)])
-    return atlas, clip
+    video = torch.stack(
+        [(sample(texture[None], uv[t : t + 1])[0] * 255).round().to(torch.uint8) for t in range(frames)]
+    )
+    return atlas, video
 
 
 def moving(size: tuple[int, int], frames: int) -> npt.NDArray[np.uint8]:
-    """A clip of ``size`` (width, height) in which a blob crosses a textured ground, (T, H, W, 3)."""
+    """A video of ``size`` (width, height) in which a blob crosses a textured ground, (T, H, W, 3)."""
     return make_truth(size, frames).frames

@@ -62,11 +62,11 @@ def main() -> int:
         _narrow(args.sizes.channels)
     device = _device(args)
     with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip.npy"
-        task = Task(args.sizes, device, START + 60 * args.minutes - CLOSING, args.output, clip)
+        video = Path(folder) / "video.npy"
+        task = Task(args.sizes, device, START + 60 * args.minutes - CLOSING, args.output, video)
         drawing = None
         if any(o.part.name == "fit" and o.status == "waiting" for o in outcomes):
-            drawing = in_background(_draw, args.sizes, clip)  # it takes half a minute: beside the other parts
+            drawing = in_background(_draw, args.sizes, video)  # it takes half a minute: beside the other parts
         try:
             found = _measure(report, task)
         finally:
@@ -105,16 +105,16 @@ def _parts(sizes: Sizes) -> list[Part]:
     photo: dict[str, Value] = {whole: "10, at most 20", memory: "at most 5.6 (6 GB)", ratio: "at least 6"}
     layer: dict[str, Value] = {whole: "60, at most 90", memory: "at most 5.6 (6 GB)", ratio: "at least 6"}
     fit: dict[str, Value] = {"time, s": "at most 180", memory: "at most 9.3 (10 GB)"}
-    clip = f"{sizes.frames} frames of"
+    video = f"{sizes.frames} frames of"
     return [  # shares: seconds of eight minutes
         Part("photo", f"A photo's training, {height} x {width} px", "gpu_parts.jobs:photo", 55, photo),
-        Part("layer", f"A layer's training, {clip} {rows} x {columns} px", "gpu_parts.jobs:layer", 80, layer),
+        Part("layer", f"A layer's training, {video} {rows} x {columns} px", "gpu_parts.jobs:layer", 80, layer),
         Part("gradients", "CLIP's precision: the gradient of a step", "gpu_parts.precision:gradients", 35),
         Part("trainings", "CLIP's precision: short trainings", "gpu_parts.precision:trainings", 50),
         Part("formats", "A photo's step by precision and memory format", "gpu_parts.jobs:formats", 40),
         Part("kernels", "A photo's step by kernels", "gpu_parts.kernels:kernels", 20),
-        Part("mapping", f"Mapping back, {clip} {rows} x {columns} px", "gpu_parts.mapping:mapping", 15),
-        Part("fit", f"fit-atlas, {clip} {fit_rows} x {fit_columns} px", "gpu_parts.fit:fit", 85, fit),
+        Part("mapping", f"Mapping back, {video} {rows} x {columns} px", "gpu_parts.mapping:mapping", 15),
+        Part("fit", f"fit-atlas, {video} {fit_rows} x {fit_columns} px", "gpu_parts.fit:fit", 85, fit),
         # Last: compiling takes longest, and least is known about it.
         Part("compiled", "A photo's step, compiled", "gpu_parts.jobs:compiled", 90),
     ]
@@ -188,7 +188,7 @@ def _narrow(channels: int) -> None:
 
 
 def _draw(sizes: Sizes, path: Path) -> None:
-    """Draw the clip of the fit into ``path``, which appears when it is whole."""
+    """Draw the video of the fit into ``path``, which appears when it is whole."""
     import generated
     import numpy as np
 

@@ -39,7 +39,7 @@ from t2l_cli.weights import mini
 sys.path.append(str(Path(__file__).parents[1]))
 from tests.truth import bilinear, make_truth
 
-LONG = (216, 384)  # height and width of the clips that composite's memory is measured on
+LONG = (216, 384)  # height and width of the videos that composite's memory is measured on
 
 
 class Cost(NamedTuple):
@@ -76,20 +76,20 @@ def timed(work: Callable[[], object], repeat: int = 3) -> Cost:
 
 
 def composite_peak(size: tuple[int, int], frames: int, texels: int) -> tuple[float, float]:
-    """MiB that `t2l composite` holds at most while it paints a clip, and those of its atlas's file. Linux only."""
+    """MiB that `t2l composite` holds at most while it paints a video, and those of its atlas's file. Linux only."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        atlas, clip = sliding(size, frames, texels)
+        atlas, video = sliding(size, frames, texels)
         save_atlas(atlas, place / "atlas")
         info = VideoInfo(place, size[1], size[0], frames, Fraction(24), Fraction(1, 24), audio=False)
-        with VideoWriter(place / "clip.mp4", info, "lossless") as writer:
-            for t, frame in enumerate(clip):
+        with VideoWriter(place / "video.mp4", info, "lossless") as writer:
+            for t, frame in enumerate(video):
                 rgb = frame.permute(1, 2, 0).contiguous().numpy()
                 writer.write(Frame(rgb, t, 1), rgb)
         half = Image.new("RGBA", (texels, texels), (255, 0, 0, 128))
         half.save(place / "paint.png")
         painted = ["--foreground", place / "paint.png", "--background", place / "paint.png", "-o", place / "out.mp4"]
-        command = ["t2l", "composite", place / "clip.mp4", "--atlas", place / "atlas", *painted]
+        command = ["t2l", "composite", place / "video.mp4", "--atlas", place / "atlas", *painted]
         # Not ru_maxrss, which begins with what its parent held.
         peak = 0.0
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
@@ -129,7 +129,8 @@ def step_times(edit: VideoEdit, steps: int) -> tuple[Cost, Cost]:
 def misplaced(size: tuple[int, int] = (320, 192), frames: int = 12) -> dict[str, list[float]]:
     """How far, in px, a spot painted on the atlas lands from where float64 arithmetic has it; by layer, one a frame.
 
-    The clip's truth is known (tests/truth.py); frames in which the spot is hidden, or cut by the border, do not count.
+    The truth of the video is known (tests/truth.py). Frames in which the spot is hidden, or cut by the border, do not
+    count.
     """
     truth = make_truth(size, frames)
     atlas, errors = truth.atlas(), {}
@@ -158,14 +159,14 @@ def centre(picture: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description="Time a step of a clip's layer, and mapping back.")
+    parser = argparse.ArgumentParser(description="Time a step of a layer of a video, and mapping back.")
     parser.add_argument("--size", type=int, nargs=2, default=(144, 240), metavar=("H", "W"))
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--map-size", type=int, nargs=2, default=(432, 768), metavar=("H", "W"))
     parser.add_argument("--map-frames", type=int, default=20)
     parser.add_argument("--atlas", type=int, default=2000, help="texels a side, in mapping back")
-    parser.add_argument("--long", type=int, nargs="*", default=(100, 200, 400), help="frames of clips for composite")
+    parser.add_argument("--long", type=int, nargs="*", default=(100, 200, 400), help="frames of videos for composite")
     args = parser.parse_args()
 
     if args.long:

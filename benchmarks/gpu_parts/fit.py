@@ -1,4 +1,4 @@
-"""fit-atlas on a generated clip of the published method's size: time a stage, memory, quality."""
+"""fit-atlas on a generated video of the published method's size: time a stage, memory, quality."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def fit(task: Task) -> Iterator[Row]:
 
 
 def _drawn(task: Task) -> np.ndarray:
-    """The clip (T, H, W, 3), once it is drawn."""
-    while task.clip is None or not task.clip.exists():
+    """The video (T, H, W, 3), once it is drawn."""
+    while task.video is None or not task.video.exists():
         if task.left() <= 0:
-            raise TimeoutError("the clip was not drawn in time")
+            raise TimeoutError("the video was not drawn in time")
         time.sleep(0.1)
-    return np.asarray(np.load(task.clip))
+    return np.asarray(np.load(task.video))
 
 
 def _stages(fitting: AtlasFit, task: Task, config: FitConfig) -> Iterator[Row]:

@@ -42,7 +42,7 @@ def photo_job(sizes: Sizes) -> Job:
 
 
 def layer_job(sizes: Sizes) -> Job:
-    """The background of a clip, whose frames slide over a generated atlas."""
+    """The background of a video, whose frames slide over a generated atlas."""
     atlas, frames = generated.sliding(sizes.frame, sizes.frames, sizes.texels)
     config = _fitted(dataclasses.replace(video_config(PROMPTS), roi=ROI), sizes, min(sizes.frame))
     make: Make = lambda clip, runtime: VideoEdit(frames, atlas, "background", clip, config, runtime)  # noqa: E731
@@ -55,7 +55,7 @@ def photo(task: Task) -> Iterator[Row]:
 
 
 def layer(task: Task) -> Iterator[Row]:
-    """A clip's layer, likewise."""
+    """A layer of a video, likewise."""
     yield from _headline(task, layer_job(task.sizes))
 
 

@@ -1,4 +1,4 @@
-"""Mapping back: painted atlas layers over a clip's frames."""
+"""Mapping back: painted atlas layers over the frames of a video."""
 
 from __future__ import annotations
 

@@ -44,15 +44,15 @@ class Row:
 class Task:
     """What a part is asked for: ``sizes`` of the work, the device's name, when to stop, where to put pictures.
 
-    clip: the generated clip that is drawn beside the other parts. start: how its process begins; "fork" has everything
-    imported already, "spawn" also works where something in the parent has used CUDA.
+    video: the generated video that is drawn beside the other parts. start: how a part's process begins; "fork" has
+    everything imported already, "spawn" also works where something in the parent has used CUDA.
     """
 
     sizes: Any
     device: str
     until: float  # of time.monotonic()
     folder: Path
-    clip: Path | None = None
+    video: Path | None = None
     start: str = "fork"
 
     def left(self) -> float:
