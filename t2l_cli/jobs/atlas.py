@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from t2l_cli.jobs.excerpt import Excerpt, open_atlas, open_video
-from t2l_cli.jobs.job import Job, Result, need_output
+from t2l_cli.jobs.job import Result, Stepless, need_output
 from t2l_cli.jobs.naming import claimed
 from t2l_cli.jobs.pixels import in_notebook, picture_bytes, tensor_of
 from t2l_cli.media.compositing import Bytes, rgba
@@ -22,7 +21,7 @@ from t2l_cli.media.encode import VideoWriter
 from t2l_cli.media.images import save_picture
 from t2l_cli.media.records import plain
 from t2l_cli.media.videos import Frame, VideoInfo
-from t2l_cli.progress import Reporter, Tick, counted
+from t2l_cli.progress import Reporter, counted
 
 if TYPE_CHECKING:
     from t2l_cli.engine.atlas.model import Atlas, AtlasLayer
@@ -70,16 +69,12 @@ class AtlasPictures:
         return in_notebook(self.foreground) if getattr(self, "has_result", True) else None
 
 
-class RenderJob(AtlasPictures, Job):
+class RenderJob(AtlasPictures, Stepless):
     """An atlas read from a folder, or discretised from a published checkpoint. It has no steps of its own."""
 
     def __init__(self, request: RenderRequest, reporter: Reporter | None = None) -> None:
         super().__init__(reporter)
         self.request = request
-
-    def __iter__(self) -> Iterator[Tick]:
-        """No steps."""
-        return iter(())
 
     @cached_property
     def excerpt(self) -> Excerpt | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 from t2l_cli.config import BlendMode, MatteMode
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
-from t2l_cli.jobs.job import Job, Result, need_output
+from t2l_cli.jobs.job import Result, Stepless, need_output
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.naming import claimed
 from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
@@ -23,7 +22,7 @@ from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.encode import check_video_output
 from t2l_cli.media.images import Picture, check_output, load_layer, load_picture, save_picture
 from t2l_cli.media.paths import STDIO
-from t2l_cli.progress import Reporter, Tick
+from t2l_cli.progress import Reporter
 
 if TYPE_CHECKING:
     from t2l_cli.engine.atlas.model import Atlas, LayerName
@@ -78,16 +77,12 @@ class CompositeRequest:
         codec_of(self.codec)
 
 
-class CompositeJob(Job):
+class CompositeJob(Stepless):
     """A layer over a photo, or painted layers over a video. It has no steps; ``image`` shows the result."""
 
     def __init__(self, request: CompositeRequest, reporter: Reporter | None = None) -> None:
         super().__init__(reporter)
         self.request = request
-
-    def __iter__(self) -> Iterator[Tick]:
-        """No steps."""
-        return iter(())
 
     @property
     @abstractmethod

@@ -123,6 +123,14 @@ class Job(ABC):
             self.reporter.note(f"note: {note}")
 
 
+class Stepless(Job):
+    """A job that is done at once, when its result is looked at or written."""
+
+    def __iter__(self) -> Iterator[Tick]:
+        """No steps."""
+        return iter(())
+
+
 class Training(Job):
     """A job in steps that has something to keep on its way: an edit, or the fit of an atlas.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -53,6 +53,7 @@ class _Course:
     name: str
     edit: VideoEdit
     last: Step | None = None  # the last step that was taken
+    painted: tuple[Step | None, _Painted] | None = None  # the layer after that step, once somebody asked for it
 
 
 @dataclass
@@ -60,7 +61,7 @@ class _Painted:
     """A layer that is trained, in full or in part, and its record."""
 
     layer: EditLayer
-    record: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any]
 
     @cached_property
     def pixels(self) -> tuple[Bytes, Bytes]:
@@ -263,8 +264,11 @@ class VideoJob(Training):
             self._run_dir = None
 
     def _paint(self, course: _Course) -> _Painted:
-        record = describe(course.edit, self.judge.weights_sha256, course.last, "edit-video")
-        return _Painted(course.edit.result(), record)
+        """The layer of ``course`` as it is now; made once per step, however often it is looked at."""
+        if course.painted is None or course.painted[0] is not course.last:
+            record = describe(course.edit, self.judge.weights_sha256, course.last, "edit-video")
+            course.painted = course.last, _Painted(course.edit.result(), record)
+        return course.painted[1]
 
     @property
     def _painted(self) -> dict[str, _Painted]:
