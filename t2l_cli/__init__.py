@@ -8,7 +8,7 @@
     edit.image.save("out.png")
 
 The functions of :mod:`t2l_cli.api` are what the command line calls. Importing the package imports neither torch nor any
-picture library; a name is fetched when it is first asked for.
+picture library; a name is imported when it is first used.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Path = str | PathLike[str]
 Source = Any
-"""A picture: a path, a picture of Pillow, an array of bytes, or a float tensor."""
+"""A picture: a path, a PIL image, an array of bytes, or a float tensor."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -81,7 +81,7 @@ def edit_image(
 ) -> PhotoJob:
     """Edit a photo from text: a job with ``image``, ``layer`` and ``alpha`` (PIL), ``record`` and ``save()``.
 
-    source: a path, "-" for the standard input, a picture of Pillow, an array of bytes (H, W, 3 or 4), or a float tensor
+    source: a path, "-" for the standard input, a PIL image, an array of bytes (H, W, 3 or 4), or a float tensor
         (3, H, W) in [0, 1]. prompts: what it should show; several describe one and the same edit.
     mask: of the same kinds as ``source``; the edit stays inside its white area.
     preset: draft, standard (the paper's, and the default) or fine. config: the run.json of a run to repeat; whatever

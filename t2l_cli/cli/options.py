@@ -55,7 +55,7 @@ _HOW_TO_SPEAK = ("as_json", "quiet", "verbose")  # of the terminal; the rest say
 
 
 def asked(ctx: typer.Context) -> dict[str, Any]:
-    """What a command's user asked for, as the keywords of the Python function of its name."""
+    """The options of a command, as keywords for the Python function of the same name."""
     return {name: value for name, value in ctx.params.items() if name not in _HOW_TO_SPEAK}
 
 

@@ -16,7 +16,7 @@ from t2l_cli.media.images import Picture, picture_of
 def path_or_picture(source: Any) -> tuple[str | None, Picture | None]:
     """``source`` as a path, or as a picture in memory; neither for None. RequestError for anything else.
 
-    In memory: a picture of Pillow, an array of bytes (H, W), (H, W, 3) or (H, W, 4), or a float tensor (C, H, W) in
+    In memory: a PIL image, an array of bytes (H, W), (H, W, 3) or (H, W, 4), or a float tensor (C, H, W) in
     [0, 1].
     """
     if source is None:
