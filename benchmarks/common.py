@@ -68,7 +68,8 @@ def _random(name: str) -> tuple[Any, Any]:
 
 def narrow(channels: int) -> None:
     """Give every edit from now on a generator of so few ``channels``: the same steps, at hardly a cost."""
-    engine.edit.Generator = partial(Generator, channels)  # type: ignore[misc, assignment]  # replaced on purpose, for all edits that follow
+    # Replaced on purpose, where every edit looks it up.
+    engine.edit.Generator = partial(Generator, channels)  # type: ignore[misc, assignment]
 
 
 def smooth_picture(size: tuple[int, int]) -> Tensor:

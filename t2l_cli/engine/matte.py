@@ -66,8 +66,8 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     if mode == "auto" and inside.sum() < (1 - SOFT) * painted.sum():
         return Matte(layer, "outlines left soft: most of the paint is half transparent")
     radius = max(2, size[0] // REACH)
-    sure = _eroded(inside, radius)
-    band = _rim(sure, _eroded(~painted, 2 * radius))
+    sure, outside = _eroded(inside, radius), _eroded(~painted, 2 * radius)
+    band = _rim(sure, outside)
     if within is not None:
         band &= reduce(within, size)[0, 0].cpu().numpy() > 0.5
     if not band.any() or band.all():
@@ -84,8 +84,9 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     colour = guided.rgb[0].permute(1, 2, 0).double().numpy()
     own = np.concatenate([colour, alpha[..., None]], 2)
     carried = _carried(own, sure if sure.any() else inside, radius)  # (h, w, 4)
-    alpha = np.where(band, solved * carried[..., 3], alpha)
-    colour = np.where(band[..., None], carried[..., :3], colour)
+    thing, veil = solved * carried[..., 3], alpha * _nearness(outside, 2 * radius)
+    alpha = np.where(band, np.maximum(thing, veil), alpha)
+    colour = np.where((band & (thing >= veil))[..., None], carried[..., :3], colour)
     refined = EditLayer(_tensor(colour.transpose(2, 0, 1)), _tensor(alpha[None]))
     return Matte(refined, "outlines brought to those of the picture", picture)
 
@@ -143,13 +144,19 @@ def _carried(own: Floats, sure: Mask, radius: int) -> Floats:
     near, own stays.
     """
     weight = sure.astype(np.float64)
-    wide, narrow = 3 * (4 * radius + 1) | 1, 2 * radius + 1
+    wide = 3 * (4 * radius + 1) | 1
     near = cv2.GaussianBlur(weight, (wide, wide), 0)
     mean = cv2.GaussianBlur(own * weight[..., None], (wide, wide), 0) / np.maximum(near, 1e-6)[..., None]
     mean[..., 3] = cv2.blur(cv2.dilate(own[..., 3] * weight, np.ones((2 * wide, 2 * wide))), (wide, wide))
-    part = (2 * cv2.blur(weight, (narrow, narrow))).clip(0, 1)  # of own: 1 at the edge of what is sure, 0 beyond
-    part = np.where(near > 1e-3, part, 1.0)[..., None]
+    part = np.where(near > 1e-3, _nearness(sure, radius), 1.0)[..., None]  # of own
     return part * own + (1 - part) * mean
+
+
+def _nearness(mask: Mask, radius: int) -> Floats:
+    """1 on ``mask`` (h, w) and at its edge, falling to 0 over ``radius`` px beyond."""
+    side = 2 * radius + 1
+    near: Floats = (2 * cv2.blur(mask.astype(np.float64), (side, side))).clip(0, 1)
+    return near
 
 
 def _tensor(values: Floats) -> Tensor:
