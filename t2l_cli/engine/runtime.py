@@ -16,7 +16,10 @@ from t2l_cli.config import DeviceName, Precision
 from t2l_cli.errors import DeviceMemoryError, RequestError
 
 _HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
-BUCKET = 64  # px: with compilation, sides of the generator's pictures are multiples of this, so that few graphs do
+# px: sides of the generator's pictures are multiples of these, so that few sizes come again and again. With compilation
+# each size is a graph. On CUDA cuDNN plans each convolution anew for each size, in about 2 ms: an H100 spent 60 % of the
+# time of a photo's step on plans (benchmarks/gpu.py), before sizes were rounded.
+BUCKET, PLANNED = 64, 32
 
 Compiler = str | Callable[..., Any]
 """A backend of torch.compile: its name, or the function itself; "" for none."""
@@ -50,8 +53,8 @@ class Runtime:
 
     @property
     def multiple(self) -> int:
-        """The sides of the generator's pictures are multiples of this, px: a compiled graph serves only one size."""
-        return BUCKET if self.compiler else 1
+        """The sides of the generator's pictures are multiples of this, px."""
+        return BUCKET if self.compiler else PLANNED if self.device.type == "cuda" else 1
 
     def formatted(self, picture: Tensor) -> Tensor:
         """``picture`` in the generator's memory format."""

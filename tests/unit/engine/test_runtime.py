@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from t2l_cli.engine.runtime import resolve
+from t2l_cli.config import AugmentConfig
+from t2l_cli.engine import augment
+from t2l_cli.engine.runtime import Runtime, resolve
 from t2l_cli.errors import RequestError
 
 
@@ -33,6 +35,14 @@ def test_unknown_devices_are_refused(device: str) -> None:
 def test_bf16_on_a_cpu_is_refused() -> None:
     with pytest.raises(RequestError, match="bf16"):
         resolve("cpu", "bf16")
+
+
+def test_on_cuda_sizes_are_rounded_so_that_convolutions_are_planned_once() -> None:
+    cuda = Runtime(torch.device("cuda"), torch.float32, torch.channels_last, 10)
+    random = torch.Generator().manual_seed(0)
+    draws = [augment.draw(AugmentConfig(), (512, 683), random, cuda.multiple) for _ in range(1000)]
+    assert len({d.size for d in draws}) < 60  # without: 984
+    assert max(abs(d.size[1] * d.height / (d.size[0] * d.width) - 1) for d in draws) < 0.08  # hardly stretched
 
 
 def test_compilation_is_for_cuda_alone() -> None:
