@@ -15,7 +15,7 @@ from t2l_cli.config import BlendMode
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 LUM = (0.3, 0.59, 0.11)  # W3C, section 10.3: of the non-separable modes
 MOST_LIGHT = 3.0  # times the reference: brighter places are shaded no more
-LEAST_REFERENCE = 0.05
+AMBIENT = 0.1  # light that reaches every place: on black things paint could not be seen, and would never begin
 
 
 def blend(colour: Tensor, below: Tensor, mode: BlendMode, reference: Tensor | None = None) -> Tensor:
@@ -29,7 +29,8 @@ def blend(colour: Tensor, below: Tensor, mode: BlendMode, reference: Tensor | No
     if mode == "shade":
         if reference is None:
             raise ValueError("the mode shade needs a reference")
-        return (colour * (luma(below) / reference).clamp(0, MOST_LIGHT)).clamp(0, 1)
+        light = (luma(below) + AMBIENT) / (reference + AMBIENT)
+        return (colour * light.clamp(max=MOST_LIGHT)).clamp(0, 1)
     return _MODES[mode](colour, below)
 
 
@@ -41,11 +42,11 @@ def luma(picture: Tensor) -> Tensor:
 def shade_reference(alpha: Tensor, below: Tensor) -> Tensor:
     """Y_ref, (B, 1, 1, 1), without gradient: the mean luma of ``below`` (B, 3, H, W) under ``alpha`` (B, 1, H, W).
 
-    At least 0.05. Where Y is Y_ref, shading leaves the layer's colour as it is.
+    Where Y is Y_ref, shading leaves the layer's colour as it is.
     """
     alpha = alpha.detach()
     total = (alpha * luma(below)).sum((1, 2, 3), keepdim=True)
-    return (total / alpha.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)).clamp(min=LEAST_REFERENCE)
+    return total / alpha.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
 
 
 def _weighted(picture: Tensor, weights: tuple[float, float, float]) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from t2l_cli.config import BlendMode
-from t2l_cli.engine.blend import MOST_LIGHT, blend, luma, shade_reference
+from t2l_cli.engine.blend import AMBIENT, MOST_LIGHT, blend, luma, shade_reference
 from t2l_cli.engine.fullres import FullLayer
 from t2l_cli.engine.layers import EditLayer
 
@@ -117,11 +117,11 @@ def test_normal_is_the_colour_itself() -> None:
     assert layer.blended(below, "normal") is layer
 
 
-def test_shade_keeps_the_colour_at_the_reference_and_the_lights_ratio_elsewhere() -> None:
+def test_shade_keeps_the_colour_at_the_reference_and_moves_with_the_light_elsewhere() -> None:
     colour = torch.tensor([0.4, 0.2, 0.1]).view(1, 3, 1, 1).expand(1, 3, 2, 3)
     grey = torch.tensor([[0.3, 0.6, 0.15], [0.3, 0.9, 1.0]])
     shaded = blend(colour, grey.expand(1, 3, 2, 3), "shade", torch.tensor(0.3).view(1, 1, 1, 1))
-    factor = (grey / 0.3).clamp(max=MOST_LIGHT)
+    factor = ((grey + AMBIENT) / (0.3 + AMBIENT)).clamp(max=MOST_LIGHT)
     torch.testing.assert_close(shaded, (colour * factor).clamp(max=1))
 
 
@@ -131,10 +131,17 @@ def test_the_reference_is_the_luma_under_the_layer() -> None:
     alpha = torch.zeros(2, 1, 4, 4)
     alpha[:, :, :3] = 0.5
     reference = shade_reference(alpha.requires_grad_(), below)
-    torch.testing.assert_close(reference.flatten(), torch.tensor([0.8 * 2 / 3, 0.05]))
+    torch.testing.assert_close(reference.flatten(), torch.tensor([0.8 * 2 / 3, 0.01]))
     assert not reference.requires_grad
-    assert shade_reference(torch.zeros(1, 1, 4, 4), below[:1]).item() == pytest.approx(0.05)
+    assert shade_reference(torch.zeros(1, 1, 4, 4), below[:1]).item() == 0  # nothing is painted
     torch.testing.assert_close(luma(torch.ones(1, 3, 1, 1)).item(), 1.0)
+
+
+def test_paint_is_seen_on_black_things() -> None:
+    """A mean luma of the whole picture as reference, as at the beginning of an edit, must not hide it."""
+    gold, black = torch.tensor([0.8, 0.6, 0.2]).view(1, 3, 1, 1), torch.zeros(1, 3, 1, 1)
+    assert torch.equal(blend(gold, black, "shade", torch.zeros(1, 1, 1, 1)), gold)
+    assert blend(gold, black, "shade", torch.full((1, 1, 1, 1), 0.5)).max() > 0.1
 
 
 @pytest.mark.parametrize("mode", MODES)
