@@ -9,7 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 import t2l_cli
+from t2l_cli.cli.command import Command
 from t2l_cli.cli.composite import composite
+from t2l_cli.cli.config import config
 from t2l_cli.cli.edit_image import edit_image
 from t2l_cli.cli.edit_video import edit_video
 from t2l_cli.cli.fit_atlas import fit_atlas
@@ -43,8 +45,10 @@ for name, command, summary in (
     ("composite", composite, "Lay an edit layer over a photo, or painted layers over a video."),
 ):
     paragraphs = (command.__doc__ or "").split("\n\n")  # typer keeps the line breaks within one
-    app.command(name, short_help=summary, help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
+    text = "\n\n".join(" ".join(text.split()) for text in paragraphs)
+    app.command(name, cls=Command, short_help=summary, help=text)(command)
 app.add_typer(models, name="models")
+app.add_typer(config, name="config")
 
 
 def _show_version(asked: bool) -> None:

@@ -208,7 +208,7 @@ class PhotoJob(Training):
     def after_step(self, tick: Tick) -> None:
         """Note the losses in the run directory."""
         if self.run_dir is not None and self.last is not None:
-            self._run_dir = self._run_dir or RunDir(self.run_dir, self.reporter.warn)
+            self._run_dir = self._run_dir or RunDir(self.run_dir, self.reporter.warn, self.reporter.preview)
             self._run_dir.add(self.last, self.edit)
 
     def write_outputs(self) -> tuple[str, ...]:

@@ -157,12 +157,14 @@ def spared(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
 class RunDir:
     """The folder of one run: losses.csv and snapshots grow during the run, the rest is written at its end.
 
-    What cannot be written is left out; ``warn`` is told of the first such thing.
+    What cannot be written is left out; ``warn`` is told of the first such thing, ``preview`` of each snapshot.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, warn: Callable[[str], None], preview: Callable[[Path], None] = lambda path: None
+    ) -> None:
         self.path = path
-        self._warn = warn
+        self._warn, self._preview = warn, preview
         self._csv: TextIO | None = None
         self._rows: Any = None
         self._unwritten: list[Step] = []
@@ -190,9 +192,10 @@ class RunDir:
         if len(self._unwritten) >= edit.runtime.check_every:
             self._write()
         if (step.i + 1) * SNAPSHOTS // step.n > step.i * SNAPSHOTS // step.n:
-            name = f"step-{step.i + 1:05d}.png"
+            place = self.path / "snapshots" / f"step-{step.i + 1:05d}.png"
             with self._spared():
-                save_layer(self.path / "snapshots" / name, rgba(*bytes_of(edit.preview())), overwrite=True)
+                save_layer(place, rgba(*bytes_of(edit.preview())), overwrite=True)
+                self._preview(place)
 
     def _write(self) -> None:
         steps, self._unwritten = self._unwritten, []

@@ -196,7 +196,9 @@ class VideoJob(Training):
         """Note the losses in the layer's folder of the run directory."""
         course = self._course
         if self.run_dir is not None and course is not None and course.last is not None:
-            self._run_dir = self._run_dir or RunDir(self.run_dir / course.name, self.reporter.warn)
+            self._run_dir = self._run_dir or RunDir(
+                self.run_dir / course.name, self.reporter.warn, self.reporter.preview
+            )
             self._run_dir.add(course.last, course.edit)
 
     def write_outputs(self) -> tuple[str, ...]:
