@@ -15,7 +15,10 @@ exceptions are re-raised as one of these with ``from``, so that ``--verbose`` ca
 
 
 class T2LError(Exception):
-    """The work failed. Base of all errors that the program reports in a line."""
+    """The work failed.
+
+    Base of all errors that the program reports in a line.
+    """
 
     exit_code = 1
     code = "failed"

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
@@ -27,6 +27,7 @@ from t2l_cli.errors import RequestError
 from t2l_cli.jobs.job import Failure, Status
 from t2l_cli.jobs.job import Result as JobResult
 from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.records import plain
 from t2l_cli.progress import Show, Silent, Tick, Unit
 
 EVERY = 0.25  # s between two steps; a stage's last step is always told
@@ -37,7 +38,7 @@ class Event(msgspec.Struct, tag_field="event"):
     """What every line has. job: the same on every line of one job. time: in UTC."""
 
     job: str
-    time: datetime
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Start(Event, tag="start"):
@@ -148,13 +149,13 @@ class Events(Silent):
         self._ended = True
 
     def _step(self, tick: Tick) -> None:
-        losses = {name: value if math.isfinite(value) else None for name, value in tick.terms.items()}
-        self._tell(Step, stage=tick.stage, done=tick.i + 1, total=tick.n or None, unit=tick.unit, losses=losses)
+        parts = {"stage": tick.stage, "done": tick.i + 1, "total": tick.n or None, "unit": tick.unit}
+        self._tell(Step, **parts, losses=dict(tick.terms))
 
     def _tell(self, kind: Callable[..., Event], **parts: Any) -> None:
         if not self._ended:
             event = kind(job=self._job, time=datetime.now(UTC), **parts)
-            self._log.write(json.dumps(msgspec.to_builtins(event)).encode() + b"\n")
+            self._log.write(json.dumps(plain(event)).encode() + b"\n")
 
 
 class Log:

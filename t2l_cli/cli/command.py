@@ -74,9 +74,9 @@ def _children(command: Any) -> dict[str, Any]:
 def with_values(args: list[str]) -> list[str]:
     """The words ``args``, where an option without the value that it may lack has it."""
     end = args.index("--") if "--" in args else len(args)
-    following = [*args[1:end], "--"]
+    options, rest = args[:end], args[end:]
     told = [
         f"{word}={BARE[word]}" if word in BARE and after.startswith("-") and after != "-" else word
-        for word, after in zip(args, following, strict=False)
+        for word, after in zip(options, [*options[1:], "--"], strict=False)
     ]
-    return [*told, *args[end:]]
+    return [*told, *rest]

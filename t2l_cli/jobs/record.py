@@ -27,6 +27,7 @@ from t2l_cli.progress import Reporter
 if TYPE_CHECKING:
     from t2l_cli.engine.edit import Edit
     from t2l_cli.engine.optimize import Step
+    from t2l_cli.jobs.run_record import EditRecord
 
 SNAPSHOTS = 8  # pictures of the layer on its way
 _OWN = re.compile(  # what commands write into a run directory; folders end in "/"
@@ -35,13 +36,13 @@ _OWN = re.compile(  # what commands write into a run directory; folders end in "
 )
 
 
-def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command: str = "edit-image") -> dict[str, Any]:
+def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command: str = "edit-image") -> EditRecord:
     """The part of a run's record that only the finished (or stopped) edit knows."""
     device = edit.runtime.device
     return {
         "command": command,
         "seed": edit.seed,
-        "config": plain(edit.config),
+        "config": edit.config,
         "texts": {
             "prompts": list(edit.texts.prompts),
             "roi": edit.roi,
@@ -49,13 +50,13 @@ def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command:
             "layer": list(edit.texts.layer_texts),
         },
         "tries": plain(edit.tries),
-        "training_size": list(edit.size),
+        "training_size": edit.size,
         "device": str(device),
         "precision": str(edit.runtime.dtype).removeprefix("torch."),
         "weights_sha256": weights_sha256,
         "versions": {"t2l": t2l_cli.__version__, "python": platform.python_version(), **_versions()},
         "steps_done": 0 if last is None else last.i + 1,
-        "losses": {} if last is None else {"total": last.total, **last.terms},
+        "losses": plain({} if last is None else {"total": last.total, **last.terms}),
     }
 
 

@@ -29,8 +29,9 @@ def read_json(path: Path) -> Any:
 
 
 def plain(record: object) -> Any:
-    """A dataclass as JSON values: dictionaries, lists, numbers and text."""
-    return json.loads(json.dumps(msgspec.to_builtins(record)))  # msgspec leaves tuples as they are
+    """A dataclass as JSON values: dictionaries, lists, numbers and text; None for what is no finite number."""
+    # msgspec leaves tuples as they are, and JSON has no NaN.
+    return json.loads(json.dumps(msgspec.to_builtins(record)), parse_constant=lambda name: None)
 
 
 def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Record:
