@@ -83,13 +83,13 @@ def test_command_line_beats_environment_beats_file(write: Write, asked: Asked, m
     monkeypatch.setenv("T2L_STEPS", "6")
     assert run("edit-image", "a.png", "swan", "--steps", "9") == 0
     assert (asked["steps"], asked["views"], asked["size"]) == (9, 5, 200)
-    assert (asked["run_dir"], asked["overwrite"]) == (Path("runs"), True)
+    assert (Path(asked["run_dir"]), asked["overwrite"]) == (Path("runs"), True)
 
 
 def test_a_required_option_may_stand_in_the_file(write: Write, asked: Asked) -> None:
     write('[fit-atlas]\noutput = "~/atlas"\n')
     assert run("fit-atlas", "a.mp4") == 0
-    assert asked["output"] == Path.home() / "atlas"
+    assert Path(asked["output"]) == Path.home() / "atlas"
 
 
 def test_a_preset_that_is_asked_for_beats_the_file(write: Write, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
