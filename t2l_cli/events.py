@@ -10,8 +10,10 @@ The last line is the result or the error. `t2l schema event` prints the JSON Sch
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
+import os
 import stat
 import time
 import uuid
@@ -161,23 +163,26 @@ class Events(Silent):
 class Log:
     """Where the lines go. From the first one on that cannot be written there are no more; the work goes on."""
 
-    def __init__(self, file: BinaryIO, lost: Callable[[OSError], None]) -> None:
-        """file: unbuffered. lost: told why there are no more lines."""
-        self._file: BinaryIO | None = file
-        self._lost = lost
+    def __init__(self, write: Callable[[memoryview], int | None], lost: Callable[[OSError], None]) -> None:
+        """write: of an unbuffered file. lost: told why there are no more lines."""
+        self._write, self._lost = write, lost
+        self._open = True
         self._whole = True  # whether the last line was written to its end: a signal can cut it
 
     def write(self, line: bytes) -> None:
         """Write ``line``, which ends in a line break."""
-        if self._file is None:
+        if not self._open:
             return
         rest = memoryview(line if self._whole else b"\n" + line)
         self._whole = False
         try:
             while rest:
-                rest = rest[self._file.write(rest) or 0 :]
+                count = self._write(rest)
+                if count is None:
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                rest = rest[count:]
         except OSError as error:
-            self._file = None
+            self._open = False
             self._lost(error)
         self._whole = True
 

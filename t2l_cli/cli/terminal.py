@@ -128,7 +128,7 @@ class Terminal:
         self._silent_stdout = place == STDIO
         buffer: Any = sys.stdout.buffer
         file = getattr(buffer, "raw", buffer) if place == STDIO else opened(Path(place), overwrite)
-        self.events = Events(Log(file, self._without_events), command)
+        self.events = Events(Log(file.write, self._without_events), command)
 
     def _without_events(self, error: OSError) -> None:
         self.warn(f"no more events are told: {reason(error)}.")

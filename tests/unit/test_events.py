@@ -27,7 +27,7 @@ class Told:
 
     def __init__(self) -> None:
         self.file = io.BytesIO()
-        self.events = Events(Log(self.file, pytest.fail), "edit-image", job="7")
+        self.events = Events(Log(self.file.write, pytest.fail), "edit-image", job="7")
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -106,13 +106,13 @@ def test_after_the_end_nothing_is_told() -> None:
     assert [line["event"] for line in told.lines] == ["start", "result"]
 
 
-class Broken(io.RawIOBase):
+class Broken:
     """Takes ``whole`` lines, then ``error``."""
 
     def __init__(self, whole: int, error: BaseException) -> None:
         self.whole, self.error, self.data = whole, error, b""
 
-    def write(self, data: Any) -> int:
+    def write(self, data: memoryview) -> int:
         if self.data.count(b"\n") >= self.whole:
             self.whole = 10**9
             self.data += bytes(data[:5])
@@ -125,16 +125,22 @@ class Broken(io.RawIOBase):
 def test_a_reader_that_went_away_costs_the_lines_only() -> None:
     lost: list[OSError] = []
     file = Broken(2, BrokenPipeError())
-    told = Events(Log(file, lost.append), "edit-image")  # type: ignore[arg-type]  # all that is needed of a file
+    told = Events(Log(file.write, lost.append), "edit-image")
     for i in range(5):
         told.note(f"{i}")
     assert [type(error) for error in lost] == [BrokenPipeError]
     assert file.data.count(b"\n") == 2
 
 
+def test_a_pipe_that_does_not_wait_costs_the_lines_when_it_is_full() -> None:
+    lost: list[OSError] = []
+    Events(Log(lambda data: None, lost.append), "edit-image").note("more")
+    assert [type(error) for error in lost] == [BlockingIOError]
+
+
 def test_a_line_that_a_signal_cut_spoils_no_other() -> None:
     file = Broken(1, KeyboardInterrupt())
-    told = Events(Log(file, pytest.fail), "edit-image")  # type: ignore[arg-type]  # all that is needed of a file
+    told = Events(Log(file.write, pytest.fail), "edit-image")
     with pytest.raises(KeyboardInterrupt):
         told.note("cut")
     told.error("stopped", "interrupted", 130)
@@ -145,7 +151,7 @@ def test_a_line_that_a_signal_cut_spoils_no_other() -> None:
 def test_a_file_of_events_is_replaced_on_demand_only_and_nothing_else_is(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     with opened(path, overwrite=False) as file:
-        Events(Log(file, pytest.fail), "edit-image")  # type: ignore[arg-type]  # a raw file
+        Events(Log(file.write, pytest.fail), "edit-image")
     before = path.read_bytes()
     assert json.loads(before)["event"] == "start"
     with pytest.raises(RequestError, match="--overwrite"):
