@@ -9,13 +9,16 @@
     └── OutputError           exit 1  output     a result could not be written
 
 The message is one or two lines for a person: what is wrong, then what to do. The word in the third column is the
-error's ``code``, for programs; it never changes. Foreign exceptions are re-raised as one of these with ``from``, so
-that ``--verbose`` can show the cause.
+error's ``code``, for programs; it never changes. ``CODES`` has them all, also those of other exceptions. Foreign
+exceptions are re-raised as one of these with ``from``, so that ``--verbose`` can show the cause.
 """
 
 
 class T2LError(Exception):
-    """The work failed. Base of all errors that the program reports in a line."""
+    """The work failed.
+
+    Base of all errors that the program reports in a line.
+    """
 
     exit_code = 1
     code = "failed"
@@ -59,3 +62,27 @@ class OutputError(T2LError):
     """A result could not be written; no half-written file is left behind."""
 
     code = "output"
+
+
+_KINDS: tuple[type[T2LError], ...] = (T2LError, *T2LError.__subclasses__())
+CODES: dict[str, str] = {
+    **{kind.code: (kind.__doc__ or "").partition("\n")[0] for kind in _KINDS},
+    "memory": "The memory of the machine, or of the accelerator, does not hold the job.",
+    "system": "The operating system refused something, such as reading a file.",
+    "installation": "A part of the installation is missing.",
+    "bug": "A fault of the program itself.",
+}
+"""The meaning of every code."""
+
+
+def code_of(error: BaseException) -> str:
+    """The code of any exception."""
+    if isinstance(error, T2LError):
+        return error.code
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's word for it
+        return "memory"
+    if isinstance(error, ImportError):
+        return "installation"
+    return "system" if isinstance(error, OSError) and error.errno is not None else "bug"

@@ -7,8 +7,9 @@ batch, a worker or a notebook.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 Unit = Literal["steps", "frames", "bytes"]
@@ -44,6 +45,9 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None:
         """Something that should be seen."""
 
+    def preview(self, path: Path) -> None:
+        """A picture of the work so far was written."""
+
     def track(self) -> AbstractContextManager[Show]:
         """Within the block, ticks are shown by calling what it gives."""
 
@@ -66,6 +70,9 @@ class Silent:
     def warn(self, text: str) -> None:
         """Nothing."""
 
+    def preview(self, path: Path) -> None:
+        """Nothing."""
+
     def track(self) -> AbstractContextManager[Show]:
         """Ticks go nowhere."""
         return nullcontext(lambda tick: None)
@@ -77,6 +84,52 @@ class Silent:
     def patience(self) -> AbstractContextManager[None]:
         """Nothing has to wait."""
         return nullcontext()
+
+
+class Both:
+    """Several reporters as one: each hears everything, and each may end the work."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
+
+    def note(self, text: str) -> None:
+        """Told to each."""
+        for reporter in self._reporters:
+            reporter.note(text)
+
+    def warn(self, text: str) -> None:
+        """Told to each."""
+        for reporter in self._reporters:
+            reporter.warn(text)
+
+    def preview(self, path: Path) -> None:
+        """Told to each."""
+        for reporter in self._reporters:
+            reporter.preview(path)
+
+    @contextmanager
+    def track(self) -> Iterator[Show]:
+        """Ticks are shown to each."""
+        with ExitStack() as stack:
+            shows = [stack.enter_context(reporter.track()) for reporter in self._reporters]
+
+            def show(tick: Tick) -> None:
+                for one in shows:
+                    one(tick)
+
+            yield show
+
+    def should_stop(self) -> bool:
+        """Whether one of them wants it."""
+        return any(reporter.should_stop() for reporter in self._reporters)
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Asked of each."""
+        with ExitStack() as stack:
+            for reporter in self._reporters:
+                stack.enter_context(reporter.patience())
+            yield
 
 
 @contextmanager

@@ -54,6 +54,11 @@ class Setting:
         """The option's spelling."""
         return self.spelling or "--" + self.name.replace("_", "-")
 
+    @property
+    def key(self) -> str:
+        """The key in the user's file: the option's first spelling without its hyphens in front."""
+        return self.option.partition("/")[0].removeprefix("--")
+
 
 _Config = TypeVar("_Config")
 
@@ -86,6 +91,11 @@ class Table(Generic[_Config]):
         each = (f"{name} {_in_words(overlay.get(setting.field, value))}" for name, overlay in self.presets.items())
         return f"the preset's ({', '.join(each)})"
 
+    def varies(self, setting: Setting) -> bool:
+        """Whether the setting's value is the preset's."""
+        fields = {field for overlay in self.presets.values() for field in overlay}
+        return any(setting.field == field or setting.field.startswith(f"{field}.") for field in fields)
+
     def configure(self, given: Mapping[str, Any], preset: str | None = None, start: _Config | None = None) -> _Config:
         """The configuration from ``start``, overridden by ``preset``, overridden by ``given``.
 
@@ -113,10 +123,13 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """Raise TypeError, with similar names, if a name in ``given`` is not in ``known``."""
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known)
-            raise TypeError(
-                f"there is no setting {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
-            )
+            raise TypeError(f"there is no setting {name!r}{did_you_mean(name, known)}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that names what of ``known`` is close to ``name``; empty where nothing is."""
+    close = difflib.get_close_matches(name, list(known))
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _in_words(value: object) -> str:

@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point every cache a test could touch, also in its child processes, to a fresh folder; returns t2l's cache."""
+    """Point all that is the user's, also in child processes, to a fresh folder: caches and settings; t2l's cache."""
     home = tmp_path_factory.mktemp("user")
     cache = home / "t2l"
     monkeypatch.setenv("T2L_CACHE_DIR", str(cache))
@@ -36,6 +36,8 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     for name in [n for n in os.environ if n.startswith("T2L_") and n != "T2L_CACHE_DIR"]:
         monkeypatch.delenv(name)
+    (home / "config.toml").touch()
+    monkeypatch.setenv("T2L_CONFIG_FILE", str(home / "config.toml"))
     for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
     return cache

@@ -37,7 +37,7 @@ CONVENTION = "uv: texels (x, y) of the layer's texture; the first texel's centre
 
 
 @dataclass(frozen=True)
-class _Record:
+class AtlasRecord:
     """The contents of atlas.json."""
 
     format: str
@@ -147,7 +147,7 @@ def _fill(atlas: Atlas, folder: Path) -> None:
     save_file(tensors, folder / TENSORS)
     (folder / TENSORS).chmod(default_mode())  # safetensors lets only the owner read it
     sizes = {name: {"width": atlas.layer(name).size[1], "height": atlas.layer(name).size[0]} for name in LAYERS}
-    record = _Record(FORMAT, VERSION, atlas.video, CONVENTION, sizes, _digests(folder), atlas.origin)
+    record = AtlasRecord(FORMAT, VERSION, atlas.video, CONVENTION, sizes, _digests(folder), atlas.origin)
     (folder / RECORD).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
 
 
@@ -197,7 +197,7 @@ def _extremes(values: Tensor) -> tuple[float, float]:
     return low.item(), high.item()
 
 
-def _record(folder: Path) -> _Record:
+def _record(folder: Path) -> AtlasRecord:
     """The folder's atlas.json; RequestError if this version cannot read it."""
     try:
         data = read_json(folder / RECORD)
@@ -211,4 +211,4 @@ def _record(folder: Path) -> _Record:
         raise RequestError(f"the atlas {shown(folder)} was made by a newer t2l (format {data['version']}); update.")
     if "clip" in data:  # version 1
         data["video"] = data.pop("clip")
-    return built(_Record, data, f"the atlas {shown(folder)} is broken: {RECORD}", extra=True)
+    return built(AtlasRecord, data, f"the atlas {shown(folder)} is broken: {RECORD}", extra=True)

@@ -9,13 +9,16 @@ import typer
 from typer.core import TyperGroup
 
 import t2l_cli
+from t2l_cli.cli.command import Command
 from t2l_cli.cli.composite import composite
+from t2l_cli.cli.config import config
 from t2l_cli.cli.edit_image import edit_image
 from t2l_cli.cli.edit_video import edit_video
 from t2l_cli.cli.fit_atlas import fit_atlas
 from t2l_cli.cli.interrupt import exit_code
 from t2l_cli.cli.models import models
 from t2l_cli.cli.render_atlas import render_atlas
+from t2l_cli.cli.schema import schema
 from t2l_cli.cli.terminal import abandon_stdout, printable, report, stderr_console, unprinted
 
 
@@ -30,7 +33,8 @@ app = typer.Typer(
     name="t2l",
     cls=_PlainHelp,
     help="Edit photos and videos from text, after Text2LIVE: only an edit layer is painted, the rest stays.",
-    epilog="Every option can come from an environment variable T2L_<OPTION>; the weights cache from T2L_CACHE_DIR.",
+    epilog="Every option can come from an environment variable T2L_<OPTION>, or from a file (t2l config); "
+    "the weights cache from T2L_CACHE_DIR.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,8 +47,11 @@ for name, command, summary in (
     ("composite", composite, "Lay an edit layer over a photo, or painted layers over a video."),
 ):
     paragraphs = (command.__doc__ or "").split("\n\n")  # typer keeps the line breaks within one
-    app.command(name, short_help=summary, help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
+    text = "\n\n".join(" ".join(text.split()) for text in paragraphs)
+    app.command(name, cls=Command, short_help=summary, help=text)(command)
 app.add_typer(models, name="models")
+app.add_typer(config, name="config")
+app.command("schema", short_help="Print the JSON Schema of files, events and requests.")(schema)
 
 
 def _show_version(asked: bool) -> None:

@@ -9,7 +9,6 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.cli.terminal import Terminal
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The photo (- is stdin), or with --atlas the video.")]
 Layer = Annotated[
@@ -72,6 +71,7 @@ def composite(
     blend: Blend = "normal",
     overwrite: o.Overwrite = False,
     as_json: o.Json = False,
+    events: o.Events = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
@@ -79,6 +79,5 @@ def composite(
 
     Or painted atlas layers over their video: t2l composite video.mp4 --atlas atlas --foreground painted.png -o out.mp4.
     """
-    with Terminal(quiet, verbose, as_json) as terminal:
-        terminal.check_stdout(output)
-        terminal.result(t2l_cli.composite(**o.asked(ctx), reporter=terminal).write())
+    with o.terminal(ctx) as terminal:
+        terminal.result(t2l_cli.composite(**o.asked(ctx), reporter=terminal.reporter).write())

@@ -8,7 +8,6 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.cli.terminal import Terminal
 from t2l_cli.settings import PHOTO
 
 Image = Annotated[
@@ -31,6 +30,7 @@ def edit_image(
     overwrite: o.Overwrite = False,
     run_dir: o.RunDir = None,
     as_json: o.Json = False,
+    events: o.Events = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     mask: o.Mask = None,
@@ -44,6 +44,5 @@ def edit_image(
 
     The rest of the photo stays as it is, byte for byte where the edit is transparent. Ctrl-C keeps the result so far.
     """
-    with Terminal(quiet, verbose, as_json) as terminal:
-        terminal.check_stdout(output)
-        terminal.result(t2l_cli.edit_image(**o.asked(ctx), reporter=terminal).write())
+    with o.terminal(ctx) as terminal:
+        terminal.result(t2l_cli.edit_image(**o.asked(ctx), reporter=terminal.reporter).write())

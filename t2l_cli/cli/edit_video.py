@@ -9,7 +9,6 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import DEFAULT_PRESET, VIDEO_PRESETS
 from t2l_cli.settings import ATLAS, FIT, RUN, VIDEO
 
@@ -80,6 +79,7 @@ PresetName = Annotated[
         metavar="|".join(VIDEO_PRESETS),
         panel=RUN,
         help=f"standard is the paper's; draft is for a CPU or a first look. Default: {DEFAULT_PRESET}.",
+        autocompletion=o.preset_names,
     ),
 ]
 
@@ -94,6 +94,7 @@ def edit_video(
     overwrite: o.Overwrite = False,
     run_dir: o.RunDir = None,
     as_json: o.Json = False,
+    events: o.Events = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     atlas: AtlasPath = None,
@@ -115,5 +116,5 @@ def edit_video(
     The edit is painted once, on the video's atlas, and sticks to things as they move. The painted layer is written
     beside the video, to go on with in an image editor (t2l composite). Ctrl-C keeps the result so far.
     """
-    with Terminal(quiet, verbose, as_json) as terminal:
-        terminal.result(t2l_cli.edit_video(**o.asked(ctx), reporter=terminal).write())
+    with o.terminal(ctx) as terminal:
+        terminal.result(t2l_cli.edit_video(**o.asked(ctx), reporter=terminal.reporter).write())

@@ -9,7 +9,6 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import FIT_PRESETS
 from t2l_cli.settings import FIT
 
@@ -24,7 +23,10 @@ Mask = Annotated[
     ),
 ]
 MaskFrame = Annotated[int, o.option("--mask-frame", metavar="N", help="Frame of a single mask picture, from 0.")]
-Preset = Annotated[str, o.option("--preset", metavar="|".join(FIT_PRESETS), help="draft is for a CPU.")]
+Preset = Annotated[
+    str,
+    o.option("--preset", metavar="|".join(FIT_PRESETS), help="draft is for a CPU.", autocompletion=o.preset_names),
+]
 Threads = Annotated[int | None, o.option("--threads", metavar="N", help="CPU threads. Default: all cores.")]
 RunDir = Annotated[
     Path | None,
@@ -51,6 +53,7 @@ def fit_atlas(
     offline: o.Offline = False,
     overwrite: o.Overwrite = False,
     as_json: o.Json = False,
+    events: o.Events = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     **settings: Any,
@@ -59,5 +62,5 @@ def fit_atlas(
 
     No masks, no flow files, no checkpoint needed. Ctrl-C keeps the atlas as far as it is fitted, and --resume goes on.
     """
-    with Terminal(quiet, verbose, as_json) as terminal:
-        terminal.result(t2l_cli.fit_atlas(**o.asked(ctx), reporter=terminal).write())
+    with o.terminal(ctx) as terminal:
+        terminal.result(t2l_cli.fit_atlas(**o.asked(ctx), reporter=terminal.reporter).write())

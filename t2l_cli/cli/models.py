@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from t2l_cli.cli import options as o
-from t2l_cli.cli.terminal import Terminal
+from t2l_cli.cli.command import Command
 from t2l_cli.progress import downloading
 
 if TYPE_CHECKING:
@@ -27,14 +27,15 @@ Quiet = Annotated[bool, o.option("--quiet", "-q", help="No progress and no notes
 Verbose = Annotated[bool, o.option("--verbose", "-v", help="Show tracebacks and the libraries' warnings.")]
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_(
+    ctx: typer.Context,
     cached: Annotated[bool, o.option("--cached", help="Only those on this machine.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """List the models that t2l can use; those on this machine come first."""
-    with Terminal(verbose=verbose, as_json=as_json) as terminal:
+    with o.terminal(ctx) as terminal:
         from t2l_cli.weights.registry import list_models
 
         entries = sorted((e for e in list_models() if e.cached or not cached), key=lambda e: not e.cached)
@@ -46,36 +47,41 @@ def list_(
             terminal.write("\n".join(f"{e.name}\t{'cached' if e.cached else '-'}\t{_size(e.size)}" for e in entries))
 
 
-@models.command()
+@models.command(cls=Command)
 def pull(
+    ctx: typer.Context,
     name: Name,
     offline: o.Offline = False,
     as_json: Json = False,
+    events: o.Events = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Download the weights of a model into the cache and print their path."""
-    with Terminal(quiet, verbose, as_json) as terminal:
+    with o.terminal(ctx) as terminal:
+        from t2l_cli.jobs.job import Result
         from t2l_cli.weights import registry
 
-        with downloading(name, terminal) as tell:
+        with downloading(name, terminal.reporter) as tell:
             path = registry.pull(name, tell, offline)
-        terminal.paths([str(path)], {"model": name})
+        terminal.result(Result("done", (str(path),), {"model": name}))
 
 
-@models.command()
-def path(as_json: Json = False) -> None:
+@models.command(cls=Command)
+def path(ctx: typer.Context, as_json: Json = False) -> None:
     """Print the cache folder; it may be copied to another machine."""
-    with Terminal(as_json=as_json) as terminal:
+    with o.terminal(ctx) as terminal:
         from t2l_cli.weights.cache import cache_dir
 
         terminal.paths([str(cache_dir())], {})
 
 
-@models.command()
-def remove(name: Name, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+@models.command(cls=Command)
+def remove(
+    ctx: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
+) -> None:
     """Delete the weights of a model from the cache."""
-    with Terminal(quiet, verbose, as_json) as terminal:
+    with o.terminal(ctx) as terminal:
         from t2l_cli.weights import registry
 
         freed = registry.remove(name)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from t2l_cli.cli.command import Defaults, commands, words_of
+from t2l_cli.cli.precedence import chosen, origin
+from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import DEFAULT_PRESET, PRESETS
+from t2l_cli.errors import T2LError
 from t2l_cli.settings import CLIP, EDIT, RUN, Table
 
 OUTPUT = "Output"
@@ -33,6 +38,7 @@ def with_settings(*tables: Table[Any]) -> Callable[[_Command], _Command]:
         own = [parameter.replace(annotation=kinds[parameter.name]) for parameter in fixed]
         settings = [_parameter(table, setting) for table in tables for setting in table.settings]
         command.__signature__ = signature.replace(parameters=[*own, *settings])  # type: ignore[attr-defined]
+        command.tables = tables  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *settings)}
         return command
 
@@ -51,12 +57,33 @@ def _parameter(table: Table[Any], setting: Any) -> inspect.Parameter:
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
-_HOW_TO_SPEAK = ("as_json", "quiet", "verbose")  # of the terminal; the rest says what to do
+_HOW_TO_SPEAK = ("as_json", "quiet", "verbose", "events")  # of the terminal; the rest says what to do
 
 
 def asked(ctx: typer.Context) -> dict[str, Any]:
     """The options of a command, as keywords for the Python function of the same name."""
-    return {name: value for name, value in ctx.params.items() if name not in _HOW_TO_SPEAK}
+    return {name: one.value for name, one in chosen(ctx).items() if name not in _HOW_TO_SPEAK}
+
+
+@contextlib.contextmanager
+def terminal(ctx: typer.Context) -> Iterator[Terminal]:
+    """The terminal of a command, as the command's options want it."""
+    wanted = ctx.params
+    quiet, verbose, as_json = (wanted.get(name, False) for name in ("quiet", "verbose", "as_json"))
+    with Terminal(quiet, verbose, as_json, lambda option: origin(ctx, option)) as made:
+        output, events = wanted.get("output"), wanted.get("events")
+        made.check_stdout(None if output is None else str(output), events)
+        if events is not None:
+            made.tell_events(events, words_of(ctx), wanted.get("overwrite", False))
+        yield made
+
+
+def preset_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The presets, the user's own among them, for shells that complete words."""
+    own: Iterable[str] = ()
+    with contextlib.suppress(T2LError):
+        own = Defaults(words_of(ctx), commands(ctx)).file.presets
+    return [name for name in (*PRESETS, *own) if name.startswith(incomplete)]
 
 
 Output = Annotated[
@@ -81,6 +108,15 @@ RunDir = Annotated[
     ),
 ]
 Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print one JSON object instead of the paths written.")]
+Events = Annotated[
+    str | None,
+    option(
+        "--events",
+        metavar="[FILE]",
+        panel=OUTPUT,
+        help="Tell what happens as lines of JSON, to FILE or, without FILE, to stdout instead of the paths written.",
+    ),
+]
 Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="No progress and no notes.")]
 Verbose = Annotated[bool, option("--verbose", "-v", panel=OUTPUT, help="Show tracebacks and the libraries' warnings.")]
 
@@ -111,5 +147,6 @@ PresetName = Annotated[
         panel=RUN,
         help="standard is the paper's; draft is for a CPU or a first look; fine trains at a larger size. "
         f"Default: {DEFAULT_PRESET}.",
+        autocompletion=preset_names,
     ),
 ]

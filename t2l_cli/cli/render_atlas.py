@@ -9,7 +9,6 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.cli.terminal import Terminal
 from t2l_cli.settings import FIT
 
 AtlasPath = Annotated[
@@ -36,6 +35,7 @@ def render_atlas(
     resolution: Resolution = None,
     overwrite: o.Overwrite = False,
     as_json: o.Json = False,
+    events: o.Events = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     **settings: Any,
@@ -45,5 +45,5 @@ def render_atlas(
     The folder holds foreground.png and background.png to look at and paint on, alpha.png, and checkerboard.mp4, which
     shows whether the atlas sticks to things as they move.
     """
-    with Terminal(quiet, verbose, as_json) as terminal:
-        terminal.result(t2l_cli.render_atlas(**o.asked(ctx), reporter=terminal).write())
+    with o.terminal(ctx) as terminal:
+        terminal.result(t2l_cli.render_atlas(**o.asked(ctx), reporter=terminal.reporter).write())

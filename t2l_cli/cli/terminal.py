@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from t2l_cli.cli.interrupt import Interruption, exit_code
-from t2l_cli.errors import OutputError, RequestError, StoppedError, T2LError
+from t2l_cli.errors import OutputError, RequestError, StoppedError, T2LError, code_of
 from t2l_cli.media.paths import STDIO, reason, shown
-from t2l_cli.progress import Show
+from t2l_cli.progress import Both, Reporter, Show
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from t2l_cli.events import Events
     from t2l_cli.jobs.job import Result
 
 LONGEST = 2000  # characters of a line that a person may read
@@ -39,12 +43,22 @@ class Terminal:
     and takes signals for a wish to stop.
 
     quiet: neither progress nor notes; errors and results stay. verbose: tracebacks and the libraries' own warnings too.
-    as_json: the results on stdout are one JSON object.
+    as_json: the results on stdout, or the error, are one JSON object. origin: where the value of an option comes from,
+    such as a file; "" where that is the command line.
     """
 
-    def __init__(self, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
+    def __init__(
+        self,
+        quiet: bool = False,
+        verbose: bool = False,
+        as_json: bool = False,
+        origin: Callable[[str], str] = lambda option: "",
+    ) -> None:
         self.console = stderr_console()
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
+        self.events: Events | None = None
+        self._silent_stdout = False  # whether stdout is the events'
+        self._origin = origin
         self._filters = warnings.catch_warnings()
         self._unprinted: OSError | None = None  # why stdout took nothing
         self._interruption = Interruption(quiet)
@@ -78,6 +92,9 @@ class Terminal:
         """Print ``text`` and a line break on stdout; where that fails, it is said at the end of the block."""
         self._print(text.encode("utf-8", "surrogateescape") + b"\n")
 
+    def preview(self, path: Path) -> None:
+        """Nothing: it is in the run directory, whose path the user chose."""
+
     def should_stop(self) -> bool:
         """Whether a signal came."""
         return self._interruption.requested is not None
@@ -91,16 +108,39 @@ class Terminal:
         finally:
             self._interruption.be_prompt()
 
-    def check_stdout(self, output: str | None) -> None:
-        """RequestError where both the result and the word about it would go to stdout."""
-        if output == STDIO and self.as_json:
-            raise RequestError("-o - and --json both write to the standard output; choose one.")
+    @property
+    def reporter(self) -> Reporter:
+        """This terminal, and beside it the events where they are told."""
+        return self if self.events is None else Both(self, self.events)
+
+    def check_stdout(self, output: str | None, events: str | None = None) -> None:
+        """RequestError where more than one thing would go to stdout: the result, the word about it, the events."""
+        wanted = {"-o -": output == STDIO, "--json": self.as_json, "--events": events == STDIO}
+        both = [name for name, here in wanted.items() if here]
+        if len(both) > 1:
+            self.as_json = False  # for the error, too
+            raise RequestError(f"{both[0]} and {both[1]} both write to the standard output; choose one.")
+
+    def tell_events(self, place: str, command: str, overwrite: bool) -> None:
+        """Tell the events of ``command`` to the file ``place``, or for "-" to stdout, which then takes nothing else."""
+        from t2l_cli.events import Events, Log, opened
+
+        self._silent_stdout = place == STDIO
+        buffer: Any = sys.stdout.buffer
+        file = getattr(buffer, "raw", buffer) if place == STDIO else opened(Path(place), overwrite)
+        self.events = Events(Log(file.write, self._without_events), command)
+
+    def _without_events(self, error: OSError) -> None:
+        self.warn(f"no more events are told: {reason(error)}.")
 
     def result(self, result: Result) -> None:
         """Print what ``paths`` prints of a job's result, and end the command as the job ended."""
-        self.paths(result.files, result.record)
+        failed = {} if result.error is None else {"error": dataclasses.asdict(result.error)}
+        if self.events is not None:
+            self.events.result(result)
+        self.paths(result.files, failed | result.record)
         if result.error is not None:
-            raise T2LError(result.error.message)
+            raise typer.Exit(report(T2LError(result.error.message), self.verbose))
         if result.status == "interrupted":
             raise typer.Exit(exit_code(self._interruption.requested))
 
@@ -113,6 +153,8 @@ class Terminal:
             self._print(b"".join(os.fsencode(file) + b"\n" for file in files))
 
     def _print(self, data: bytes) -> None:
+        if self._silent_stdout:
+            return
         try:
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
@@ -139,9 +181,26 @@ class Terminal:
         if isinstance(error, StoppedError) and self._interruption.requested is not None:
             error = self._interruption.requested
         if error is not None:
-            raise typer.Exit(report(error, self.verbose)) from None
+            raise typer.Exit(self._fail(error)) from None
         if self._unprinted is not None:
             raise typer.Exit(unprinted(self._unprinted))
+
+    def _fail(self, error: BaseException) -> int:
+        """Say everywhere what went wrong; the exit code."""
+        if isinstance(error, RequestError):
+            error.args = (self._with_origins(str(error)),)
+        text, code = explained(error)
+        if self.events is not None:
+            self.events.error(code_of(error), text, code)
+        if self.as_json:
+            self.write(json.dumps({"files": [], "error": {"code": code_of(error), "message": text}}))
+        return report(error, self.verbose)
+
+    def _with_origins(self, message: str) -> str:
+        """``message``, and where the values of the options that it names come from."""
+        options = dict.fromkeys(re.findall(r"--[a-z][a-z0-9-]*", message))
+        places = [f"{option} is from {place}" for option in options if (place := self._origin(option))]
+        return f"{message} ({'; '.join(places)})" if places else message
 
 
 def report(error: BaseException, verbose: bool = False) -> int:
@@ -151,7 +210,7 @@ def report(error: BaseException, verbose: bool = False) -> int:
         from rich.traceback import Traceback
 
         console.print(Traceback.from_exception(type(error), error, error.__traceback__), soft_wrap=False)
-    text, code = _explained(error)
+    text, code = explained(error)
     console.print("Error: ", style="bold red", end="")
     console.print("\n".join(printable(line) for line in text.split("\n")))
     return code
@@ -172,15 +231,19 @@ def unprinted(error: OSError) -> int:
     return report(OutputError(f"could not print the result on the standard output: {reason(error)}."))
 
 
-def _explained(error: BaseException) -> tuple[str, int]:
+def explained(error: BaseException) -> tuple[str, int]:
+    """What went wrong, in one or two lines, and the exit code."""
     if isinstance(error, T2LError):
         return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing was written.", exit_code(error)
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return "this machine's memory does not hold the job.\nTry a smaller --size, fewer --views or --preset draft.", 1
-    if isinstance(error, ImportError):
-        return f"t2l's installation is incomplete ({error}).\nInstall it again: pip install --force-reinstall t2l", 1
+    match code_of(error):
+        case "stopped":
+            return "interrupted; nothing was written.", exit_code(error)
+        case "memory":
+            text = "this machine's memory does not hold the job."
+            return f"{text}\nTry a smaller --size, fewer --views or --preset draft.", 1
+        case "installation":
+            again = "Install it again: pip install --force-reinstall t2l"
+            return f"t2l's installation is incomplete ({error}).\n{again}", 1
     if isinstance(error, OSError) and error.errno is not None:
         where = "" if error.filename is None else f"{shown(os.fsdecode(error.filename))}: "
         return f"{where}{reason(error)}.", 1

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from t2l_cli.engine.fit.fit import AtlasFit
     from t2l_cli.engine.motion.detectors import MaskFunction
     from t2l_cli.engine.motion.masks import FrameMask
+    from t2l_cli.jobs.run_record import FitRecord
 
 PREVIEWS = 5  # frames of each kind in a run directory
 MOST_THREADS = 1024
@@ -160,17 +161,18 @@ class FitJob(AtlasPictures, Training):
     def record(self) -> dict[str, Any]:
         """What was asked for and found, and how good the atlas is; what run.json holds."""
         request = self.request
-        return {
+        record: FitRecord = {
             "command": "fit-atlas",
             "source": absolute(request.source),
             "output": absolute(self.written),
-            "frames": list(self.excerpt.span),
+            "frames": self.excerpt.span,
             "mask": absolute(request.mask),
-            "config": plain(request.config),
+            "config": request.config,
             "found_foreground": self.work.found_foreground,
-            "quality": plain(self.quality),
+            "quality": self.quality,
             "ended": self.ended,
         }
+        return dict(plain(record))
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the atlas folder with its previews."""

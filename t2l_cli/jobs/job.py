@@ -23,6 +23,7 @@ from t2l_cli.media.records import built, plain
 from t2l_cli.progress import Reporter, Silent, Tick, tracked
 
 Status = Literal["done", "interrupted", "failed"]
+Ended = Literal["done", "interrupted", "diverged"]  # of a training
 _Request = TypeVar("_Request")
 
 
@@ -171,7 +172,7 @@ class Training(Job):
         """Write the result as it is now, and the run directory; the outputs' paths."""
 
     @property
-    def ended(self) -> str:
+    def ended(self) -> Ended:
         """How the training ended, for the record: done, interrupted or diverged."""
         if self.failure is not None:
             return "diverged"

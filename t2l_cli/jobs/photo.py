@@ -21,6 +21,7 @@ from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_
 from t2l_cli.media.compositing import Rows, over, rgba
 from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_picture
 from t2l_cli.media.paths import STDIO, shown
+from t2l_cli.media.records import plain
 from t2l_cli.progress import Reporter, Tick, duration
 from t2l_cli.settings import PHOTO, edit_config
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from t2l_cli.engine.optimize import Step
     from t2l_cli.engine.photo import PhotoEdit
+    from t2l_cli.jobs.run_record import PhotoRecord
 
 
 @dataclass(frozen=True)
@@ -156,15 +158,17 @@ class PhotoJob(Training):
     def record(self) -> dict[str, Any]:
         """What was asked for and chosen, and how far the training is; what run.json holds."""
         request = self.request
-        return describe(self.edit, self.judge.weights_sha256, self.last) | {
+        record: PhotoRecord = {
+            **describe(self.edit, self.judge.weights_sha256, self.last),
             "ended": self.ended,
             "source": absolute(request.source),
             "output": absolute(self.written),
             "mask": absolute(request.mask),
             "clip_weights": absolute(request.clip_weights),
-            "picture_size": list(self.picture.size),
+            "picture_size": self.picture.size,
             "seconds": self.timings.seconds,
         }
+        return dict(plain(record))
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the photo with the edit; the suffix says the format, and "-" is a PNG to the standard output."""
@@ -208,7 +212,7 @@ class PhotoJob(Training):
     def after_step(self, tick: Tick) -> None:
         """Note the losses in the run directory."""
         if self.run_dir is not None and self.last is not None:
-            self._run_dir = self._run_dir or RunDir(self.run_dir, self.reporter.warn)
+            self._run_dir = self._run_dir or RunDir(self.run_dir, self.reporter.warn, self.reporter.preview)
             self._run_dir.add(self.last, self.edit)
 
     def write_outputs(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from t2l_cli.progress import Reporter
 if TYPE_CHECKING:
     from t2l_cli.engine.edit import Edit
     from t2l_cli.engine.optimize import Step
+    from t2l_cli.jobs.run_record import EditRecord
 
 SNAPSHOTS = 8  # pictures of the layer on its way
 _OWN = re.compile(  # what commands write into a run directory; folders end in "/"
@@ -35,13 +36,13 @@ _OWN = re.compile(  # what commands write into a run directory; folders end in "
 )
 
 
-def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command: str = "edit-image") -> dict[str, Any]:
+def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command: str = "edit-image") -> EditRecord:
     """The part of a run's record that only the finished (or stopped) edit knows."""
     device = edit.runtime.device
     return {
         "command": command,
         "seed": edit.seed,
-        "config": plain(edit.config),
+        "config": edit.config,
         "texts": {
             "prompts": list(edit.texts.prompts),
             "roi": edit.roi,
@@ -49,13 +50,13 @@ def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command:
             "layer": list(edit.texts.layer_texts),
         },
         "tries": plain(edit.tries),
-        "training_size": list(edit.size),
+        "training_size": edit.size,
         "device": str(device),
         "precision": str(edit.runtime.dtype).removeprefix("torch."),
         "weights_sha256": weights_sha256,
         "versions": {"t2l": t2l_cli.__version__, "python": platform.python_version(), **_versions()},
         "steps_done": 0 if last is None else last.i + 1,
-        "losses": {} if last is None else {"total": last.total, **last.terms},
+        "losses": plain({} if last is None else {"total": last.total, **last.terms}),
     }
 
 
@@ -157,12 +158,14 @@ def spared(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
 class RunDir:
     """The folder of one run: losses.csv and snapshots grow during the run, the rest is written at its end.
 
-    What cannot be written is left out; ``warn`` is told of the first such thing.
+    What cannot be written is left out; ``warn`` is told of the first such thing, ``preview`` of each snapshot.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, warn: Callable[[str], None], preview: Callable[[Path], None] = lambda path: None
+    ) -> None:
         self.path = path
-        self._warn = warn
+        self._warn, self._preview = warn, preview
         self._csv: TextIO | None = None
         self._rows: Any = None
         self._unwritten: list[Step] = []
@@ -190,9 +193,10 @@ class RunDir:
         if len(self._unwritten) >= edit.runtime.check_every:
             self._write()
         if (step.i + 1) * SNAPSHOTS // step.n > step.i * SNAPSHOTS // step.n:
-            name = f"step-{step.i + 1:05d}.png"
+            place = self.path / "snapshots" / f"step-{step.i + 1:05d}.png"
             with self._spared():
-                save_layer(self.path / "snapshots" / name, rgba(*bytes_of(edit.preview())), overwrite=True)
+                save_layer(place, rgba(*bytes_of(edit.preview())), overwrite=True)
+                self._preview(place)
 
     def _write(self) -> None:
         steps, self._unwritten = self._unwritten, []

@@ -35,6 +35,7 @@ from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.encode import check_video_output
 from t2l_cli.media.output import check_output, save_layer
 from t2l_cli.media.paths import shown
+from t2l_cli.media.records import plain
 from t2l_cli.progress import Reporter, Tick, duration
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from t2l_cli.engine.layers import EditLayer
     from t2l_cli.engine.optimize import Step
     from t2l_cli.engine.video import VideoEdit
+    from t2l_cli.jobs.run_record import EditRecord, VideoRecord
 
 
 @dataclass
@@ -61,7 +63,7 @@ class _Painted:
     """A layer that is trained, in full or in part, and its record."""
 
     layer: EditLayer
-    record: dict[str, Any]
+    record: EditRecord
 
     @cached_property
     def pixels(self) -> tuple[Bytes, Bytes]:
@@ -131,18 +133,20 @@ class VideoJob(Training):
         """What was asked for and chosen, and how far the training is; what run.json holds."""
         need_result(self)
         request, records = self.request, {name: one.record for name, one in self._painted.items()}
-        return next(iter(records.values())) | {
+        record: VideoRecord = {
+            **next(iter(records.values())),
             "command": "edit-video",
             "ended": self.ended,
             "source": absolute(request.source),
             "output": absolute(self.written),
-            "frames": list(self.excerpt.span),
+            "frames": self.excerpt.span,
             "atlas": absolute(request.atlas),
             "clip_weights": absolute(request.clip_weights),
             "layers": {name: list(request.configs[name].prompts) for name in records},
             "details": records,
             "seconds": self.timings.seconds,
         }
+        return dict(plain(record))
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the video with the edit: a video file, or a folder of frames where the path has no suffix."""
@@ -196,7 +200,9 @@ class VideoJob(Training):
         """Note the losses in the layer's folder of the run directory."""
         course = self._course
         if self.run_dir is not None and course is not None and course.last is not None:
-            self._run_dir = self._run_dir or RunDir(self.run_dir / course.name, self.reporter.warn)
+            self._run_dir = self._run_dir or RunDir(
+                self.run_dir / course.name, self.reporter.warn, self.reporter.preview
+            )
             self._run_dir.add(course.last, course.edit)
 
     def write_outputs(self) -> tuple[str, ...]:

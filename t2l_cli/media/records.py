@@ -29,8 +29,9 @@ def read_json(path: Path) -> Any:
 
 
 def plain(record: object) -> Any:
-    """A dataclass as JSON values: dictionaries, lists, numbers and text."""
-    return json.loads(json.dumps(msgspec.to_builtins(record)))  # msgspec leaves tuples as they are
+    """A dataclass as JSON values: dictionaries, lists, numbers and text; None for what is no finite number."""
+    # msgspec leaves tuples as they are, and JSON has no NaN.
+    return json.loads(json.dumps(msgspec.to_builtins(record)), parse_constant=lambda name: None)
 
 
 def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Record:
@@ -42,7 +43,7 @@ def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Re
     try:
         record = msgspec.convert(data, kind)
     except (msgspec.ValidationError, OverflowError) as error:
-        raise RequestError(f"{name}: {_explained(str(error))}.") from error
+        raise RequestError(f"{name}: {explained(str(error))}.") from error
     known = plain(record)
     unknown = _unknown({key: value for key, value in data.items() if key in known} if extra else data, known)
     if unknown is not None:
@@ -62,11 +63,14 @@ def _unknown(data: Any, known: Any) -> str | None:
     return None
 
 
-def _explained(error: str) -> str:
-    """msgspec's message, such as "Expected `int`, got `str` - at `$.optim.steps`", in this program's words."""
+def explained(error: str, name: str = "it") -> str:
+    """msgspec's message, such as "Expected `int`, got `str` - at `$.optim.steps`", in this program's words.
+
+    name: what the whole of the data is called.
+    """
     what, _, place = error.partition(" - at `$")
     where = f'"{shown(place.strip(".`"))}" ' if place else ""
     expected = re.fullmatch(r"Expected (.*), got (.*)", what)
     if expected:
-        return f"{where or 'it '}must be {shown(expected[1])}, not {shown(expected[2])}"
+        return f"{where or f'{name} '}must be {shown(expected[1])}, not {shown(expected[2])}"
     return where + shown(what[:1].lower() + what[1:])

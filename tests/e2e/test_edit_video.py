@@ -17,6 +17,7 @@ from program import Bytes, Run, lines, pixels
 from mini.vocabulary import COLOURS
 from t2l_cli.atlases.store import load_atlas, save_atlas
 from t2l_cli.engine.atlas.networks import NeuralAtlas
+from tests.fits_schema import fits
 from tests.lna import state_of, write_checkpoint
 from tests.truth import TruthVideo, bilinear, make_truth
 
@@ -56,6 +57,7 @@ def test_a_video_comes_back_with_its_layer_and_its_record(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"f{i:03d}.png" for i in range(8)]
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["layers"] == {"foreground": ["red object"]}
+    fits(record, "run")
     assert (tmp_path / "run/foreground/losses.csv").exists()
     # the painted layer over the video is the very same video
     again = t2l("composite", frames, "--atlas", atlas, "--foreground", "out-foreground.png", "-o", "again")

@@ -17,6 +17,7 @@ from program import Bytes, Run, command, lines
 from t2l_cli.atlases.store import load_atlas
 from t2l_cli.media.encode import VideoWriter
 from t2l_cli.media.videos import Frame, probe
+from tests.fits_schema import fits
 from tests.truth import TruthVideo, make_truth
 
 QUICK = ("--preset", "draft", "--visits", "1", "--threads", "1", "--device", "cpu")
@@ -69,6 +70,8 @@ def test_masks_as_a_folder(t2l: Callable[..., Run], video: Path, masks: Bytes, t
     assert overlap(tmp_path / "atlas", masks) > 0.85
     assert not (tmp_path / "atlas.resume").exists()
     record = json.loads((tmp_path / "run/run.json").read_text())
+    fits(record, "run")
+    fits(json.loads((tmp_path / "atlas/atlas.json").read_text()), "atlas")
     assert record["ended"] == "done"
     assert record["quality"]["psnr"] > 25
     names = {path.name.split("-")[0] for path in (tmp_path / "run").glob("*.png")}

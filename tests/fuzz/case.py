@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from t2l_cli.cli.command import with_values
 from t2l_cli.media.compositing import Bytes
 
 Stream = Literal["pipe", "full", "closed"]
@@ -71,6 +73,11 @@ class Case:
                     found = word.partition("=")[2]
         variable = "T2L_" + names[0].lstrip("-").replace("-", "_").upper()
         return found if found is not None else self.env.get(variable)
+
+    def events(self) -> str | None:
+        """Where events go: a file, "-" for stdout, or None."""
+        words = with_values(self.argv)
+        return dataclasses.replace(self, argv=words).value("--events")
 
     def line(self) -> str:
         """The command line as a person would type it."""

@@ -16,6 +16,7 @@ FAMILIES: tuple[tuple[int, Callable[[Dice, Path], Case]], ...] = (  # weight, ma
     (3, photos.streams),
     (20, command_lines.with_options),
     (10, command_lines.chaos),
+    (6, command_lines.with_file),
     (12, records.changed_record),
     (8, places.odd_names),
     (12, places.over_inputs),

@@ -6,6 +6,7 @@ The options are read from the program itself, so a new one needs no word here.
 from __future__ import annotations
 
 import functools
+import json
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.fuzz.case import SHORT, Case, words
 from tests.fuzz.dice import Dice
 
 # Options that name what is written: their values are chosen with care, so that nothing outside the case is touched.
-_WRITTEN = ("--output", "--run-dir")
+_WRITTEN = ("--output", "--run-dir", "--events")
 _CHOICES = {
     "--preset": ("draft", "standard", "fine"),
     "--fit-preset": ("draft", "standard", "fine"),
@@ -133,6 +134,8 @@ def with_options(dice: Dice, folder: Path) -> Case:
     more = options(dice, case, name, dice.one(1, 2, 5))
     if dice.maybe(0.15):
         more += ["--run-dir", dice.one("run", "run", "no/run", "photo.png", ".", texts.text(dice).replace("/", "_"))]
+    if dice.maybe(0.15):
+        more += dice.one(["--events"], ["--events=-"], ["--events", "events.jsonl"], ["--events", "photo.png"])
     # Behind the command's own: what is given last counts.
     case.argv = words(name, base, more)
     case.output = case.value("--output", "-o")
@@ -165,7 +168,36 @@ BASES: dict[str, tuple[list[str], ...]] = {
     "models path": ([],),
     "models pull": (["mini"], ["ViT-B-32"], ["raft"]),
     "models remove": (["mini"], ["ViT-B-32"]),
+    "config show": ([], ["edit-image"], ["models pull"], ["edit-imge"]),
+    "config path": ([],),
+    "schema": ([], ["event"], ["run"], ["evnt"]),
 }
+
+
+def with_file(dice: Dice, folder: Path) -> Case:
+    """A command that would work, with some defaults in the user's file, of which many are wrong."""
+    case = with_options(dice, folder)
+    case.env["T2L_CONFIG_FILE"] = "own.toml"
+    lines = []
+    for section in dice.some(["", *commands(), "preset.quick", "preset.draft", "nothing"], 3):
+        lines += [] if section == "" else [f"[{section.replace(' ', '.')}]"]
+        own = commands().get(section) or commands()["edit-image"]
+        for option in dice.some(own, 2):
+            if option.names[0] not in _WRITTEN:
+                lines.append(f"{option.names[0].lstrip('-')} = {_toml(dice, option)}")
+    if dice.maybe(0.1):
+        lines.append(texts.text(dice))
+    case.put("own.toml", "\n".join(lines).encode("utf-8", "replace"))
+    return case
+
+
+def _toml(dice: Dice, option: Option) -> str:
+    """A value as TOML, of the option's type more often than not."""
+    kind = dice.one(option.kind, option.kind, option.kind, bool, int, str)
+    if kind is bool:
+        return dice.one("true", "false")
+    value = _value(dice, option.names[0], kind)
+    return value if kind in (int, float) else json.dumps(value)
 
 
 def chaos(dice: Dice, folder: Path) -> Case:

@@ -21,6 +21,7 @@ from tests.fuzz.texts import FORGED
 PEAK = 2 << 30  # bytes
 LONGEST_LINE = 2100  # characters of stderr
 
+_WITHOUT_FILES = ("models", "config", "schema")  # commands whose answer is text
 _CLIPS = (".mp4", ".mkv", ".mov")
 
 
@@ -41,7 +42,7 @@ def _ending(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"the exit code is {outcome.code}"
     elif case.code is not None and case.stdout == "pipe" and outcome.code != case.code:
         yield f"the exit code is {outcome.code}, but {case.code} is due: {case.why}"
-    if case.stdout != "pipe" and outcome.code == 0:
+    if case.stdout != "pipe" and outcome.code == 0 and case.events() != "-":
         yield "the result could not be printed, and the exit code is 0"
     if outcome.peak > PEAK:
         yield f"it took {outcome.peak / 2**30:.1f} GiB of memory"
@@ -72,19 +73,20 @@ def _words(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"the error has {len(lines) - errors[0]} lines"
     if " is kept" in text and not outcome.out and case.stdout == "pipe":
         yield "it says that a result is kept, and there is none"
-    if outcome.code == 2 and outcome.out:
+    if outcome.code == 2 and outcome.out and not (case.says("--json") or case.events() == "-"):
         yield "the request was refused, and something was printed"
 
 
 def _is_help(case: Case, outcome: Outcome) -> bool:
     """Whether a group of commands was named and none of them: its help is the answer, with exit code 2."""
-    return case.argv in ([], ["models"]) and outcome.out.lstrip().startswith(b"Usage: ")
+    return case.argv in ([], ["models"], ["config"]) and outcome.out.lstrip().startswith(b"Usage: ")
 
 
 def _files(case: Case, outcome: Outcome) -> Iterator[str]:
     """Nothing is created, changed or deleted but what was asked for."""
     before, after = outcome.before, outcome.after
-    created = sorted(set(after) - set(before))
+    told = [] if case.events() in (None, "-", "") else _inside(case, str(case.events()))
+    created = sorted(set(after) - set(before) - set(told))
     changed = sorted(name for name in before if name in after and after[name] != before[name])
     deleted = sorted(set(before) - set(after))
     if outcome.temporary:
@@ -146,6 +148,8 @@ def _named(case: Case, outcome: Outcome) -> list[str]:
         names = [case.output or "", *(f"{stem}-{layer}.png" for layer in ("foreground", "background"))]
     elif case.output is not None and outcome.out == os.fsencode(case.output) + b"\n":  # a name may hold line breaks
         names = [case.output]
+    elif case.events() == "-":
+        names = _events(outcome)[-1].get("files", [])
     elif case.says("--json"):
         try:
             names = json.loads(outcome.out)["files"]
@@ -158,7 +162,7 @@ def _named(case: Case, outcome: Outcome) -> list[str]:
 
 def _results(case: Case, outcome: Outcome) -> Iterator[str]:
     """After exit 0: what is named is there, can be opened, and is what was asked for."""
-    if {"-h", "--help", "--version"} & set(case.argv) or case.argv[0] == "models":
+    if {"-h", "--help", "--version"} & set(case.argv) or case.argv[0] in _WITHOUT_FILES:
         return
     if case.output == "-":
         yield from _picture(case, outcome.out, "stdout")
@@ -182,6 +186,11 @@ def _results(case: Case, outcome: Outcome) -> Iterator[str]:
             yield from _video(case, path)
         else:
             yield from _picture(case if place == 0 else None, path.read_bytes(), name)
+
+
+def _events(outcome: Outcome) -> list[dict[str, Any]]:
+    """The events on stdout; each line must be one."""
+    return [json.loads(line, parse_constant=_no_constant) for line in outcome.out.splitlines()]
 
 
 def _no_constant(name: str) -> Any:

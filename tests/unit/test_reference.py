@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from t2l_cli.cli.app import app
+from t2l_cli.errors import CODES
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,9 +20,15 @@ def test_the_reference_is_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_code_of_errors_is_in_the_table() -> None:
+    text = (ROOT / "docs" / "reference" / "error-codes.md").read_text(encoding="utf-8")
+    for code, meaning in CODES.items():
+        assert f"| `{code}` | {meaning} |" in text
+
+
 def test_every_command_has_its_part_of_a_page() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
-    assert {path.stem for path in (ROOT / "docs" / "reference").glob("*.md")} == set(commands)
+    assert {path.stem for path in (ROOT / "docs" / "reference").glob("*.md")} == {*commands, "error-codes"}
     for name, command in commands.items():
         text = (ROOT / "docs" / "reference" / f"{name}.md").read_text(encoding="utf-8")
         for sub in getattr(command, "commands", {}):

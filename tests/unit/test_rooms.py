@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "t2l_cli"
 ROOMS = {  # room -> what of our own package it may import
-    "cli": {"cli", "jobs", "weights", "media", "config", "settings", "errors", "progress", ""},
-    "jobs": {"jobs", "engine", "media", "weights", "atlases", "config", "settings", "errors", "progress", ""},
+    "cli": {"cli", "jobs", "weights", "media", "config", "settings", "errors", "events", "progress", ""},
+    "jobs": {"jobs", "engine", "media", "weights", "atlases", "config", "settings", "errors", "events", "progress", ""},
     "engine": {"engine", "config", "errors", "progress"},
     "media": {"media", "config", "errors"},
     "weights": {"weights", "media", "config", "errors"},

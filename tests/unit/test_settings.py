@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import typer
 from click.testing import CliRunner
 
 from t2l_cli.cli.app import app
+from t2l_cli.cli.command import Command
 from t2l_cli.cli.options import with_settings
 from t2l_cli.config import STILL, AugmentConfig, EditConfig, value_of, video_config
 from t2l_cli.errors import RequestError
@@ -57,8 +59,10 @@ def test_every_setting_is_an_option_with_its_default_and_its_variable(command: s
     assert ("texels" in options) == (command == "edit-video")
 
 
-def test_a_new_setting_is_found_wherever_it_should_be() -> None:
-    """One row in the table is an option with help, type and variable, and a keyword, in each command of the table."""
+def test_a_new_setting_is_found_wherever_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row in the table is an option with help, type and variable, a key of the user's file, and a keyword, in each
+    command of the table.
+    """
     extra = Setting("jitter", "augment.jitter", "Brightness, contrast, saturation and hue.")
     table = dataclasses.replace(PHOTO, settings=(*PHOTO.settings, extra))
     seen: list[Any] = []
@@ -69,14 +73,18 @@ def test_a_new_setting_is_found_wherever_it_should_be() -> None:
 
     assert "jitter" in inspect.signature(command).parameters
     made = typer.Typer()
-    made.command()(command)
+    made.command("one", cls=Command)(command)
+    made.callback()(lambda: None)
     runner = CliRunner()
     program = typer.main.get_command(made)
-    assert runner.invoke(program, ["--jitter", "0.25"]).exit_code == 0
-    assert runner.invoke(program, [], env={"T2L_JITTER": "0.5"}).exit_code == 0
-    assert runner.invoke(program, ["--jitter", "much"]).exit_code == 2
-    assert [config.augment.jitter for config in seen] == [0.25, 0.5]
-    assert "Default: 0.1." in runner.invoke(program, ["--help"]).output
+    assert runner.invoke(program, ["one", "--jitter", "0.25"]).exit_code == 0
+    assert runner.invoke(program, ["one"], env={"T2L_JITTER": "0.5"}).exit_code == 0
+    assert runner.invoke(program, ["one", "--jitter", "much"]).exit_code == 2
+    (tmp_path / "own.toml").write_text("[one]\njitter = 0.75\n")
+    monkeypatch.setenv("T2L_CONFIG_FILE", str(tmp_path / "own.toml"))
+    assert runner.invoke(program, ["one"]).exit_code == 0
+    assert [config.augment.jitter for config in seen] == [0.25, 0.5, 0.75]
+    assert "Default: 0.1." in runner.invoke(program, ["one", "--help"]).output
 
 
 def test_given_beats_preset_beats_earlier_run() -> None:

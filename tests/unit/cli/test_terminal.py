@@ -227,3 +227,62 @@ def test_a_job_that_failed_shows_what_it_kept_and_why(capsys: pytest.CaptureFixt
     failure = Failure("diverged", "the loss became NaN.")
     assert ended(lambda terminal: terminal.result(dataclasses.replace(DONE, status="failed", error=failure))) == 1
     assert capsys.readouterr() == ("out.png\n", "Error: the loss became NaN.\n")
+
+
+def test_of_a_failure_json_has_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), Terminal(as_json=True):
+        raise RequestError("no such file")
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"files": [], "error": {"code": "request", "message": "no such file"}}
+    assert err == "Error: no such file\n"
+    failed = dataclasses.replace(DONE, status="failed", error=Failure("diverged", "the loss became NaN."))
+    with pytest.raises(typer.Exit), Terminal(as_json=True) as terminal:
+        terminal.result(failed)
+    assert json.loads(capsys.readouterr().out) == {
+        "files": ["out.png"],
+        "error": {"code": "diverged", "message": "the loss became NaN."},
+    }
+
+
+def test_a_refused_value_says_where_it_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    places = {"--mask": "own.toml, line 3"}
+    with pytest.raises(typer.Exit), Terminal(origin=lambda option: places.get(option, "")):
+        raise RequestError("give --mask or --mask-class, not both.")
+    assert capsys.readouterr().err == (
+        "Error: give --mask or --mask-class, not both. (--mask is from own.toml, line 3)\n"
+    )
+
+
+def test_with_events_stdout_holds_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal() as terminal:
+        terminal.tell_events("-", "edit-image", overwrite=False)
+        terminal.reporter.note("a note")
+        terminal.note("of the terminal alone")
+        terminal.write("a line")
+        terminal.result(DONE)
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["start", "note", "result"]
+    assert err == "a note\nof the terminal alone\n"
+
+
+def test_a_failure_is_the_last_event(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(terminal: Terminal) -> None:
+        terminal.tell_events("-", "edit-image", overwrite=False)
+        raise WeightsError("no network")
+
+    assert ended(command) == 1
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["event"], last["code"], last["exit_code"]) == ("error", "weights", 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "as_json", "events"), [("-", True, None), ("-", False, "-"), (None, True, "-"), ("-", True, "-")]
+)
+def test_stdout_is_for_one_thing(
+    output: str | None, as_json: bool, events: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as caught, Terminal(as_json=as_json) as terminal:
+        terminal.check_stdout(output, events)
+    assert (caught.value.exit_code, capsys.readouterr().out) == (2, "")
+    with Terminal() as terminal:
+        terminal.check_stdout(output, "events.jsonl")
