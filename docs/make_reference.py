@@ -22,6 +22,7 @@ COMMANDS = {
     "fit-atlas": (),
     "render-atlas": (),
     "composite": (),
+    "info": (),
     "models": ("list", "pull", "path", "remove"),
 }
 WIDTH = 110  # characters per line

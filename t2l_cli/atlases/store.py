@@ -37,7 +37,7 @@ CONVENTION = "uv: texels (x, y) of the layer's texture; the first texel's centre
 
 
 @dataclass(frozen=True)
-class _Record:
+class AtlasRecord:
     """The contents of atlas.json."""
 
     format: str
@@ -69,7 +69,7 @@ def check_atlas_output(path: str | Path, overwrite: bool, *inputs: str | Path | 
     if not path.is_dir() or foreign_in(path, lambda name: False) is None:
         return
     try:
-        record = _record(path)
+        record = read_record(path)
     except RequestError as error:
         raise RequestError(
             f"the folder {shown(path)} holds something else than an atlas and is left as it is."
@@ -147,7 +147,7 @@ def _fill(atlas: Atlas, folder: Path) -> None:
     save_file(tensors, folder / TENSORS)
     (folder / TENSORS).chmod(default_mode())  # safetensors lets only the owner read it
     sizes = {name: {"width": atlas.layer(name).size[1], "height": atlas.layer(name).size[0]} for name in LAYERS}
-    record = _Record(FORMAT, VERSION, atlas.video, CONVENTION, sizes, _digests(folder), atlas.origin)
+    record = AtlasRecord(FORMAT, VERSION, atlas.video, CONVENTION, sizes, _digests(folder), atlas.origin)
     (folder / RECORD).write_text(json.dumps(plain(record), indent=2) + "\n", encoding="utf-8")
 
 
@@ -160,7 +160,7 @@ def texture_bytes(layer: AtlasLayer) -> tuple[Bytes, Bytes]:
 def load_atlas(folder: str | Path) -> Atlas:
     """Read an atlas folder; RequestError, in one line, if anything is missing, broken or inconsistent."""
     folder = Path(folder)
-    record = _record(folder)
+    record = read_record(folder)
     try:
         tensors = load_file(folder / TENSORS)
     except FileNotFoundError as error:
@@ -197,7 +197,7 @@ def _extremes(values: Tensor) -> tuple[float, float]:
     return low.item(), high.item()
 
 
-def _record(folder: Path) -> _Record:
+def read_record(folder: Path) -> AtlasRecord:
     """The folder's atlas.json; RequestError if this version cannot read it."""
     try:
         data = read_json(folder / RECORD)
@@ -211,4 +211,4 @@ def _record(folder: Path) -> _Record:
         raise RequestError(f"the atlas {shown(folder)} was made by a newer t2l (format {data['version']}); update.")
     if "clip" in data:  # version 1
         data["video"] = data.pop("clip")
-    return built(_Record, data, f"the atlas {shown(folder)} is broken: {RECORD}", extra=True)
+    return built(AtlasRecord, data, f"the atlas {shown(folder)} is broken: {RECORD}", extra=True)

@@ -71,6 +71,7 @@ def composite(
     codec: Codec = "h264",
     blend: Blend = "normal",
     overwrite: o.Overwrite = False,
+    metadata: o.Metadata = True,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,

@@ -30,6 +30,7 @@ def edit_image(
     output: o.Output = None,
     overwrite: o.Overwrite = False,
     run_dir: o.RunDir = None,
+    metadata: o.Metadata = True,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,

@@ -80,6 +80,15 @@ RunDir = Annotated[
         help="Keep everything of the run here: layer, alpha, composite, losses.csv, run.json, snapshots.",
     ),
 ]
+Metadata = Annotated[
+    bool,
+    option(
+        "--metadata/--no-metadata",
+        panel=OUTPUT,
+        help="The result holds a record of the edit (t2l info shows it) and the source's EXIF, XMP or tags; without, "
+        "it holds nothing but its colour profile.",
+    ),
+]
 Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print one JSON object instead of the paths written.")]
 Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="No progress and no notes.")]
 Verbose = Annotated[bool, option("--verbose", "-v", panel=OUTPUT, help="Show tracebacks and the libraries' warnings.")]
@@ -92,9 +101,9 @@ Config = Annotated[
     Path | None,
     option(
         "--config",
-        metavar="RUN.JSON",
+        metavar="RUN",
         panel=EDIT,
-        help="Repeat the run that wrote this file; whatever else is given wins over it.",
+        help="Repeat a run, from its run.json or from its result; whatever else is given wins over it.",
     ),
 ]
 

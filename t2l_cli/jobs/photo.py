@@ -17,10 +17,11 @@ from t2l_cli.jobs.job import Training, absolute, existing, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.naming import default_output
 from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
-from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_matte, say_matting, say_tries
+from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, mark_of, say_matte, say_matting, say_tries
 from t2l_cli.media.compositing import Rows, over, rgba
-from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_picture
+from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_like
 from t2l_cli.media.paths import STDIO, shown
+from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter, Tick, duration
 from t2l_cli.settings import PHOTO, edit_config
 
@@ -43,7 +44,8 @@ class PhotoRequest:
     mask: str | None = None
     clip_weights: str | None = None
     offline: bool = False
-    earlier: str | None = None  # the run.json that the configuration began with
+    metadata: bool = True  # whether the result holds the run's record, and what the photo's file says of it
+    earlier: str | None = None  # the run.json, or the picture with a record, that the configuration began with
 
     @classmethod
     def of(
@@ -65,11 +67,11 @@ class PhotoRequest:
         RequestError for what cannot be, TypeError for a setting that does not exist.
         """
         earlier = read_run(config)
-        source = source or (None if in_memory else earlier.source)
+        source = source or (None if in_memory else earlier.file("source"))
         if source is None and not in_memory:
             raise RequestError('name a photo and say what it should show: t2l edit-image photo.jpg "crochet swan".')
         edit = edit_config(PHOTO, tuple(prompts), preset, settings, earlier.config)
-        mask = mask or earlier.mask
+        mask = mask or earlier.file("mask")
         if source == mask == STDIO:
             raise RequestError("the picture and the mask cannot both come from the standard input.")
         return cls(
@@ -77,7 +79,7 @@ class PhotoRequest:
             config=edit,
             output=output or str(default_output(source or STDIO, edit.prompts[0])),
             mask=mask,
-            clip_weights=existing(clip_weights or earlier.clip_weights, "--clip-weights"),
+            clip_weights=existing(clip_weights or earlier.file("clip_weights"), "--clip-weights"),
             earlier=config,
             **more,
         )
@@ -104,6 +106,8 @@ class PhotoJob(Training):
         self.request = request
         self._given = picture, mask
         self._run_dir: RunDir | None = None
+        self._mask_sha256: str | None = None
+        self._mark: Mark | None = None  # what the result says of its making
         self.last: Step | None = None  # the last step that was taken
         self._made: tuple[Step | None, Rows] | None = None  # the layer after that step
 
@@ -134,6 +138,7 @@ class PhotoJob(Training):
         """Where the edit may be, (1, H, W) uint8."""
         name = self.request.mask
         mask = self._given[1] or (None if name is None else load_picture(name))
+        self._mask_sha256 = None if mask is None else mask.sha256
         return None if mask is None else planes_of(mask_of(mask, self.picture.size, shown(name or "in memory")))
 
     @property
@@ -159,8 +164,10 @@ class PhotoJob(Training):
         return describe(self.edit, self.judge.weights_sha256, self.last) | {
             "ended": self.ended,
             "source": absolute(request.source),
+            "source_sha256": self.picture.sha256,
             "output": absolute(self.written),
             "mask": absolute(request.mask),
+            "mask_sha256": self._mask_sha256,
             "clip_weights": absolute(request.clip_weights),
             "picture_size": list(self.picture.size),
             "seconds": self.timings.seconds,
@@ -222,7 +229,7 @@ class PhotoJob(Training):
         self.timings.lap("finish")
         record = self.record
         if self._run_dir is not None:
-            self._run_dir.finish(record, self.picture, layer, self.output)
+            self._run_dir.finish(record, self.picture, layer, self.output, self._mark, request.metadata)
         self.say_notes(notes)
         took = duration(self.timings.seconds["optimise"])
         self.reporter.note(f"{record['steps_done']} steps in {took}, seed {self.edit.seed}")
@@ -230,7 +237,8 @@ class PhotoJob(Training):
 
     def _save(self, path: str | Path, layer: Rows, overwrite: bool) -> tuple[str, ...]:
         """Write the photo under ``layer``; notes of what the format could not hold."""
-        picture = self.picture
-        notes = save_picture(path, over(layer, picture.rgb), picture.alpha, picture.icc, picture.exif, overwrite)
+        picture, metadata = self.picture, self.request.metadata
+        self._mark = mark_of(self.record, self.reporter) if metadata else None
+        notes = save_like(path, over(layer, picture.rgb), picture, self._mark, metadata, overwrite)
         self.written = str(path)
         return notes

@@ -17,12 +17,12 @@ from PIL import Image, ImageOps
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.colour import to_rgb
-from t2l_cli.media.compositing import Bytes, strips
+from t2l_cli.media.compositing import Bytes, Pixels, strips
 from t2l_cli.media.exif import portable_exif
 from t2l_cli.media.opening import bits_of, decoding, open_image, opened
 from t2l_cli.media.output import check_output, save_layer, save_picture
 from t2l_cli.media.paths import shown
-from t2l_cli.media.xmp import portable_xmp
+from t2l_cli.media.xmp import Mark, is_trained, portable_xmp
 
 __all__ = [
     "Picture",
@@ -33,6 +33,7 @@ __all__ = [
     "mask_of",
     "picture_of",
     "save_layer",
+    "save_like",
     "save_picture",
 ]
 
@@ -50,6 +51,7 @@ class Picture:
     notes: tuple[str, ...] = ()  # what was converted or left out, one phrase each
     xmp: bytes | None = None  # packet, without the old file's structure
     sha256: str | None = None  # of the file's bytes, in hexadecimal; None: it came from memory
+    trained: bool = False  # whether it says that a trained model made a part of it
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,12 +87,24 @@ def _large_enough(picture: Picture, name: str) -> Picture:
     return picture
 
 
-def load_layer(path: str | Path) -> tuple[Bytes, Bytes]:
-    """Read an edit layer: rgb (H, W, 3) and straight alpha (H, W), uint8. RequestError if it has no alpha."""
+def save_like(
+    path: str | Path, rgb: Pixels, picture: Picture, mark: Mark | None, metadata: bool = True, overwrite: bool = False
+) -> tuple[str, ...]:
+    """Write ``rgb`` (H, W, 3) with what the file of ``picture`` holds beside its colours, as ``save_picture``.
+
+    ``mark``: what the file says of its making. Without ``metadata`` there is neither a mark nor EXIF and XMP.
+    """
+    if not metadata:
+        return save_picture(path, rgb, picture.alpha, picture.icc, overwrite=overwrite)
+    return save_picture(path, rgb, picture.alpha, picture.icc, picture.exif, overwrite, xmp=picture.xmp, mark=mark)
+
+
+def load_layer(path: str | Path) -> Picture:
+    """Read an edit layer, as :func:`load_picture`. RequestError if it has no alpha."""
     picture = load_picture(path)
     if picture.alpha is None:
         raise RequestError(f"{shown(path)} has no alpha channel and would hide the whole picture; give an RGBA PNG.")
-    return picture.rgb, picture.alpha
+    return picture
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> Bytes:
@@ -138,8 +152,9 @@ def _upright(image: Image.Image, bits: int) -> Picture:
     """``image``, which has ``bits`` per channel in its file, upright and in 8 bits; ``image`` itself may be changed."""
     image.load()  # before getexif(), which also loads a PNG: damaged pixels must not be reported as damaged EXIF
     exif, exif_note = portable_exif(image)
-    xmp, xmp_note = portable_xmp(image.info.get("xmp"))
+    packet = image.info.get("xmp")
+    xmp, xmp_note = portable_xmp(packet)
     with contextlib.suppress(Exception):  # an orientation that cannot be read is none
         ImageOps.exif_transpose(image, in_place=True)
     rgb, alpha, icc, colour_notes = to_rgb(image, bits)
-    return Picture(rgb, alpha, icc, exif, (*colour_notes, *exif_note, *xmp_note), xmp)
+    return Picture(rgb, alpha, icc, exif, (*colour_notes, *exif_note, *xmp_note), xmp, trained=is_trained(packet))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import hashlib
 import io
 import re
 import stat
@@ -67,6 +68,15 @@ def _drained(stream: BinaryIO, path: str | Path) -> BinaryIO:
     return whole
 
 
+def sha256_of(path: str | Path) -> str | None:
+    """SHA-256, in hexadecimal, of a regular file's bytes; None where there is none, or it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        if stat.S_ISREG(Path(path).stat().st_mode):
+            with Path(path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    return None
+
+
 @contextlib.contextmanager
 def decoding(path: str | Path) -> Iterator[None]:
     """Turn whatever Pillow raises into one line, and suppress its warnings."""
@@ -94,7 +104,7 @@ def decoding(path: str | Path) -> Iterator[None]:
 
 
 def open_image(file: BinaryIO, path: str | Path) -> Image.Image:
-    """The picture in ``file``, whose pixels are not read yet. Within :func:`decoding`, which explains what it raises."""
+    """The picture in ``file``, before its pixels are read. To be called within :func:`decoding`, for what it raises."""
     _silence_libtiff()
     _verify_png(file)
     image = Image.open(file)

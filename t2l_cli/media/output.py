@@ -25,7 +25,7 @@ from t2l_cli.media.tags import Tags
 from t2l_cli.media.tiff import encode_tiff
 from t2l_cli.media.xmp import Mark, marked
 
-_PNG_TEXT = "t2l"  # keyword of the record in a PNG
+PNG_TEXT = "t2l"  # keyword of the record in a PNG
 
 
 Encoder = Callable[[Pixels, Tags], bytes]  # pixels (H, W, C), the rest -> the file
@@ -49,7 +49,7 @@ def _by_pillow(name: str, **options: Any) -> Encoder:
 def _encode_by_pillow(name: str, options: dict[str, Any], pixels: Pixels, tags: Tags) -> bytes:
     # Into memory: when Pillow's encoders write to a file themselves, they hide the cause of errors (a full disk).
     buffer = io.BytesIO()
-    given = {"icc_profile": tags.icc, "exif": tags.exif, "xmp": tags.xmp}
+    given: dict[str, Any] = {"icc_profile": tags.icc, "exif": tags.exif, "xmp": tags.xmp}
     if name == "PNG":
         given["pnginfo"] = _png_texts(tags)
     _image(pixels).save(buffer, name, **options, **{key: value for key, value in given.items() if value})
@@ -64,7 +64,7 @@ def _png_texts(tags: Tags) -> PngInfo | None:
     if tags.xmp:
         texts.add_itxt("XML:com.adobe.xmp", tags.xmp.decode())
     if tags.record:
-        texts.add_itxt(_PNG_TEXT, tags.record)
+        texts.add_itxt(PNG_TEXT, tags.record)
     return texts
 
 
@@ -182,8 +182,7 @@ def _less_and_less(form: Format, source: Tags, mark: Mark | None) -> Iterator[tu
     light = lighter(source.exif) if source.exif else None
     for icc in dict.fromkeys([source.icc, None]):
         for exif in dict.fromkeys([source.exif, light, None]):
-            for story, xmp, record in _ways(exif, source.xmp, mark):
-                tags = Tags(icc, story, xmp, record)
+            for tags, packet in _ways(Tags(icc, exif, source.xmp), mark):
                 if not form.tags and tags != Tags():
                     continue
                 lost = ["the colour profile"] if source.icc and not icc else []
@@ -191,25 +190,26 @@ def _less_and_less(form: Format, source: Tags, mark: Mark | None) -> Iterator[tu
                     lost.append("the EXIF data")
                 elif exif != source.exif:
                     lost.append("the camera maker's note in the EXIF data")
-                if source.xmp and not xmp:
+                if source.xmp and not packet:
                     lost.append("the XMP data")
-                if mark and not record:
+                if mark and not tags.record:
                     lost.append("the record of the edit")
                 yield tags, lost
 
 
-def _ways(
-    exif: bytes | None, xmp: bytes | None, mark: Mark | None
-) -> Iterator[tuple[bytes | None, bytes | None, str | None]]:
-    """EXIF, XMP packet and record: the ``mark`` in the packet, in EXIF where it does not fit, and then nowhere."""
-    for packet in dict.fromkeys([xmp, None]):
+def _ways(tags: Tags, mark: Mark | None) -> Iterator[tuple[Tags, bytes | None]]:
+    """``tags`` with the ``mark`` in their packet, in their EXIF where it does not fit, and then nowhere.
+
+    All that first with the source's packet, then without; the second value is what there is of that.
+    """
+    for packet in dict.fromkeys([tags.xmp, None]):
         if mark:
             with contextlib.suppress(Exception):  # a packet that is none
-                yield exif, marked(packet, mark), mark.record
-            commented = with_comment(exif, mark.record)
+                yield Tags(tags.icc, tags.exif, marked(packet, mark), mark.record), packet
+            commented = with_comment(tags.exif, mark.record)
             if commented is not None:
-                yield commented, packet, mark.record
-        yield exif, packet, None
+                yield Tags(tags.icc, commented, packet, mark.record), packet
+        yield Tags(tags.icc, tags.exif, packet), packet
 
 
 def _image(pixels: Pixels) -> Image.Image:

@@ -102,6 +102,11 @@ def source_type_in(packet: bytes | str | None) -> str | None:
     return None if value is None else value.removeprefix(_SOURCE_TYPES)
 
 
+def is_trained(packet: bytes | str | None) -> bool:
+    """Whether ``packet`` says that a trained model made the picture, or a part of it."""
+    return "trainedalgorithmic" in (source_type_in(packet) or "").lower()
+
+
 def _value(packet: bytes | str | None, name: tuple[str, str]) -> str | None:
     """The text of the property ``name``, which may be written as an element or an attribute."""
     try:

@@ -420,9 +420,9 @@ def test_damaged_bytes_never_raise_anything_else(
 
 def test_layer_needs_alpha(tmp_path: Path) -> None:
     alpha = np.full((20, 30), 7, np.uint8)
-    rgb, back = load_layer(write(tmp_path / "l.png", Image.fromarray(np.dstack([RAMP, alpha]))))
-    assert np.array_equal(rgb, RAMP)
-    assert np.array_equal(back, alpha)
+    layer = load_layer(write(tmp_path / "l.png", Image.fromarray(np.dstack([RAMP, alpha]))))
+    assert np.array_equal(layer.rgb, RAMP)
+    assert np.array_equal(layer.alpha, alpha)
     with pytest.raises(RequestError, match="no alpha channel"):
         load_layer(write(tmp_path / "n.png", Image.fromarray(RAMP)))
 
