@@ -142,8 +142,9 @@ def _decode(file: BinaryIO, path: str | Path) -> Picture:
     with open_image(file, path) as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG followed by its previews
-            kind = "an animation" if getattr(image, "is_animated", False) and image.format != "TIFF" else "a file"
-            notes.append(f"{kind} of {frames} pictures: the first one is used")
+            moving = getattr(image, "is_animated", False) and image.format not in ("TIFF", "HEIF")
+            which = "main" if image.format == "HEIF" else "first"
+            notes.append(f"{'an animation' if moving else 'a file'} of {frames} pictures: the {which} one is used")
         picture = _upright(image, bits_of(image))
     return dataclasses.replace(picture, sha256=digest, notes=(*notes, *picture.notes))
 

@@ -103,8 +103,17 @@ def decoding(path: str | Path) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limits
 
 
+@functools.cache
+def register_formats() -> None:
+    """Teach Pillow HEIF, the photos of phones, which it does not read by itself."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+
 def open_image(file: BinaryIO, path: str | Path) -> Image.Image:
     """The picture in ``file``, before its pixels are read. To be called within :func:`decoding`, for what it raises."""
+    register_formats()
     _silence_libtiff()
     _verify_png(file)
     image = Image.open(file)
@@ -141,4 +150,4 @@ def bits_of(image: Image.Image) -> int:
         args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
         if ";16" in str(args[0]) or (tile[0].startswith("ppm") and args[-1] > 255):
             return 16
-    return 8
+    return int(image.info.get("bit_depth", 8)) if image.format == "HEIF" else 8
