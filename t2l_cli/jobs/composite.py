@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+import numpy as np
 from PIL import Image
 
 from t2l_cli.config import BlendMode, MatteMode
@@ -16,10 +17,9 @@ from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.job import Result, Stepless, absolute, need_output
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.naming import claimed
-from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
+from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import mark_of, versions
-from t2l_cli.media import compositing
-from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.compositing import Levels, Pixels, Rows, deepened, over, rgba
 from t2l_cli.media.encode import check_video_output
 from t2l_cli.media.images import Picture, check_output, load_layer, load_picture, save_like
 from t2l_cli.media.opening import sha256_of
@@ -109,35 +109,44 @@ class PhotoComposite(CompositeJob):
 
     @cached_property
     def picture(self) -> Picture:
-        """The photo with the layer on it."""
-        picture = load_picture(self.request.source)
+        """The photo."""
+        picture = load_picture(self.request.source, deep=True)
         self.say_notes(picture.notes)
-        self._layer = layer = load_layer(self.request.layer or STDIO)
-        rgb, alpha = layer.rgb, layer.alpha
-        assert alpha is not None
-        if self.request.matte != "off":
-            if alpha.shape != picture.rgb.shape[:2]:
-                raise RequestError("--matte needs a layer of the photo's size.")
-            rgb, alpha = self._matted(rgb, alpha, picture.rgb)
-        compositing.composite(picture.rgb, rgb, alpha, out=picture.rgb)
         return picture
 
-    def _matted(self, rgb: Bytes, alpha: Bytes, photo: Bytes) -> tuple[Bytes, Bytes]:
-        """The layer's bytes with the outlines of the ``photo``."""
+    @cached_property
+    def given(self) -> Picture:
+        """The layer as it was given."""
+        return load_layer(self.request.layer or STDIO, deep=self.picture.deep is not None)
+
+    @cached_property
+    def layer(self) -> Pixels:
+        """The layer (H, W, 4), with as many bits as the photo, and with its outlines where they are asked for."""
+        photo, given = self.picture.finest, self.given
+        assert given.alpha is not None
+        layer: Pixels = rgba(given.rgb, given.alpha)
+        if photo.dtype == np.uint16:
+            layer = deepened(layer) if given.deep is None else given.deep
+        if self.request.matte == "off":
+            return layer
+        if layer.shape[:2] != photo.shape[:2]:
+            raise RequestError("--matte needs a layer of the photo's size.")
+        return self._matted(layer if isinstance(layer, np.ndarray) else layer.whole(), photo)
+
+    def _matted(self, layer: Levels, photo: Levels) -> Rows:
+        """The ``layer`` with the outlines of the ``photo``."""
         from t2l_cli.engine.fullres import FullLayer
         from t2l_cli.engine.matte import matted
 
         source = planes_of(photo)[None]
-        matte = matted(layer_of(rgb, alpha), source, self.request.matte)
+        matte = matted(layer_of(layer[..., :3], layer[..., 3]), source, self.request.matte)
         self.reporter.note(matte.about)
-        whole = rows_of(FullLayer(matte.layer, source)).whole()
-        return whole[..., :3], whole[..., 3]
+        return rows_of(FullLayer(matte.layer, source), deep=photo.dtype == np.uint16)
 
     @property
     def image(self) -> Image.Image:
         """The photo with the layer on it, RGB, or RGBA where the photo has transparency."""
-        rgb, alpha = self.picture.rgb, self.picture.alpha
-        return Image.fromarray(rgb if alpha is None else compositing.rgba(rgb, alpha).whole())
+        return shown_image(over(self.layer, self.picture.finest), self.picture.alpha)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -148,7 +157,7 @@ class PhotoComposite(CompositeJob):
             "source": absolute(request.source),
             "source_sha256": picture.sha256,
             "layer": absolute(request.layer),
-            "layer_sha256": self._layer.sha256,
+            "layer_sha256": self.given.sha256,
             "matte": request.matte,
             "picture_size": list(picture.size),
             "versions": versions(),
@@ -160,8 +169,8 @@ class PhotoComposite(CompositeJob):
         picture = self.picture
         check_output(path, overwrite, size=picture.size)
         metadata = self.request.metadata
-        mark = mark_of(self.record, self.reporter, self._layer.trained) if metadata else None
-        self.say_notes(save_like(path, picture.rgb, picture, mark, metadata, overwrite))
+        mark = mark_of(self.record, self.reporter, self.given.trained) if metadata else None
+        self.say_notes(save_like(path, over(self.layer, picture.finest), picture, mark, metadata, overwrite))
 
 
 class VideoComposite(CompositeJob):

@@ -12,7 +12,7 @@ from PIL import Image
 from t2l_cli.config import BlendMode
 from t2l_cli.jobs.excerpt import Excerpt
 from t2l_cli.jobs.pixels import bytes_of, picture_bytes, tensor_of
-from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.compositing import Levels
 from t2l_cli.media.encode import Codec, VideoWriter
 from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter, counted
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from t2l_cli.engine.layers import EditLayer
 
 
-def layer_of(rgb: Bytes, alpha: Bytes) -> EditLayer:
-    """A picture's layer from its bytes (H, W, 3) and (H, W)."""
+def layer_of(rgb: Levels, alpha: Levels) -> EditLayer:
+    """A picture's layer from its levels (H, W, 3) and (H, W)."""
     from t2l_cli.engine.layers import EditLayer
 
     return EditLayer(tensor_of(rgb)[None], tensor_of(alpha)[None])

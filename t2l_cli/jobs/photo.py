@@ -16,9 +16,9 @@ from t2l_cli.jobs.earlier import read_run
 from t2l_cli.jobs.job import Training, absolute, existing, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.naming import default_output
-from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
+from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, mark_of, say_matte, say_matting, say_tries
-from t2l_cli.media.compositing import Rows, over, rgba
+from t2l_cli.media.compositing import Rows, over
 from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_like
 from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.xmp import Mark
@@ -114,7 +114,7 @@ class PhotoJob(Training):
     @cached_property
     def picture(self) -> Picture:
         """The photo."""
-        picture = self._given[0] or load_picture(self.request.source or STDIO)
+        picture = self._given[0] or load_picture(self.request.source or STDIO, deep=True)
         self.say_notes(picture.notes)
         return picture
 
@@ -126,7 +126,7 @@ class PhotoJob(Training):
     @cached_property
     def edit(self) -> PhotoEdit:
         """The engine at work. What is quickly found wrong with the files is said before CLIP is loaded."""
-        pixels, bounds, judge = planes_of(self.picture.rgb), self._bounds(), self.judge
+        pixels, bounds, judge = planes_of(self.picture.finest), self._bounds(), self.judge
 
         from t2l_cli.engine.photo import PhotoEdit
 
@@ -144,13 +144,12 @@ class PhotoJob(Training):
     @property
     def image(self) -> Image.Image:
         """The photo with the edit, RGB, or RGBA where the photo has transparency."""
-        rgb, alpha = over(self._layer, self.picture.rgb), self.picture.alpha
-        return Image.fromarray((rgb if alpha is None else rgba(rgb, alpha)).whole())
+        return shown_image(over(self._layer, self.picture.finest), self.picture.alpha)
 
     @property
     def layer(self) -> Image.Image:
         """The edit layer, RGBA, of the photo's size: laid over the photo it gives ``image``."""
-        return Image.fromarray(self._layer.whole())
+        return shown_image(self._layer)
 
     @property
     def alpha(self) -> Image.Image:
@@ -190,7 +189,7 @@ class PhotoJob(Training):
     def _layer(self) -> Rows:
         need_result(self)
         if self._made is None or self._made[0] is not self.last:
-            self._made = (self.last, rows_of(self.edit.full_layer()))
+            self._made = (self.last, rows_of(self.edit.full_layer(), deep=self.picture.deep is not None))
         return self._made[1]
 
     def check_outputs(self) -> None:
@@ -239,6 +238,6 @@ class PhotoJob(Training):
         """Write the photo under ``layer``; notes of what the format could not hold."""
         picture, metadata = self.picture, self.request.metadata
         self._mark = mark_of(self.record, self.reporter) if metadata else None
-        notes = save_like(path, over(layer, picture.rgb), picture, self._mark, metadata, overwrite)
+        notes = save_like(path, over(layer, picture.finest), picture, self._mark, metadata, overwrite)
         self.written = str(path)
         return notes

@@ -17,7 +17,7 @@ import t2l_cli
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.jobs.pixels import bytes_of
 from t2l_cli.media.atomic import atomic_path, write_atomically
-from t2l_cli.media.compositing import Bytes, Rows, over, rgba
+from t2l_cli.media.compositing import Levels, Rows, over, rgba
 from t2l_cli.media.images import Picture, save_layer, save_like, save_picture
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.places import clash_with, foreign_in
@@ -278,13 +278,13 @@ class RunDir:
             write_record(self.path, record)
             place = self.path / f"composite{output.suffix or '.png'}"
             if str(output) == STDIO:
-                save_like(place, over(layer, picture.rgb), picture, mark, metadata, overwrite=True)
+                save_like(place, over(layer, picture.finest), picture, mark, metadata, overwrite=True)
             else:
                 with atomic_path(place, overwrite=True) as copy:
                     shutil.copyfile(output, copy)
         self.keep_layer(layer.whole(), mark)
 
-    def keep_layer(self, layer: Bytes, mark: Mark | None = None) -> None:
+    def keep_layer(self, layer: Levels, mark: Mark | None = None) -> None:
         """Write the ``layer`` (H, W, 4) as layer.png, with its ``mark``, and alpha.png; the losses are complete."""
         self._write()
         with self._spared():

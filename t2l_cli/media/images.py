@@ -17,10 +17,12 @@ from PIL import Image, ImageOps
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.colour import to_rgb
-from t2l_cli.media.compositing import Bytes, Pixels, strips
+from t2l_cli.media.compositing import Bytes, Deep, Levels, Pixels, flattened, strips
+from t2l_cli.media.deep import FORMATS as DEEP_FORMATS
+from t2l_cli.media.deep import orientation_of, read_deep
 from t2l_cli.media.exif import portable_exif
 from t2l_cli.media.opening import bits_of, decoding, open_image, opened
-from t2l_cli.media.output import check_output, save_layer, save_picture
+from t2l_cli.media.output import check_output, format_of, save_layer, save_picture
 from t2l_cli.media.paths import shown
 from t2l_cli.media.xmp import Mark, is_trained, portable_xmp
 
@@ -52,6 +54,12 @@ class Picture:
     xmp: bytes | None = None  # packet, without the old file's structure
     sha256: str | None = None  # of the file's bytes, in hexadecimal; None: it came from memory
     trained: bool = False  # whether it says that a trained model made a part of it
+    deep: Deep | None = None  # (H, W, 3), or (H, W, 4) with straight alpha: the same in 16 bits, where it was asked for
+
+    @property
+    def finest(self) -> Levels:
+        """The colours (H, W, 3) with as many bits as there are."""
+        return self.rgb if self.deep is None else self.deep[..., :3]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,8 +67,8 @@ class Picture:
         return self.rgb.shape[0], self.rgb.shape[1]
 
 
-def load_picture(path: str | Path) -> Picture:
-    """Read a picture from a file, or from stdin for '-'.
+def load_picture(path: str | Path, deep: bool = False) -> Picture:
+    """Read a picture from a file, or from stdin for '-'; with ``deep``, in 16 bits too, if it is a PNG or TIFF of 16.
 
     EXIF orientation is applied. Every mode becomes 8-bit RGB; an alpha channel is kept separately. Of an animation the
     first frame is read. RGB profiles are kept, pictures with other profiles are converted to sRGB. Raises RequestError,
@@ -68,7 +76,7 @@ def load_picture(path: str | Path) -> Picture:
     megapixels.
     """
     with opened(path) as file, decoding(path):
-        picture = _decode(file, path)
+        picture = _decode(file, path, deep)
     return _large_enough(picture, shown(path))
 
 
@@ -92,16 +100,25 @@ def save_like(
 ) -> tuple[str, ...]:
     """Write ``rgb`` (H, W, 3) with what the file of ``picture`` holds beside its colours, as ``save_picture``.
 
-    ``mark``: what the file says of its making. Without ``metadata`` there is neither a mark nor EXIF and XMP.
+    ``rgb`` has as many bits as ``picture.finest``; a format that holds fewer gets fewer, with a note. ``mark``: what
+    the file says of its making. Without ``metadata`` there is neither a mark nor EXIF and XMP.
     """
-    if not metadata:
-        return save_picture(path, rgb, picture.alpha, picture.icc, overwrite=overwrite)
-    return save_picture(path, rgb, picture.alpha, picture.icc, picture.exif, overwrite, xmp=picture.xmp, mark=mark)
+    alpha: Levels | None = picture.alpha
+    notes: tuple[str, ...] = ()
+    if rgb.dtype == np.uint16:
+        if format_of(path).deep:
+            alpha = None if picture.deep is None or alpha is None else picture.deep[..., 3]
+        else:
+            rgb = flattened(rgb)
+            notes = (f"{format_of(path).name} holds 8 bits per channel: {shown(path)} is without the finer ones",)
+    exif, xmp = (picture.exif, picture.xmp) if metadata else (None, None)
+    mark = mark if metadata else None
+    return (*notes, *save_picture(path, rgb, alpha, picture.icc, exif, overwrite, xmp=xmp, mark=mark))
 
 
-def load_layer(path: str | Path) -> Picture:
+def load_layer(path: str | Path, deep: bool = False) -> Picture:
     """Read an edit layer, as :func:`load_picture`. RequestError if it has no alpha."""
-    picture = load_picture(path)
+    picture = load_picture(path, deep)
     if picture.alpha is None:
         raise RequestError(f"{shown(path)} has no alpha channel and would hide the whole picture; give an RGBA PNG.")
     return picture
@@ -135,7 +152,7 @@ def mask_of(picture: Picture, size: tuple[int, int], name: str) -> Bytes:
     return np.array(Image.fromarray(mask).resize((wanted_width, wanted_height), Image.Resampling.BILINEAR))
 
 
-def _decode(file: BinaryIO, path: str | Path) -> Picture:
+def _decode(file: BinaryIO, path: str | Path, deep: bool) -> Picture:
     notes: list[str] = []
     digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a BinaryIO is what it takes
     file.seek(0)
@@ -145,8 +162,21 @@ def _decode(file: BinaryIO, path: str | Path) -> Picture:
             moving = getattr(image, "is_animated", False) and image.format not in ("TIFF", "HEIF")
             which = "main" if image.format == "HEIF" else "first"
             notes.append(f"{'an animation' if moving else 'a file'} of {frames} pictures: the {which} one is used")
-        picture = _upright(image, bits_of(image))
+        bits, orientation = bits_of(image), orientation_of(image)
+        deep = deep and bits == 16 and image.format in DEEP_FORMATS
+        picture = _upright(image, bits)
+    if deep:
+        file.seek(0)
+        picture = _deepened(picture, read_deep(file, orientation, picture.rgb, picture.alpha))
     return dataclasses.replace(picture, sha256=digest, notes=(*notes, *picture.notes))
+
+
+def _deepened(picture: Picture, deep: Deep | None) -> Picture:
+    """``picture`` with its ``deep`` pixels, if they could be had; nothing was converted then."""
+    if deep is None:
+        return picture
+    notes = tuple(note for note in picture.notes if not note.startswith("16-bit"))
+    return dataclasses.replace(picture, deep=deep, notes=notes)
 
 
 def _upright(image: Image.Image, bits: int) -> Picture:
