@@ -21,7 +21,8 @@ from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import mark_of, versions
 from t2l_cli.media.compositing import Levels, Pixels, Rows, deepened, over, rgba
 from t2l_cli.media.encode import check_video_output
-from t2l_cli.media.images import Picture, check_output, load_layer, load_picture, save_like
+from t2l_cli.media.images import Picture, load_layer, load_picture
+from t2l_cli.media.layered import Layers, check_photo_output, is_ora, load_ora_layer, save_photo
 from t2l_cli.media.opening import sha256_of
 from t2l_cli.media.paths import STDIO
 from t2l_cli.progress import Reporter
@@ -117,7 +118,12 @@ class PhotoComposite(CompositeJob):
     @cached_property
     def given(self) -> Picture:
         """The layer as it was given."""
-        return load_layer(self.request.layer or STDIO, deep=self.picture.deep is not None)
+        name = self.request.layer or STDIO
+        if is_ora(name):
+            layer = load_ora_layer(name)
+            self.say_notes(layer.notes)
+            return layer
+        return load_layer(name, deep=self.picture.deep is not None)
 
     @cached_property
     def layer(self) -> Pixels:
@@ -165,12 +171,12 @@ class PhotoComposite(CompositeJob):
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the picture; the suffix says the format, and "-" is a PNG to the standard output."""
-        check_output(path, overwrite, self.request.source, self.request.layer)
+        check_photo_output(path, overwrite, self.request.source, self.request.layer)
         picture = self.picture
-        check_output(path, overwrite, size=picture.size)
+        check_photo_output(path, overwrite, size=picture.size)
         metadata = self.request.metadata
         mark = mark_of(self.record, self.reporter, self.given.trained) if metadata else None
-        self.say_notes(save_like(path, over(self.layer, picture.finest), picture, mark, metadata, overwrite))
+        self.say_notes(save_photo(path, Layers(picture, self.layer), mark, metadata, overwrite))
 
 
 class VideoComposite(CompositeJob):

@@ -19,7 +19,8 @@ from t2l_cli.jobs.naming import default_output
 from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, mark_of, say_matte, say_matting, say_tries
 from t2l_cli.media.compositing import Rows, over
-from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_like
+from t2l_cli.media.images import Picture, load_picture, mask_of
+from t2l_cli.media.layered import Layers, check_photo_output, save_photo
 from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter, Tick, duration
@@ -174,7 +175,7 @@ class PhotoJob(Training):
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the photo with the edit; the suffix says the format, and "-" is a PNG to the standard output."""
-        check_output(path, overwrite, self.request.source, size=self.picture.size)
+        check_photo_output(path, overwrite, self.request.source, size=self.picture.size)
         self.say_notes(self._save(path, self._layer, overwrite))
 
     def _repr_png_(self) -> bytes | None:
@@ -196,10 +197,10 @@ class PhotoJob(Training):
         """RequestError where the output or the run directory cannot or should not be written."""
         request = self.request
         inputs = (request.source, request.mask, request.earlier, request.clip_weights)
-        check_output(request.output, request.overwrite, *inputs)
+        check_photo_output(request.output, request.overwrite, *inputs)
         if self.run_dir is not None:
             check_run_dir(self.run_dir, request.overwrite, inputs, [self.output])
-        check_output(request.output, request.overwrite, size=self.picture.size)
+        check_photo_output(request.output, request.overwrite, size=self.picture.size)
 
     def prepare(self) -> None:
         """Read the photo and CLIP."""
@@ -238,6 +239,7 @@ class PhotoJob(Training):
         """Write the photo under ``layer``; notes of what the format could not hold."""
         picture, metadata = self.picture, self.request.metadata
         self._mark = mark_of(self.record, self.reporter) if metadata else None
-        notes = save_like(path, over(layer, picture.finest), picture, self._mark, metadata, overwrite)
+        mask = None if self.edit.mask is None else self.edit.mask[0, 0].numpy()
+        notes = save_photo(path, Layers(picture, layer, mask), self._mark, metadata, overwrite)
         self.written = str(path)
         return notes

@@ -80,6 +80,12 @@ def load_picture(path: str | Path, deep: bool = False) -> Picture:
     return _large_enough(picture, shown(path))
 
 
+def picture_in(file: BinaryIO, name: str | Path) -> Picture:
+    """The picture in a ``file`` that is open, of any size; ``name`` is what errors call it."""
+    with decoding(name):
+        return _decode(file, name, deep=False)
+
+
 def picture_of(image: Image.Image) -> Picture:
     """A Pillow ``image`` as :func:`load_picture` would read it from a file."""
     with decoding("the picture"):

@@ -94,31 +94,35 @@ FORMATS: dict[str, Format] = {
 
 
 def check_output(
-    path: str | Path, overwrite: bool, *inputs: str | Path | None, size: tuple[int, int] | None = None
+    path: str | Path,
+    overwrite: bool,
+    *inputs: str | Path | None,
+    size: tuple[int, int] | None = None,
+    more: tuple[str, ...] = (),
 ) -> None:
     """Raise RequestError, before any work, if :func:`save_picture` could not or should not write ``path``.
 
     Refused are an unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (H, W) that the
-    format cannot hold, and writing a picture to a terminal.
+    format cannot hold, and writing a picture to a terminal. ``more``: suffixes to name that somebody else writes.
     """
     if str(path) == STDIO:
         if sys.stdout.isatty():
             raise RequestError("-o - writes a PNG to the standard output, which is a terminal here: add > picture.png.")
         return
     path = Path(path)
-    form = format_of(path)
+    form = format_of(path, more)
     if size is not None and max(size) > form.max_side:
         raise RequestError(f"{form.name} holds at most {form.max_side} pixels a side; use .png for {shown(path)}.")
     check_place(path, overwrite, *inputs)
 
 
-def format_of(path: str | Path) -> Format:
-    """The format of the suffix of ``path`` (PNG for '-'); RequestError for an unknown suffix."""
+def format_of(path: str | Path, more: tuple[str, ...] = ()) -> Format:
+    """The format of the suffix of ``path`` (PNG for '-'); RequestError for an unknown suffix, which names ``more``."""
     if str(path) == STDIO:
         return _PNG
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        known = " ".join(FORMATS)
+        known = " ".join((*FORMATS, *more))
         what = f"the suffix {shown(suffix)} of {shown(path)} is not one" if suffix else f"{shown(path)} has no suffix"
         raise RequestError(f"{what} that t2l can write a picture for; use one of {known}.")
     return FORMATS[suffix]
@@ -151,7 +155,7 @@ def save_picture(
         alpha = None
     pixels = rgb if alpha is None else rgba(rgb, alpha)
     data, left_out = _encode(path, pixels, form, Tags(icc, exif, xmp), mark)
-    _write(path, data, overwrite)
+    write_picture(path, data, overwrite)
     return (*notes, *left_out)
 
 
@@ -159,7 +163,7 @@ def save_layer(path: str | Path, layer: Pixels, overwrite: bool = False, mark: M
     """Write the edit ``layer``, (H, W, 4) uint8 or uint16 with straight alpha (see ``compositing.rgba``), as a PNG."""
     if format_of(path) is not _PNG:
         raise RequestError(f"an edit layer is written as PNG; {shown(path)} has another suffix.")
-    _write(path, _encode(path, layer, _PNG, Tags(), mark)[0], overwrite)
+    write_picture(path, _encode(path, layer, _PNG, Tags(), mark)[0], overwrite)
 
 
 def _encode(
@@ -232,7 +236,8 @@ def _image(pixels: Pixels) -> Image.Image:
     return image
 
 
-def _write(path: str | Path, data: bytes, overwrite: bool) -> None:
+def write_picture(path: str | Path, data: bytes, overwrite: bool) -> None:
+    """Write a picture's file, ``data``, to ``path``, or to the standard output for '-'; OutputError if that fails."""
     if str(path) != STDIO:
         write_atomically(path, data, overwrite)
         return
