@@ -18,7 +18,7 @@ from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.naming import default_output
 from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, mark_of, say_matte, say_matting, say_tries
-from t2l_cli.media.compositing import Rows, over
+from t2l_cli.media.compositing import Bytes, Rows, over
 from t2l_cli.media.images import Picture, load_picture, mask_of
 from t2l_cli.media.layered import Layers, check_photo_output, save_photo
 from t2l_cli.media.paths import STDIO, shown
@@ -108,6 +108,7 @@ class PhotoJob(Training):
         self._given = picture, mask
         self._run_dir: RunDir | None = None
         self._mask_sha256: str | None = None
+        self._within: Bytes | None = None  # the mask at the photo's size, (H, W)
         self._mark: Mark | None = None  # what the result says of its making
         self.last: Step | None = None  # the last step that was taken
         self._made: tuple[Step | None, Rows] | None = None  # the layer after that step
@@ -140,7 +141,9 @@ class PhotoJob(Training):
         name = self.request.mask
         mask = self._given[1] or (None if name is None else load_picture(name))
         self._mask_sha256 = None if mask is None else mask.sha256
-        return None if mask is None else planes_of(mask_of(mask, self.picture.size, shown(name or "in memory")))
+        if mask is not None:
+            self._within = mask_of(mask, self.picture.size, shown(name or "in memory"))
+        return None if self._within is None else planes_of(self._within)
 
     @property
     def image(self) -> Image.Image:
@@ -239,7 +242,6 @@ class PhotoJob(Training):
         """Write the photo under ``layer``; notes of what the format could not hold."""
         picture, metadata = self.picture, self.request.metadata
         self._mark = mark_of(self.record, self.reporter) if metadata else None
-        mask = None if self.edit.mask is None else self.edit.mask[0, 0].numpy()
-        notes = save_photo(path, Layers(picture, layer, mask), self._mark, metadata, overwrite)
+        notes = save_photo(path, Layers(picture, layer, self._within), self._mark, metadata, overwrite)
         self.written = str(path)
         return notes

@@ -21,7 +21,7 @@ from t2l_cli.media.compositing import Bytes, Deep, Levels, Pixels, flattened, st
 from t2l_cli.media.deep import FORMATS as DEEP_FORMATS
 from t2l_cli.media.deep import orientation_of, read_deep
 from t2l_cli.media.exif import portable_exif
-from t2l_cli.media.opening import bits_of, decoding, open_image, opened
+from t2l_cli.media.opening import bits_of, decoding, open_image, opened, xmp_of
 from t2l_cli.media.output import check_output, format_of, save_layer, save_picture
 from t2l_cli.media.paths import shown
 from t2l_cli.media.xmp import Mark, is_trained, portable_xmp
@@ -189,7 +189,7 @@ def _upright(image: Image.Image, bits: int) -> Picture:
     """``image``, which has ``bits`` per channel in its file, upright and in 8 bits; ``image`` itself may be changed."""
     image.load()  # before getexif(), which also loads a PNG: damaged pixels must not be reported as damaged EXIF
     exif, exif_note = portable_exif(image)
-    packet = image.info.get("xmp")
+    packet = xmp_of(image)
     xmp, xmp_note = portable_xmp(packet)
     with contextlib.suppress(Exception):  # an orientation that cannot be read is none
         ImageOps.exif_transpose(image, in_place=True)

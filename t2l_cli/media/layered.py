@@ -280,4 +280,5 @@ def _placed(picture: Picture, size: tuple[int, int], place: tuple[int, int], opa
         canvas[top:bottom, left:right, :3] = picture.rgb[inside]
         cover = 255 if picture.alpha is None else picture.alpha[inside]
         canvas[top:bottom, left:right, 3] = np.rint(cover * opacity) if opacity < 1 else cover
-    return canvas
+    whole: Bytes = canvas
+    return whole

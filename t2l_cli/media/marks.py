@@ -6,14 +6,15 @@ import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from PIL import ExifTags, ImageCms
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.decoding import opened as opened_video
 from t2l_cli.media.exif import comment_in
-from t2l_cli.media.opening import bits_of, decoding, open_image, opened
+from t2l_cli.media.layered import is_ora, merged_in
+from t2l_cli.media.opening import bits_of, decoding, open_image, opened, xmp_of
 from t2l_cli.media.output import PNG_TEXT
 from t2l_cli.media.video_tags import RECORD, SOURCE_TYPE, packet_in
 from t2l_cli.media.xmp import record_in, source_type_in
@@ -44,14 +45,14 @@ def look_at(path: str | Path) -> Facts:
 
 
 def _picture(path: str | Path) -> Facts:
-    with opened(path) as file, decoding(path), open_image(file, path) as image:
-        info, exif = image.info, image.getexif()
-        texts = (record_in(info.get("xmp")), info.get(PNG_TEXT), comment_in(exif.tobytes() if len(exif) else None))
+    with opened(path) as file, decoding(path), open_image(_shown(file, path), path) as image:
+        info, exif, packet = image.info, image.getexif(), xmp_of(image)
+        texts = (record_in(packet), info.get(PNG_TEXT), comment_in(exif.tobytes() if len(exif) else None))
         width, height = image.size
         if exif.get(ExifTags.Base.Orientation) in _TURNED:
             width, height = height, width
         values = {
-            "format": image.format,
+            "format": "OpenRaster" if is_ora(path) else image.format,
             "width": width,
             "height": height,
             "bits": bits_of(image),
@@ -60,10 +61,15 @@ def _picture(path: str | Path) -> Facts:
             "transparency": image.has_transparency_data,
             "pictures": getattr(image, "n_frames", 1),
             "exif": bool(len(exif)),
-            "xmp": bool(info.get("xmp")),
+            "xmp": bool(packet),
         }
         record = next((str(text) for text in texts if text), None)
-        return Facts("picture", values, record, source_type_in(info.get("xmp")))
+        return Facts("picture", values, record, source_type_in(packet))
+
+
+def _shown(file: BinaryIO, path: str | Path) -> BinaryIO:
+    """The ``file``, or the merged picture in it where it is an OpenRaster file."""
+    return merged_in(file, path) if is_ora(path) else file
 
 
 def _profile_name(profile: bytes | None) -> str | None:

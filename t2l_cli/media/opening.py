@@ -22,6 +22,7 @@ from t2l_cli.media.paths import STDIO, reason, shown
 
 MAX_PIXELS = 300_000_000  # px; a header that claims more is taken for a decompression bomb
 MAX_PIPED = 1 << 30  # maximum bytes from a pipe: more than 300 megapixels of uncompressed 8-bit RGB
+_PSD_XMP = 1060  # image resource
 _MAX_PNG_TEXT = 64 << 20  # bytes of an unpacked profile or text; by default, Pillow refuses more than one megabyte
 
 
@@ -142,6 +143,14 @@ def _silence_libtiff() -> None:
         for handler in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
             handler.restype = ctypes.c_void_p
             handler(None)
+
+
+def xmp_of(image: Image.Image) -> bytes | str | None:
+    """The XMP packet of an opened ``image``; None if it has none."""
+    resources = getattr(image, "resources", ()) if image.format == "PSD" else ()
+    own = next((data for number, _, data in resources if number == _PSD_XMP), None)
+    packet: bytes | str | None = own or image.info.get("xmp")
+    return packet
 
 
 def bits_of(image: Image.Image) -> int:
