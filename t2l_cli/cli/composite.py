@@ -14,7 +14,9 @@ from t2l_cli.cli.terminal import Terminal
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The photo (- is stdin), or with --atlas the video.")]
 Layer = Annotated[
     str | None,
-    typer.Argument(metavar="LAYER", help="The RGBA layer, of the photo's size; - is stdin.", show_default=False),
+    typer.Argument(
+        metavar="LAYER", help="The RGBA layer, of the photo's size, or a .ora; - is stdin.", show_default=False
+    ),
 ]
 VIDEOS = "Videos"
 AtlasPath = Annotated[Path | None, o.option("--atlas", metavar="ATLAS", panel=VIDEOS, help="The video's atlas.")]

@@ -66,8 +66,8 @@ Output = Annotated[
         "-o",
         metavar="PATH",
         panel=OUTPUT,
-        help="Where to write; the suffix says the format, - is a PNG to stdout. Default: in the working directory, "
-        "named after picture and prompt, such as photo-crochet-swan.png.",
+        help="Where to write; the suffix says the format (.ora and .psd have layers), - is a PNG to stdout. "
+        "Default: in the working directory, named after picture and prompt, such as photo-crochet-swan.png.",
     ),
 ]
 Overwrite = Annotated[bool, option("--overwrite", panel=OUTPUT, help="Replace an output that exists.")]
