@@ -19,7 +19,7 @@ from t2l_cli.errors import RequestError
 from t2l_cli.media.colour import to_rgb
 from t2l_cli.media.compositing import Bytes, Deep, Levels, Pixels, flattened, strips
 from t2l_cli.media.deep import FORMATS as DEEP_FORMATS
-from t2l_cli.media.deep import orientation_of, read_deep
+from t2l_cli.media.deep import high_bytes, orientation_of, read_deep
 from t2l_cli.media.exif import portable_exif
 from t2l_cli.media.opening import bits_of, decoding, open_image, opened, xmp_of
 from t2l_cli.media.output import check_output, format_of, save_layer, save_picture
@@ -182,7 +182,7 @@ def _deepened(picture: Picture, deep: Deep | None) -> Picture:
     if deep is None:
         return picture
     notes = tuple(note for note in picture.notes if not note.startswith("16-bit"))
-    return dataclasses.replace(picture, deep=deep, notes=notes)
+    return dataclasses.replace(picture, rgb=high_bytes(deep)[..., :3], deep=deep, notes=notes)
 
 
 def _upright(image: Image.Image, bits: int) -> Picture:
