@@ -168,8 +168,10 @@ def _decode(file: BinaryIO, path: str | Path, deep: bool) -> Picture:
             moving = getattr(image, "is_animated", False) and image.format not in ("TIFF", "HEIF")
             which = "main" if image.format == "HEIF" else "first"
             notes.append(f"{'an animation' if moving else 'a file'} of {frames} pictures: the {which} one is used")
-        bits, orientation = bits_of(image), orientation_of(image)
+        bits = bits_of(image)
         deep = deep and bits == 16 and image.format in DEEP_FORMATS
+        image.load()  # before its EXIF is looked at, as below
+        orientation = orientation_of(image)
         picture = _upright(image, bits)
     if deep:
         file.seek(0)
