@@ -89,7 +89,7 @@ def picture_in(file: BinaryIO, name: str | Path) -> Picture:
 def picture_of(image: Image.Image) -> Picture:
     """A Pillow ``image`` as :func:`load_picture` would read it from a file."""
     with decoding("the picture"):
-        picture = _upright(image.copy(), bits_of(image))
+        picture, _ = _upright(image.copy(), bits_of(image))
     return _large_enough(picture, "the picture")
 
 
@@ -170,9 +170,7 @@ def _decode(file: BinaryIO, path: str | Path, deep: bool) -> Picture:
             notes.append(f"{'an animation' if moving else 'a file'} of {frames} pictures: the {which} one is used")
         bits = bits_of(image)
         deep = deep and bits == 16 and image.format in DEEP_FORMATS
-        image.load()  # before its EXIF is looked at, as below
-        orientation = orientation_of(image)
-        picture = _upright(image, bits)
+        picture, orientation = _upright(image, bits)
     if deep:
         file.seek(0)
         picture = _deepened(picture, read_deep(file, orientation, picture.rgb, picture.alpha))
@@ -187,13 +185,18 @@ def _deepened(picture: Picture, deep: Deep | None) -> Picture:
     return dataclasses.replace(picture, rgb=high_bytes(deep)[..., :3], deep=deep, notes=notes)
 
 
-def _upright(image: Image.Image, bits: int) -> Picture:
-    """``image``, which has ``bits`` per channel in its file, upright and in 8 bits; ``image`` itself may be changed."""
+def _upright(image: Image.Image, bits: int) -> tuple[Picture, int]:
+    """``image``, which has ``bits`` per channel in its file, upright and in 8 bits; and the orientation that it had.
+
+    ``image`` itself may be changed.
+    """
     image.load()  # before getexif(), which also loads a PNG: damaged pixels must not be reported as damaged EXIF
     exif, exif_note = portable_exif(image)
+    orientation = orientation_of(image)
     packet = xmp_of(image)
     xmp, xmp_note = portable_xmp(packet)
     with contextlib.suppress(Exception):  # an orientation that cannot be read is none
         ImageOps.exif_transpose(image, in_place=True)
     rgb, alpha, icc, colour_notes = to_rgb(image, bits)
-    return Picture(rgb, alpha, icc, exif, (*colour_notes, *exif_note, *xmp_note), xmp, trained=is_trained(packet))
+    picture = Picture(rgb, alpha, icc, exif, (*colour_notes, *exif_note, *xmp_note), xmp, trained=is_trained(packet))
+    return picture, orientation
