@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from t2l_cli.jobs.atlas import RenderJob
     from t2l_cli.jobs.composite import CompositeJob
     from t2l_cli.jobs.fit import FitJob
+    from t2l_cli.jobs.info import Info
     from t2l_cli.jobs.judge import Judge
     from t2l_cli.jobs.photo import PhotoJob
     from t2l_cli.jobs.video import VideoJob
@@ -75,6 +76,7 @@ def edit_image(
     output: Path | None = None,
     overwrite: bool = False,
     run_dir: Path | None = None,
+    metadata: bool = True,
     judge: Judge | None = None,
     reporter: Reporter | None = None,
     **settings: Any,
@@ -84,10 +86,11 @@ def edit_image(
     source: a path, "-" for the standard input, a PIL image, an array of bytes (H, W, 3 or 4), or a float tensor
         (3, H, W) in [0, 1]. prompts: what it should show; several describe one and the same edit.
     mask: of the same kinds as ``source``; the edit stays inside its white area.
-    preset: draft, standard (the paper's, and the default) or fine. config: the run.json of a run to repeat; whatever
-        else is given wins over it.
+    preset: draft, standard (the paper's, and the default) or fine. config: a run to repeat, by its run.json or by the
+        picture that it made; whatever else is given wins over it.
     output, overwrite, run_dir: where ``write()`` puts the result, by default in the working directory, named after
-        source and prompt; and where it keeps the layer, the losses and snapshots.
+        source and prompt; and where it keeps the layer, the losses and snapshots. metadata: whether a file holds a
+        record of the edit and the source's EXIF and XMP.
     judge: the ``judge`` of another job with the same CLIP and device, which then need not be loaded again.
     Raises RequestError for what cannot be, and TypeError for an unknown setting.
     """
@@ -108,6 +111,7 @@ def edit_image(
         output=_path(output),
         overwrite=overwrite,
         run_dir=_path(run_dir),
+        metadata=metadata,
         offline=offline,
     )
     return PhotoJob(request, reporter, picture, mask_picture, judge)
@@ -134,6 +138,7 @@ def edit_video(
     codec: str = "h264",
     overwrite: bool = False,
     run_dir: Path | None = None,
+    metadata: bool = True,
     judge: Judge | None = None,
     reporter: Reporter | None = None,
     **settings: Any,
@@ -169,6 +174,7 @@ def edit_video(
         codec=codec,
         overwrite=overwrite,
         run_dir=_path(run_dir),
+        metadata=metadata,
     )
     return VideoJob(request, reporter, judge)
 
@@ -254,6 +260,7 @@ def composite(
     matte: MatteMode = "off",
     output: Path | None = None,
     overwrite: bool = False,
+    metadata: bool = True,
     reporter: Reporter | None = None,
 ) -> CompositeJob:
     """Lay an edit layer over its photo, or painted atlas layers over their video: a job with ``image`` and ``save()``.
@@ -279,8 +286,20 @@ def composite(
         blend=blend,
         matte=matte,
         overwrite=overwrite,
+        metadata=metadata,
     )
     return composite_job(request, reporter)
+
+
+def info(path: Path) -> Info:
+    """What is known about a picture, a video, a run.json or its folder, or an atlas folder.
+
+    Its ``record`` is that of the run that made the file; None where the file says nothing of t2l. ``facts``: size,
+    format and the like. RequestError where it is none of these.
+    """
+    from t2l_cli.jobs.info import look
+
+    return look(path)
 
 
 def _texts(prompts: str | Sequence[str] | None) -> tuple[str, ...]:

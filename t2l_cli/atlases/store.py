@@ -69,7 +69,7 @@ def check_atlas_output(path: str | Path, overwrite: bool, *inputs: str | Path | 
     if not path.is_dir() or foreign_in(path, lambda name: False) is None:
         return
     try:
-        record = _record(path)
+        record = read_record(path)
     except RequestError as error:
         raise RequestError(
             f"the folder {shown(path)} holds something else than an atlas and is left as it is."
@@ -160,7 +160,7 @@ def texture_bytes(layer: AtlasLayer) -> tuple[Bytes, Bytes]:
 def load_atlas(folder: str | Path) -> Atlas:
     """Read an atlas folder; RequestError, in one line, if anything is missing, broken or inconsistent."""
     folder = Path(folder)
-    record = _record(folder)
+    record = read_record(folder)
     try:
         tensors = load_file(folder / TENSORS)
     except FileNotFoundError as error:
@@ -197,7 +197,7 @@ def _extremes(values: Tensor) -> tuple[float, float]:
     return low.item(), high.item()
 
 
-def _record(folder: Path) -> AtlasRecord:
+def read_record(folder: Path) -> AtlasRecord:
     """The folder's atlas.json; RequestError if this version cannot read it."""
     try:
         data = read_json(folder / RECORD)

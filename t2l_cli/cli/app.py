@@ -15,6 +15,7 @@ from t2l_cli.cli.config import config
 from t2l_cli.cli.edit_image import edit_image
 from t2l_cli.cli.edit_video import edit_video
 from t2l_cli.cli.fit_atlas import fit_atlas
+from t2l_cli.cli.info import info
 from t2l_cli.cli.interrupt import exit_code
 from t2l_cli.cli.models import models
 from t2l_cli.cli.render_atlas import render_atlas
@@ -45,6 +46,7 @@ for name, command, summary in (
     ("fit-atlas", fit_atlas, "Take a video apart into its layers."),
     ("render-atlas", render_atlas, "Turn an atlas into pictures to look at and paint on."),
     ("composite", composite, "Lay an edit layer over a photo, or painted layers over a video."),
+    ("info", info, "Show what a picture or video holds, and how t2l made it."),
 ):
     paragraphs = (command.__doc__ or "").split("\n\n")  # typer keeps the line breaks within one
     text = "\n\n".join(" ".join(text.split()) for text in paragraphs)

@@ -13,7 +13,9 @@ from t2l_cli.cli import options as o
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The photo (- is stdin), or with --atlas the video.")]
 Layer = Annotated[
     str | None,
-    typer.Argument(metavar="LAYER", help="The RGBA layer, of the photo's size; - is stdin.", show_default=False),
+    typer.Argument(
+        metavar="LAYER", help="The RGBA layer, of the photo's size, or a .ora; - is stdin.", show_default=False
+    ),
 ]
 VIDEOS = "Videos"
 AtlasPath = Annotated[Path | None, o.option("--atlas", metavar="ATLAS", panel=VIDEOS, help="The video's atlas.")]
@@ -70,6 +72,7 @@ def composite(
     codec: Codec = "h264",
     blend: Blend = "normal",
     overwrite: o.Overwrite = False,
+    metadata: o.Metadata = True,
     as_json: o.Json = False,
     events: o.Events = None,
     quiet: o.Quiet = False,

@@ -29,6 +29,7 @@ def edit_image(
     output: o.Output = None,
     overwrite: o.Overwrite = False,
     run_dir: o.RunDir = None,
+    metadata: o.Metadata = True,
     as_json: o.Json = False,
     events: o.Events = None,
     quiet: o.Quiet = False,

@@ -65,8 +65,13 @@ Resolution = Annotated[
     int | None, o.option("--resolution", metavar="N", panel=ATLAS, help="Of a checkpoint's atlas. Default: 2000.")
 ]
 FitPreset = Annotated[
-    str,
-    o.option("--fit-preset", metavar="draft|standard|fine", panel=ATLAS, help="Of the fit, without --atlas."),
+    str | None,
+    o.option(
+        "--fit-preset",
+        metavar="draft|standard|fine",
+        panel=ATLAS,
+        help="Of the fit, without --atlas. Default: draft.",
+    ),
 ]
 Mask = Annotated[
     Path | None,
@@ -93,6 +98,7 @@ def edit_video(
     codec: Codec = "h264",
     overwrite: o.Overwrite = False,
     run_dir: o.RunDir = None,
+    metadata: o.Metadata = True,
     as_json: o.Json = False,
     events: o.Events = None,
     quiet: o.Quiet = False,
@@ -103,7 +109,7 @@ def edit_video(
     background: Background = None,
     frames: Frames = None,
     resolution: Resolution = None,
-    fit_preset: FitPreset = "draft",
+    fit_preset: FitPreset = None,
     mask: Mask = None,
     config: o.Config = None,
     preset: PresetName = None,

@@ -93,8 +93,8 @@ Output = Annotated[
         "-o",
         metavar="PATH",
         panel=OUTPUT,
-        help="Where to write; the suffix says the format, - is a PNG to stdout. Default: in the working directory, "
-        "named after picture and prompt, such as photo-crochet-swan.png.",
+        help="Where to write; the suffix says the format (.ora and .psd have layers), - is a PNG to stdout. "
+        "Default: in the working directory, named after picture and prompt, such as photo-crochet-swan.png.",
     ),
 ]
 Overwrite = Annotated[bool, option("--overwrite", panel=OUTPUT, help="Replace an output that exists.")]
@@ -105,6 +105,15 @@ RunDir = Annotated[
         metavar="DIR",
         panel=OUTPUT,
         help="Keep everything of the run here: layer, alpha, composite, losses.csv, run.json, snapshots.",
+    ),
+]
+Metadata = Annotated[
+    bool,
+    option(
+        "--metadata/--no-metadata",
+        panel=OUTPUT,
+        help="The result holds a record of the edit (t2l info shows it) and the source's EXIF, XMP or tags; without, "
+        "it holds nothing but its colour profile.",
     ),
 ]
 Json = Annotated[bool, option("--json", panel=OUTPUT, help="Print one JSON object instead of the paths written.")]
@@ -128,9 +137,9 @@ Config = Annotated[
     Path | None,
     option(
         "--config",
-        metavar="RUN.JSON",
+        metavar="RUN",
         panel=EDIT,
-        help="Repeat the run that wrote this file; whatever else is given wins over it.",
+        help="Repeat a run, from its run.json or from its result; whatever else is given wins over it.",
     ),
 ]
 

@@ -25,9 +25,12 @@ STRIP_PIXELS = 2**17  # full-resolution px processed at a time
 TRANSPARENT = 0.5 / 255  # alpha below this would round to 0 in an 8-bit file, and is set to exactly 0
 
 
+_TOP = {torch.uint8: 255, torch.uint16: 65_535}  # the level that is 1, by the type of a picture's whole numbers
+
+
 def floats(picture: Tensor) -> Tensor:
-    """``picture`` as floats: bytes (uint8) become float32 in [0, 1]; floats are returned unchanged."""
-    return picture.float() / 255 if picture.dtype == torch.uint8 else picture
+    """``picture`` as floats: bytes (uint8, or uint16) become float32 in [0, 1]; floats are returned unchanged."""
+    return picture.float() / _TOP[picture.dtype] if picture.dtype in _TOP else picture
 
 
 def reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -37,7 +40,7 @@ def reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if tuple(picture.shape[-2:]) == size:
         return floats(picture)
-    if picture.dtype == torch.uint8:
+    if picture.dtype in _TOP:
         return torch.cat([_reduce_plane(picture[:, k : k + 1], size) for k in range(picture.shape[1])], dim=1)
     return resized(picture, size).clamp(0, 1)
 

@@ -8,19 +8,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+import numpy as np
 from PIL import Image
 
 from t2l_cli.config import BlendMode, MatteMode
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
-from t2l_cli.jobs.job import Result, Stepless, need_output
+from t2l_cli.jobs.job import Result, Stepless, absolute, need_output
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.naming import claimed
-from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
-from t2l_cli.media import compositing
-from t2l_cli.media.compositing import Bytes
+from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
+from t2l_cli.jobs.record import mark_of, versions
+from t2l_cli.media.compositing import Levels, Pixels, Rows, deepened, over, rgba
 from t2l_cli.media.encode import check_video_output
-from t2l_cli.media.images import Picture, check_output, load_layer, load_picture, save_picture
+from t2l_cli.media.images import Picture, load_layer, load_picture
+from t2l_cli.media.layered import Layers, check_photo_output, is_ora, load_ora_layer, save_photo
+from t2l_cli.media.opening import sha256_of
 from t2l_cli.media.paths import STDIO
 from t2l_cli.progress import Reporter
 
@@ -49,6 +52,7 @@ class CompositeRequest:
     blend: BlendMode = "normal"  # how the painted layers of a video meet its frames
     matte: MatteMode = "off"  # whether the outlines of a photo's layer are brought to those of the photo
     overwrite: bool = False
+    metadata: bool = True  # whether the result holds a record, and what the source's file says of it
 
     def __post_init__(self) -> None:
         painted = any((self.foreground, self.background, self.paint))
@@ -106,49 +110,79 @@ class PhotoComposite(CompositeJob):
 
     @cached_property
     def picture(self) -> Picture:
-        """The photo with the layer on it."""
-        picture = load_picture(self.request.source)
+        """The photo."""
+        picture = load_picture(self.request.source, deep=True)
         self.say_notes(picture.notes)
-        rgb, alpha = load_layer(self.request.layer or STDIO)
-        if self.request.matte != "off":
-            if alpha.shape != picture.rgb.shape[:2]:
-                raise RequestError("--matte needs a layer of the photo's size.")
-            rgb, alpha = self._matted(rgb, alpha, picture.rgb)
-        compositing.composite(picture.rgb, rgb, alpha, out=picture.rgb)
         return picture
 
-    def _matted(self, rgb: Bytes, alpha: Bytes, photo: Bytes) -> tuple[Bytes, Bytes]:
-        """The layer's bytes with the outlines of the ``photo``."""
+    @cached_property
+    def given(self) -> Picture:
+        """The layer as it was given."""
+        name = self.request.layer or STDIO
+        if is_ora(name):
+            layer = load_ora_layer(name)
+            self.say_notes(layer.notes)
+            return layer
+        return load_layer(name, deep=self.picture.deep is not None)
+
+    @cached_property
+    def layer(self) -> Pixels:
+        """The layer (H, W, 4), with as many bits as the photo, and with its outlines where they are asked for."""
+        photo, given = self.picture.finest, self.given
+        assert given.alpha is not None
+        layer: Pixels = rgba(given.rgb, given.alpha)
+        if photo.dtype == np.uint16:
+            layer = deepened(layer) if given.deep is None else given.deep
+        if self.request.matte == "off":
+            return layer
+        if layer.shape[:2] != photo.shape[:2]:
+            raise RequestError("--matte needs a layer of the photo's size.")
+        return self._matted(layer if isinstance(layer, np.ndarray) else layer.whole(), photo)
+
+    def _matted(self, layer: Levels, photo: Levels) -> Rows:
+        """The ``layer`` with the outlines of the ``photo``."""
         from t2l_cli.engine.fullres import FullLayer
         from t2l_cli.engine.matte import matted
 
         source = planes_of(photo)[None]
-        matte = matted(layer_of(rgb, alpha), source, self.request.matte)
+        matte = matted(layer_of(layer[..., :3], layer[..., 3]), source, self.request.matte)
         self.reporter.note(matte.about)
-        whole = rows_of(FullLayer(matte.layer, source)).whole()
-        return whole[..., :3], whole[..., 3]
+        return rows_of(FullLayer(matte.layer, source), deep=photo.dtype == np.uint16)
 
     @property
     def image(self) -> Image.Image:
         """The photo with the layer on it, RGB, or RGBA where the photo has transparency."""
-        rgb, alpha = self.picture.rgb, self.picture.alpha
-        return Image.fromarray(rgb if alpha is None else compositing.rgba(rgb, alpha).whole())
+        return shown_image(over(self.layer, self.picture.finest), self.picture.alpha)
 
     @property
     def record(self) -> dict[str, Any]:
         """What was laid over what."""
-        return {"command": "composite", "source": self.request.source, "layer": self.request.layer}
+        request, picture = self.request, self.picture
+        return {
+            "command": "composite",
+            "source": absolute(request.source),
+            "source_sha256": picture.sha256,
+            "layer": absolute(request.layer),
+            "layer_sha256": self.given.sha256,
+            "matte": request.matte,
+            "picture_size": list(picture.size),
+            "versions": versions(),
+        }
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the picture; the suffix says the format, and "-" is a PNG to the standard output."""
-        check_output(path, overwrite, self.request.source, self.request.layer)
+        check_photo_output(path, overwrite, self.request.source, self.request.layer)
         picture = self.picture
-        check_output(path, overwrite, size=picture.size)
-        self.say_notes(save_picture(path, picture.rgb, picture.alpha, picture.icc, picture.exif, overwrite))
+        check_photo_output(path, overwrite, size=picture.size)
+        metadata = self.request.metadata
+        mark = mark_of(self.record, self.reporter, self.given.trained) if metadata else None
+        self.say_notes(save_photo(path, Layers(picture, self.layer), mark, metadata, overwrite))
 
 
 class VideoComposite(CompositeJob):
     """Painted atlas layers, or paint on one frame, over the video of the atlas."""
+
+    _trained = False  # whether one of the layers says that a trained model made it
 
     @cached_property
     def excerpt(self) -> Excerpt:
@@ -165,10 +199,16 @@ class VideoComposite(CompositeJob):
         """The painted atlas layers by name; paint on a frame is one of them."""
         request = self.request
         paths = {"foreground": request.foreground, "background": request.background}
-        layers = {name: layer_of(*load_layer(path)) for name, path in paths.items() if path is not None}
+        layers = {name: self._read(path) for name, path in paths.items() if path is not None}
         if request.paint is not None:
-            layers[request.paint_layer] = self._carried(layer_of(*load_layer(request.paint)))
+            layers[request.paint_layer] = self._carried(self._read(request.paint))
         return layers
+
+    def _read(self, path: str) -> EditLayer:
+        picture = load_layer(path)
+        assert picture.alpha is not None
+        self._trained = self._trained or picture.trained
+        return layer_of(picture.rgb, picture.alpha)
 
     @property
     def image(self) -> Image.Image:
@@ -178,7 +218,17 @@ class VideoComposite(CompositeJob):
     @property
     def record(self) -> dict[str, Any]:
         """What was laid over what."""
-        return {"command": "composite", "source": self.request.source, "atlas": self.request.atlas}
+        request = self.request
+        names = ("source", "atlas", "foreground", "background", "paint")
+        return {
+            "command": "composite",
+            **{name: absolute(getattr(request, name)) for name in names},
+            "source_sha256": sha256_of(request.source),
+            **({} if request.paint is None else {"frame": request.frame, "paint_layer": request.paint_layer}),
+            "excerpt": request.frames,
+            "blend": request.blend,
+            "versions": versions(),
+        }
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the video: a video file, or a folder of frames where the path has no suffix."""
@@ -186,7 +236,9 @@ class VideoComposite(CompositeJob):
         inputs = (request.source, request.atlas, request.foreground, request.background, request.paint)
         check_video_output(Path(path), overwrite, *inputs, codec=codec)
         layers = self.layers
-        map_back(self.excerpt, self.atlas, layers, Path(path), codec, overwrite, self.reporter, request.blend)
+        mark = mark_of(self.record, self.reporter, self._trained) if request.metadata else None
+        how = (codec, overwrite, self.reporter, request.blend, mark, request.metadata)
+        map_back(self.excerpt, self.atlas, layers, Path(path), *how)
 
     def _carried(self, paint: EditLayer) -> EditLayer:
         """The ``paint`` on the request's frame, brought to the atlas."""

@@ -64,13 +64,21 @@ class FitRequest:
             raise RequestError(f"--threads must be between 1 and {MOST_THREADS}, not {self.threads}.")
 
     @classmethod
-    def of(cls, source: str, settings: Mapping[str, Any], preset: str | None = None, **more: Any) -> Self:
-        """The request for what a user gives.
+    def of(
+        cls,
+        source: str,
+        settings: Mapping[str, Any],
+        preset: str | None = None,
+        start: FitConfig | None = None,
+        **more: Any,
+    ) -> Self:
+        """The request for what a user gives, which wins over the configuration of an earlier run, ``start``.
 
         RequestError for what cannot be, TypeError for a setting that does not exist.
         """
         named = settings.get("mask_class")
-        config = FIT.configure(settings if named is None else {**settings, "mask_class": named.strip().lower()}, preset)
+        given = settings if named is None else {**settings, "mask_class": named.strip().lower()}
+        config = FIT.configure(given, preset, start)
         if config.mask_class is not None:
             from t2l_cli.weights.vision import class_number
 

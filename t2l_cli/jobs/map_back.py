@@ -12,8 +12,9 @@ from PIL import Image
 from t2l_cli.config import BlendMode
 from t2l_cli.jobs.excerpt import Excerpt
 from t2l_cli.jobs.pixels import bytes_of, picture_bytes, tensor_of
-from t2l_cli.media.compositing import Bytes
+from t2l_cli.media.compositing import Levels
 from t2l_cli.media.encode import Codec, VideoWriter
+from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter, counted
 
 MEASURED = 5  # frames that tell how light the places are that an edit shades
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from t2l_cli.engine.layers import EditLayer
 
 
-def layer_of(rgb: Bytes, alpha: Bytes) -> EditLayer:
-    """A picture's layer from its bytes (H, W, 3) and (H, W)."""
+def layer_of(rgb: Levels, alpha: Levels) -> EditLayer:
+    """A picture's layer from its levels (H, W, 3) and (H, W)."""
     from t2l_cli.engine.layers import EditLayer
 
     return EditLayer(tensor_of(rgb)[None], tensor_of(alpha)[None])
@@ -40,11 +41,16 @@ def map_back(
     overwrite: bool,
     reporter: Reporter,
     blend: BlendMode = "normal",
+    mark: Mark | None = None,
+    keep: bool = True,
 ) -> None:
-    """Write the video with the painted atlas ``layers`` on it; with the codec prores the edit alone, with its alpha."""
+    """Write the video with the painted atlas ``layers`` on it; with the codec prores the edit alone, with its alpha.
+
+    mark: what the file says of its making. keep: the source's tags stay.
+    """
     mapper = mapper_of(excerpt, atlas, layers, blend)
     with (
-        VideoWriter(output, excerpt.info, codec, excerpt.span, overwrite) as writer,
+        VideoWriter(output, excerpt.info, codec, excerpt.span, overwrite, mark, keep) as writer,
         counted(excerpt.read(), excerpt.frames, "mapping back", reporter) as frames,
     ):
         for t, frame in enumerate(frames):

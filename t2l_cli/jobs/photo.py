@@ -16,12 +16,14 @@ from t2l_cli.jobs.earlier import read_run
 from t2l_cli.jobs.job import Training, absolute, existing, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.naming import default_output
-from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of
-from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, say_matte, say_matting, say_tries
-from t2l_cli.media.compositing import Rows, over, rgba
-from t2l_cli.media.images import Picture, check_output, load_picture, mask_of, save_picture
+from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
+from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, mark_of, say_matte, say_matting, say_tries
+from t2l_cli.media.compositing import Bytes, Rows, over
+from t2l_cli.media.images import Picture, load_picture, mask_of
+from t2l_cli.media.layered import Layers, check_photo_output, save_photo
 from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.records import plain
+from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter, Tick, duration
 from t2l_cli.settings import PHOTO, edit_config
 
@@ -45,7 +47,8 @@ class PhotoRequest:
     mask: str | None = None
     clip_weights: str | None = None
     offline: bool = False
-    earlier: str | None = None  # the run.json that the configuration began with
+    metadata: bool = True  # whether the result holds the run's record, and what the photo's file says of it
+    earlier: str | None = None  # the run.json, or the picture with a record, that the configuration began with
 
     @classmethod
     def of(
@@ -67,11 +70,11 @@ class PhotoRequest:
         RequestError for what cannot be, TypeError for a setting that does not exist.
         """
         earlier = read_run(config)
-        source = source or (None if in_memory else earlier.source)
+        source = source or (None if in_memory else earlier.file("source"))
         if source is None and not in_memory:
             raise RequestError('name a photo and say what it should show: t2l edit-image photo.jpg "crochet swan".')
         edit = edit_config(PHOTO, tuple(prompts), preset, settings, earlier.config)
-        mask = mask or earlier.mask
+        mask = mask or earlier.file("mask")
         if source == mask == STDIO:
             raise RequestError("the picture and the mask cannot both come from the standard input.")
         return cls(
@@ -79,7 +82,7 @@ class PhotoRequest:
             config=edit,
             output=output or str(default_output(source or STDIO, edit.prompts[0])),
             mask=mask,
-            clip_weights=existing(clip_weights or earlier.clip_weights, "--clip-weights"),
+            clip_weights=existing(clip_weights or earlier.file("clip_weights"), "--clip-weights"),
             earlier=config,
             **more,
         )
@@ -106,13 +109,16 @@ class PhotoJob(Training):
         self.request = request
         self._given = picture, mask
         self._run_dir: RunDir | None = None
+        self._mask_sha256: str | None = None
+        self._within: Bytes | None = None  # the mask at the photo's size, (H, W)
+        self._mark: Mark | None = None  # what the result says of its making
         self.last: Step | None = None  # the last step that was taken
         self._made: tuple[Step | None, Rows] | None = None  # the layer after that step
 
     @cached_property
     def picture(self) -> Picture:
         """The photo."""
-        picture = self._given[0] or load_picture(self.request.source or STDIO)
+        picture = self._given[0] or load_picture(self.request.source or STDIO, deep=True)
         self.say_notes(picture.notes)
         return picture
 
@@ -124,7 +130,7 @@ class PhotoJob(Training):
     @cached_property
     def edit(self) -> PhotoEdit:
         """The engine at work. What is quickly found wrong with the files is said before CLIP is loaded."""
-        pixels, bounds, judge = planes_of(self.picture.rgb), self._bounds(), self.judge
+        pixels, bounds, judge = planes_of(self.picture.finest), self._bounds(), self.judge
 
         from t2l_cli.engine.photo import PhotoEdit
 
@@ -136,18 +142,20 @@ class PhotoJob(Training):
         """Where the edit may be, (1, H, W) uint8."""
         name = self.request.mask
         mask = self._given[1] or (None if name is None else load_picture(name))
-        return None if mask is None else planes_of(mask_of(mask, self.picture.size, shown(name or "in memory")))
+        self._mask_sha256 = None if mask is None else mask.sha256
+        if mask is not None:
+            self._within = mask_of(mask, self.picture.size, shown(name or "in memory"))
+        return None if self._within is None else planes_of(self._within)
 
     @property
     def image(self) -> Image.Image:
         """The photo with the edit, RGB, or RGBA where the photo has transparency."""
-        rgb, alpha = over(self._layer, self.picture.rgb), self.picture.alpha
-        return Image.fromarray((rgb if alpha is None else rgba(rgb, alpha)).whole())
+        return shown_image(over(self._layer, self.picture.finest), self.picture.alpha)
 
     @property
     def layer(self) -> Image.Image:
         """The edit layer, RGBA, of the photo's size: laid over the photo it gives ``image``."""
-        return Image.fromarray(self._layer.whole())
+        return shown_image(self._layer)
 
     @property
     def alpha(self) -> Image.Image:
@@ -162,8 +170,10 @@ class PhotoJob(Training):
             **describe(self.edit, self.judge.weights_sha256, self.last),
             "ended": self.ended,
             "source": absolute(request.source),
+            "source_sha256": self.picture.sha256,
             "output": absolute(self.written),
             "mask": absolute(request.mask),
+            "mask_sha256": self._mask_sha256,
             "clip_weights": absolute(request.clip_weights),
             "picture_size": self.picture.size,
             "seconds": self.timings.seconds,
@@ -172,7 +182,7 @@ class PhotoJob(Training):
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the photo with the edit; the suffix says the format, and "-" is a PNG to the standard output."""
-        check_output(path, overwrite, self.request.source, size=self.picture.size)
+        check_photo_output(path, overwrite, self.request.source, size=self.picture.size)
         self.say_notes(self._save(path, self._layer, overwrite))
 
     def _repr_png_(self) -> bytes | None:
@@ -187,17 +197,17 @@ class PhotoJob(Training):
     def _layer(self) -> Rows:
         need_result(self)
         if self._made is None or self._made[0] is not self.last:
-            self._made = (self.last, rows_of(self.edit.full_layer()))
+            self._made = (self.last, rows_of(self.edit.full_layer(), deep=self.picture.deep is not None))
         return self._made[1]
 
     def check_outputs(self) -> None:
         """RequestError where the output or the run directory cannot or should not be written."""
         request = self.request
         inputs = (request.source, request.mask, request.earlier, request.clip_weights)
-        check_output(request.output, request.overwrite, *inputs)
+        check_photo_output(request.output, request.overwrite, *inputs)
         if self.run_dir is not None:
             check_run_dir(self.run_dir, request.overwrite, inputs, [self.output])
-        check_output(request.output, request.overwrite, size=self.picture.size)
+        check_photo_output(request.output, request.overwrite, size=self.picture.size)
 
     def prepare(self) -> None:
         """Read the photo and CLIP."""
@@ -226,7 +236,7 @@ class PhotoJob(Training):
         self.timings.lap("finish")
         record = self.record
         if self._run_dir is not None:
-            self._run_dir.finish(record, self.picture, layer, self.output)
+            self._run_dir.finish(record, self.picture, layer, self.output, self._mark, request.metadata)
         self.say_notes(notes)
         took = duration(self.timings.seconds["optimise"])
         self.reporter.note(f"{record['steps_done']} steps in {took}, seed {self.edit.seed}")
@@ -234,7 +244,8 @@ class PhotoJob(Training):
 
     def _save(self, path: str | Path, layer: Rows, overwrite: bool) -> tuple[str, ...]:
         """Write the photo under ``layer``; notes of what the format could not hold."""
-        picture = self.picture
-        notes = save_picture(path, over(layer, picture.rgb), picture.alpha, picture.icc, picture.exif, overwrite)
+        picture, metadata = self.picture, self.request.metadata
+        self._mark = mark_of(self.record, self.reporter) if metadata else None
+        notes = save_photo(path, Layers(picture, layer, self._within), self._mark, metadata, overwrite)
         self.written = str(path)
         return notes

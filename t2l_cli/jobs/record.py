@@ -10,18 +10,19 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, TextIO
 
 import t2l_cli
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.jobs.pixels import bytes_of
 from t2l_cli.media.atomic import atomic_path, write_atomically
-from t2l_cli.media.compositing import Bytes, Rows, over, rgba
-from t2l_cli.media.images import Picture, save_layer, save_picture
+from t2l_cli.media.compositing import Levels, Rows, over, rgba
+from t2l_cli.media.images import Picture, save_layer, save_like, save_picture
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.places import clash_with, foreign_in
-from t2l_cli.media.records import plain
+from t2l_cli.media.records import parsed, plain
+from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from t2l_cli.jobs.run_record import EditRecord
 
 SNAPSHOTS = 8  # pictures of the layer on its way
+FORMAT, VERSION = "t2l-run", 1  # of the record inside a result
+MAX_MARK = 30_000  # characters of it: in XML they become up to twice as many, and a JPEG's packet has 65,502 bytes
+FILES = ("source", "layer", "mask", "clip_weights", "atlas", "foreground", "background", "paint")
+_NOT_IN_MARK = ("output", "seconds", "details")
+_NEEDED = {"format", "version", "command", "config", "layers", "excerpt", "fit", "seed", *FILES, "source_sha256"}
 _OWN = re.compile(  # what commands write into a run directory; folders end in "/"
     r"((foreground|background)/)?(layer\.png|alpha\.png|composite\.\w+|losses\.csv|run\.json|snapshots/(step-\d+\.png)?)?"
     r"|(mask|alpha|rebuilt|flow)-\d+\.png"
@@ -54,10 +60,43 @@ def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command:
         "device": str(device),
         "precision": str(edit.runtime.dtype).removeprefix("torch."),
         "weights_sha256": weights_sha256,
-        "versions": {"t2l": t2l_cli.__version__, "python": platform.python_version(), **_versions()},
+        "versions": versions() | _libraries(),
         "steps_done": 0 if last is None else last.i + 1,
         "losses": plain({} if last is None else {"total": last.total, **last.terms}),
     }
+
+
+def mark_of(record: dict[str, Any], reporter: Reporter, trained: bool = True) -> Mark | None:
+    """A run's ``record`` as it goes into the result itself; None where it is too long, which is said.
+
+    Without folders, since they name people; without times, so that the same run gives the same bytes. Where it is
+    longer than MAX_MARK, its longest parts are left out, except for what a repetition needs.
+    """
+    made: dict[str, Any] = {"format": FORMAT, "version": VERSION, **record}
+    for key in _NOT_IN_MARK:
+        made.pop(key, None)
+    for key in FILES:
+        if isinstance(made.get(key), str):
+            made[key] = None if made[key] == STDIO else file_name(made[key])
+    left_out: list[str] = []
+    for key in sorted(made.keys() - _NEEDED, key=lambda key: -len(json.dumps(made[key]))):
+        if len(json.dumps(made)) <= MAX_MARK:
+            break
+        del made[key]
+        left_out.append(key)
+        made["left_out"] = left_out
+    text = json.dumps(made)
+    if len(text) > MAX_MARK:
+        reporter.note("note: the record of the edit is too long to go into the result")
+        return None
+    if left_out:
+        reporter.note(f"note: the record in the result is without {', '.join(left_out)}, which are too long")
+    return Mark(text, trained)
+
+
+def file_name(path: str) -> str:
+    """The last part of ``path``, of whichever system it is."""
+    return PureWindowsPath(path.rstrip("/\\")).name
 
 
 def introduce(edit: Edit, reporter: Reporter) -> None:
@@ -93,7 +132,23 @@ def say_matte(edit: Edit, reporter: Reporter) -> None:
         reporter.note(edit.about_matte)
 
 
-def _versions() -> dict[str, str]:
+def parsed_mark(text: str) -> dict[str, Any] | None:
+    """The record that :func:`mark_of` wrote; None where ``text`` is something else, or of a later version."""
+    try:
+        made = parsed(text)
+    except ValueError:
+        return None
+    if not isinstance(made, dict) or made.get("format") != FORMAT or made.get("version") != VERSION:
+        return None
+    return made
+
+
+def versions() -> dict[str, str]:
+    """Of this program and Python."""
+    return {"t2l": t2l_cli.__version__, "python": platform.python_version()}
+
+
+def _libraries() -> dict[str, str]:
     from importlib import metadata
 
     return {name: metadata.version(name) for name in ("torch", "open_clip_torch", "kornia", "numpy", "pillow")}
@@ -210,23 +265,34 @@ class RunDir:
                     self._rows.writerow(["step", "stage", "lr", "total", *terms])
                 self._rows.writerow([step.i + 1, step.stage, step.lr, step.total, *terms.values()])
 
-    def finish(self, record: dict[str, Any], picture: Picture, layer: Rows, output: Path) -> None:
-        """Write what ``output`` holds as composite, the ``layer`` (H, W, 4) of ``picture``, and run.json."""
+    def finish(
+        self,
+        record: dict[str, Any],
+        picture: Picture,
+        layer: Rows,
+        output: Path,
+        mark: Mark | None = None,
+        metadata: bool = True,
+    ) -> None:
+        """Write what ``output`` holds as composite, the ``layer`` (H, W, 4) of ``picture``, and run.json.
+
+        mark, metadata: as for ``save_like``.
+        """
         with self._spared():
             write_record(self.path, record)
             place = self.path / f"composite{output.suffix or '.png'}"
             if str(output) == STDIO:
-                save_picture(place, over(layer, picture.rgb), picture.alpha, picture.icc, picture.exif, overwrite=True)
+                save_like(place, over(layer, picture.finest), picture, mark, metadata, overwrite=True)
             else:
                 with atomic_path(place, overwrite=True) as copy:
                     shutil.copyfile(output, copy)
-        self.keep_layer(layer.whole())
+        self.keep_layer(layer.whole(), mark)
 
-    def keep_layer(self, layer: Bytes) -> None:
-        """Write the ``layer`` (H, W, 4) as layer.png and alpha.png; the losses are complete."""
+    def keep_layer(self, layer: Levels, mark: Mark | None = None) -> None:
+        """Write the ``layer`` (H, W, 4) as layer.png, with its ``mark``, and alpha.png; the losses are complete."""
         self._write()
         with self._spared():
-            save_layer(self.path / "layer.png", layer, overwrite=True)
+            save_layer(self.path / "layer.png", layer, overwrite=True, mark=mark)
             save_picture(self.path / "alpha.png", layer[..., 3], overwrite=True)
         with self._spared():
             if self._csv is not None:

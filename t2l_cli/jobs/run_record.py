@@ -50,8 +50,10 @@ class PhotoRecord(EditRecord):
 
     ended: Ended
     source: str | None
+    source_sha256: str | None
     output: str | None
     mask: str | None
+    mask_sha256: str | None
     clip_weights: str | None
     picture_size: Size
     seconds: dict[str, float]
@@ -62,9 +64,14 @@ class VideoRecord(EditRecord):
 
     ended: Ended
     source: str | None
+    source_sha256: str | None
     output: str | None
+    excerpt: str | None  # "a:b", the frames as they were asked for
     frames: tuple[int, int]  # from, and to but without
     atlas: str | None
+    fit: FitConfig | None  # of the atlas, where none was given
+    mask: str | None  # of the fit
+    mask_sha256: str | None
     clip_weights: str | None
     layers: dict[str, list[str]]
     details: dict[str, EditRecord]

@@ -24,6 +24,7 @@ from t2l_cli.jobs.record import (
     check_run_dir,
     describe,
     introduce,
+    mark_of,
     say_matte,
     say_matting,
     say_tries,
@@ -33,9 +34,11 @@ from t2l_cli.jobs.record import (
 from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.encode import check_video_output
+from t2l_cli.media.opening import sha256_of
 from t2l_cli.media.output import check_output, save_layer
 from t2l_cli.media.paths import shown
 from t2l_cli.media.records import plain
+from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter, Tick, duration
 
 if TYPE_CHECKING:
@@ -86,6 +89,7 @@ class VideoJob(Training):
         self._done: dict[str, _Painted] = {}  # the layers before the one in work
         self._course: _Course | None = None  # the layer in work
         self._run_dir: RunDir | None = None
+        self._mark: Mark | None = None  # what the result says of its making
 
     @cached_property
     def excerpt(self) -> Excerpt:
@@ -138,9 +142,14 @@ class VideoJob(Training):
             "command": "edit-video",
             "ended": self.ended,
             "source": absolute(request.source),
+            "source_sha256": self._source_sha256,
             "output": absolute(self.written),
+            "excerpt": request.frames,
             "frames": self.excerpt.span,
             "atlas": absolute(request.atlas),
+            "fit": None if request.atlas is not None else request.fit.config,
+            "mask": absolute(request.fit.mask),
+            "mask_sha256": None if request.fit.mask is None else sha256_of(request.fit.mask),
             "clip_weights": absolute(request.clip_weights),
             "layers": {name: list(request.configs[name].prompts) for name in records},
             "details": records,
@@ -153,6 +162,7 @@ class VideoJob(Training):
         need_result(self)
         request, codec = self.request, codec_of(self.request.codec)
         check_video_output(Path(path), overwrite, request.source, request.atlas, codec=codec)
+        self._mark = mark_of(self.record, self.reporter) if request.metadata else None
         self._map_back(Path(path), overwrite)
         self.written = str(path)
 
@@ -209,9 +219,10 @@ class VideoJob(Training):
         """Write the painted atlas layers and the video. Where the video cannot be written, the layers stay."""
         self._settle()
         request, files = self.request, []
+        self._mark = mark_of(self.record, self.reporter) if request.metadata else None
         for name, painted in self._done.items():
             files.append(request.layer_file(name))
-            save_layer(files[-1], rgba(*painted.pixels), request.overwrite)
+            save_layer(files[-1], rgba(*painted.pixels), request.overwrite, self._mark)
         try:
             self._map_back(self.output, request.overwrite)
         except T2LError:
@@ -234,12 +245,17 @@ class VideoJob(Training):
 
     def _map_back(self, output: Path, overwrite: bool) -> None:
         codec, blend = codec_of(self.request.codec), self._blend
-        map_back(self.excerpt, self.atlas, self._quantised, output, codec, overwrite, self.reporter, blend)
+        how = (codec, overwrite, self.reporter, blend, self._mark, self.request.metadata)
+        map_back(self.excerpt, self.atlas, self._quantised, output, *how)
 
     @property
     def _blend(self) -> BlendMode:
         """The same for all layers."""
         return next(iter(self.request.configs.values())).blend
+
+    @cached_property
+    def _source_sha256(self) -> str | None:
+        return sha256_of(self.request.source)
 
     @cached_property
     def _frames(self) -> Tensor:

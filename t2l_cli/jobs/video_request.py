@@ -38,7 +38,8 @@ class VideoRequest:
     frames: str | None = None  # "a:b"
     clip_weights: str | None = None
     offline: bool = False
-    earlier: str | None = None  # the run.json that the configurations began with
+    metadata: bool = True  # whether the result holds the run's record and the source's tags
+    earlier: str | None = None  # the run.json, or the video with a record, that the configurations began with
 
     @classmethod
     def of(
@@ -58,6 +59,7 @@ class VideoRequest:
         clip_weights: str | None = None,
         output: str | None = None,
         codec: str = "h264",
+        frames: str | None = None,
         offline: bool = False,
         **more: Any,
     ) -> Self:
@@ -66,16 +68,17 @@ class VideoRequest:
         RequestError for what cannot be, TypeError for a setting that does not exist.
         """
         earlier = read_run(config)
-        source = source or earlier.source
+        source = source or earlier.file("source")
         if source is None:
             raise RequestError('name a video and say what it should show: t2l edit-video video.mp4 "rusty car".')
         texts = _prompts(prompts, layer, {"foreground": foreground, "background": background}, earlier)
         of_fit = {name: settings[name] for name in FIT_SETTINGS if name in settings}
         own = {name: value for name, value in settings.items() if name not in of_fit}
         configs = {name: edit_config(VIDEO, each, preset, own, earlier.config) for name, each in texts.items()}
-        given, atlas = atlas is not None, atlas or earlier.atlas
+        given, atlas = atlas is not None, atlas or earlier.file("atlas")
         if atlas is not None and not os.path.exists(atlas):
             raise RequestError(f"there is no atlas {shown(atlas)}.")
+        mask = mask or (earlier.file("mask") if atlas is None else None)
         for option, value in (("--mask", mask), ("--mask-class", of_fit.get("mask_class"))):
             if atlas is not None and value is not None:
                 name = "--atlas" if given else f"the atlas of --config, {shown(atlas)}"
@@ -91,13 +94,15 @@ class VideoRequest:
             fit=FitRequest.of(
                 source,
                 {**of_fit, "device": configs[first].device},
-                fit_preset or FIT_PRESET,
+                fit_preset or (None if earlier.fit else FIT_PRESET),
+                start=earlier.fit,
                 mask=mask,
                 offline=offline,
             ),
             codec=codec,
             atlas=atlas,
-            clip_weights=existing(clip_weights or earlier.clip_weights, "--clip-weights"),
+            clip_weights=existing(clip_weights or earlier.file("clip_weights"), "--clip-weights"),
+            frames=frames or earlier.excerpt,
             offline=offline,
             earlier=config,
             **more,

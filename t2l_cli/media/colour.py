@@ -59,8 +59,8 @@ def _described(image: Image.Image, bits: int) -> str:
     """The kind of picture in the file; "" for 8-bit RGB or RGBA."""
     base = image.mode.removesuffix("A") if image.mode != "RGBA" else "RGB"
     name = _NAMES.get(base, base)
-    if bits == 16:
-        return f"16-bit {name}"
+    if bits > 8:
+        return f"{bits}-bit {name}"
     return "" if base == "RGB" else name
 
 

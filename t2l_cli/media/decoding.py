@@ -23,6 +23,7 @@ from PIL import Image
 from t2l_cli.errors import RequestError
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.images import MIN_PICTURE_SIDE
+from t2l_cli.media.opening import register_formats
 from t2l_cli.media.paths import reason, shown
 
 MAX_SIDE = 16_384  # px; libx264's limit
@@ -45,6 +46,10 @@ _CONTAINERS = (
     "yuv4mpegpipe,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,vc1,dirac,mjpeg,mpjpeg,"
     "wav,mp3,flac,aac"  # to say that they hold no video
 )
+
+
+_STILL = "is a still picture, not a video; give a video file or a folder of frames"
+_STILL_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # of HEIF and AVIF (ISO 23008-12)
 
 
 class Decoded(NamedTuple):
@@ -83,15 +88,17 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if isinstance(error, OSError):
             raise RequestError(f"cannot read {shown(path)}: {reason(error)}.") from error
         if _is_picture(path):
-            what = "is a still picture, not a video; give a video file or a folder of frames"
-        else:
-            what = "is not a video that t2l reads, or it is cut short; playlists are not followed"
+            raise RequestError(f"{shown(path)} {_STILL}.") from error
+        what = "is not a video that t2l reads, or it is cut short; playlists are not followed"
         raise RequestError(f"{shown(path)} {what}.") from error
     with container:
+        if container.metadata.get("major_brand") in _STILL_BRANDS:  # to FFmpeg, a video of one frame
+            raise RequestError(f"{shown(path)} {_STILL}.")
         yield container, _main_track(path, container)
 
 
 def _is_picture(path: Path) -> bool:
+    register_formats()
     with contextlib.suppress(Exception), Image.open(path):
         return True
     return False

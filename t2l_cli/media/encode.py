@@ -19,6 +19,7 @@ from t2l_cli.media.output import save_picture
 from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.places import check_place, foreign_in
 from t2l_cli.media.videos import Frame, VideoInfo
+from t2l_cli.media.xmp import Mark
 
 __all__ = ["Codec", "VideoWriter", "check_video_output"]
 
@@ -63,7 +64,8 @@ class VideoWriter:
     """Writes a video frame by frame. A context manager: the output appears at its end, and not at all after an error.
 
     ``info`` is the source, whose audio and frame times are kept. ``span`` = (a, b): frames a to b - 1 of the source
-    will be written (None: all). A folder gets PNG files, whatever ``codec`` is. A .mkv stores times in milliseconds,
+    will be written (None: all). ``mark``: what a file says of its making; ``keep``: the source's tags stay. A folder
+    gets PNG files, whatever ``codec`` is, and no mark. A .mkv stores times in milliseconds,
     and if its audio begins before 0 (as AAC's first packet often does), everything in it is delayed by that much.
 
     Raises RequestError at once for what :func:`check_video_output` refuses, OutputError if writing fails.
@@ -76,8 +78,11 @@ class VideoWriter:
         codec: Codec = "h264",
         span: tuple[int, int] | None = None,
         overwrite: bool = False,
+        mark: Mark | None = None,
+        keep: bool = True,
     ) -> None:
         check_video_output(path, overwrite, info.path, codec=codec)
+        self._mark, self._keep = mark, keep
         self._path = Path(path)
         self._info = info
         self._codec = codec
@@ -114,7 +119,9 @@ class VideoWriter:
             if self._path.suffix:
                 temporary = stack.enter_context(atomic_path(self._path, self._overwrite))
                 partial = self._span != (0, self._info.frames)
-                self._sink = stack.enter_context(VideoFile(temporary, self._info, self._codec, partial))
+                self._sink = stack.enter_context(
+                    VideoFile(temporary, self._info, self._codec, partial, self._mark, self._keep)
+                )
             else:
                 temporary = stack.enter_context(atomic_folder(self._path, self._overwrite))
                 first, end = self._span

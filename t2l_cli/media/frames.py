@@ -11,6 +11,7 @@ from PIL import Image
 
 from t2l_cli.errors import RequestError
 from t2l_cli.media.images import Picture, load_picture
+from t2l_cli.media.opening import register_formats
 from t2l_cli.media.paths import reason, shown
 
 _RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG"}  # formats that Pillow names but does not decode
@@ -21,6 +22,7 @@ def frame_names(folder: Path) -> tuple[str, ...]:
 
     Hidden files, sub-folders and files without a picture's suffix are not frames.
     """
+    register_formats()
     suffixes = {
         suffix
         for suffix, name in Image.registered_extensions().items()

@@ -22,7 +22,10 @@ from t2l_cli.errors import OutputError
 from t2l_cli.media.audio import AudioCopy
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.decoding import FROM_RGB, opened
+from t2l_cli.media.paths import reason
+from t2l_cli.media.video_tags import append_packet, mark_tags, need_keys, packet_of, portable_tags
 from t2l_cli.media.videos import Frame, VideoInfo
+from t2l_cli.media.xmp import Mark
 
 Codec = Literal["h264", "lossless", "prores"]
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
@@ -56,12 +59,15 @@ class VideoFile:
     """Encodes frames into the file ``path``, in the format of its suffix; a context manager that completes the file.
 
     ``partial``: the frames are a part of the video, so the first one's time becomes 0, and the audio begins and ends
-    with them. Otherwise times are the source's, except that a broadcast recording starts at 0. Raises PyAV's errors,
-    which for a full disk are also OSErrors.
+    with them. Otherwise times are the source's, except that a broadcast recording starts at 0. The ``mark`` is what the
+    file says of its making; ``keep`` the source's tags. Raises PyAV's errors, which for a full disk are also OSErrors.
     """
 
-    def __init__(self, path: Path, info: VideoInfo, codec: Codec, partial: bool) -> None:
-        self._info = info
+    def __init__(
+        self, path: Path, info: VideoInfo, codec: Codec, partial: bool, mark: Mark | None = None, keep: bool = True
+    ) -> None:
+        self._path, self._info, self._mark, self._keep = path, info, mark, keep
+        self._tagged = path.suffix.lower() == ".mkv"  # the mark is tags, not an XMP packet
         self._partial = partial
         odd = bool(info.width % 2 or info.height % 2)
         self.recipe = recipe_of(codec, odd)
@@ -76,8 +82,11 @@ class VideoFile:
         with contextlib.ExitStack() as stack:
             # A folder of frames, or a video without a file, has no audio.
             source, track = stack.enter_context(opened(info.path)) if info.path.is_file() else (None, None)
-            self._container = av.open(str(path), "w", format=FORMATS[path.suffix.lower()], options=_options(path, info))
+            tags = portable_tags(source.metadata) if source and keep else {}
+            options = _options(path, info, need_keys(tags))
+            self._container = av.open(str(path), "w", format=FORMATS[path.suffix.lower()], options=options)
             stack.callback(_abandon, self._container)
+            self._container.metadata.update(tags | (mark_tags(mark) if mark and self._tagged else {}))
             self._stream = self._add_video(track)
             self._audio = AudioCopy(source, self._container, info.path) if source else None
             if source and not partial:
@@ -158,15 +167,26 @@ class VideoFile:
                 whole = not self._partial and self._count == self._info.frames
                 self._copy_audio(None if whole else self._end)
                 self._container.close()
+                self._append_packet()
+
+    def _append_packet(self) -> None:
+        """Write the mark, and the source's XMP packet, into the finished file."""
+        if self._tagged:
+            return
+        packet = packet_of(self._info.path if self._keep else None, self._mark)
+        try:
+            append_packet(self._path, packet or b"")
+        except OSError as error:  # such as a full disk
+            self._notes.append(f"there was no room for the XMP data and the record of the edit: {reason(error)}")
 
 
-def _options(path: Path, info: VideoInfo) -> dict[str, str]:
-    """Options of the container: the index at the beginning, and times as fine as the source's."""
+def _options(path: Path, info: VideoInfo, keys: bool) -> dict[str, str]:
+    """Options of the container: index at the beginning, times as fine as the source's, ``keys`` for any tags."""
     if path.suffix.lower() == ".mkv":  # always milliseconds
         return {}
     ticks = info.time_base.denominator
     return {
-        "movflags": "+faststart",
+        "movflags": "+faststart+use_metadata_tags" if keys else "+faststart",
         "video_track_timescale": str(ticks),
         "movie_timescale": str(ticks * -(-_FINE // ticks)),
     }

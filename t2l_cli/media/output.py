@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from t2l_cli.errors import OutputError, RequestError, T2LError
 from t2l_cli.media.atomic import write_atomically
-from t2l_cli.media.compositing import Bytes, Pixels, Rows, composite, rgba, strips
-from t2l_cli.media.exif import lighter
+from t2l_cli.media.compositing import Levels, Pixels, Rows, composite, rgba, strips
+from t2l_cli.media.deep import encode_png
+from t2l_cli.media.exif import lighter, with_comment
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.places import check_place
+from t2l_cli.media.tags import Tags
 from t2l_cli.media.tiff import encode_tiff
+from t2l_cli.media.xmp import Mark, marked
 
-Encoder = Callable[[Pixels, bytes | None, bytes | None], bytes]  # pixels (H, W, C), ICC profile, EXIF -> the file
+PNG_TEXT = "t2l"  # keyword of the record in a PNG
+
+
+Encoder = Callable[[Pixels, Tags], bytes]  # pixels (H, W, C), the rest -> the file
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class Format:
     name: str  # Pillow's name
     encode: Encoder
     alpha: bool = True
-    tags: bool = True  # carries an ICC profile and EXIF
+    tags: bool = True  # carries an ICC profile, EXIF and XMP
+    deep: bool = False  # holds 16 bits per channel
     max_side: int = 2**31 - 1  # px
 
 
@@ -39,19 +48,37 @@ def _by_pillow(name: str, **options: Any) -> Encoder:
     return partial(_encode_by_pillow, name, options)
 
 
-def _encode_by_pillow(
-    name: str, options: dict[str, Any], pixels: Pixels, icc: bytes | None, exif: bytes | None
-) -> bytes:
+def _encode_by_pillow(name: str, options: dict[str, Any], pixels: Pixels, tags: Tags) -> bytes:
     # Into memory: when Pillow's encoders write to a file themselves, they hide the cause of errors (a full disk).
     buffer = io.BytesIO()
-    tags = {key: value for key, value in (("icc_profile", icc), ("exif", exif)) if value}
-    _image(pixels).save(buffer, name, **options, **tags)
+    given: dict[str, Any] = {"icc_profile": tags.icc, "exif": tags.exif, "xmp": tags.xmp}
+    _image(pixels).save(buffer, name, **options, **{key: value for key, value in given.items() if value})
     return buffer.getvalue()
 
 
+def _encode_png(pixels: Pixels, tags: Tags) -> bytes:
+    texts = _png_texts(tags)
+    if pixels.dtype == np.uint16:
+        return encode_png(pixels, tags.icc, tags.exif, texts)
+    # Level 6 saves about 3 % and takes up to twice the time.
+    return _encode_by_pillow("PNG", {"compress_level": 4, "pnginfo": texts}, pixels, replace(tags, xmp=None))
+
+
+def _png_texts(tags: Tags) -> PngInfo | None:
+    """The texts of a PNG; its XMP packet is one of them."""
+    if not (tags.xmp or tags.record):
+        return None
+    texts = PngInfo()
+    if tags.xmp:
+        texts.add_itxt("XML:com.adobe.xmp", tags.xmp.decode())
+    if tags.record:
+        texts.add_itxt(PNG_TEXT, tags.record)
+    return texts
+
+
 _JPEG = Format("JPEG", _by_pillow("JPEG", quality=95, subsampling=0), alpha=False, max_side=65_500)
-_TIFF = Format("TIFF", encode_tiff)
-_PNG = Format("PNG", _by_pillow("PNG", compress_level=4))  # level 6 saves about 3 % and takes up to twice the time
+_TIFF = Format("TIFF", encode_tiff, deep=True)
+_PNG = Format("PNG", _encode_png, deep=True)
 
 FORMATS: dict[str, Format] = {
     ".png": _PNG,
@@ -67,31 +94,35 @@ FORMATS: dict[str, Format] = {
 
 
 def check_output(
-    path: str | Path, overwrite: bool, *inputs: str | Path | None, size: tuple[int, int] | None = None
+    path: str | Path,
+    overwrite: bool,
+    *inputs: str | Path | None,
+    size: tuple[int, int] | None = None,
+    more: tuple[str, ...] = (),
 ) -> None:
     """Raise RequestError, before any work, if :func:`save_picture` could not or should not write ``path``.
 
     Refused are an unknown suffix, what :func:`~t2l_cli.media.places.check_place` refuses, a ``size`` (H, W) that the
-    format cannot hold, and writing a picture to a terminal.
+    format cannot hold, and writing a picture to a terminal. ``more``: suffixes to name that somebody else writes.
     """
     if str(path) == STDIO:
         if sys.stdout.isatty():
             raise RequestError("-o - writes a PNG to the standard output, which is a terminal here: add > picture.png.")
         return
     path = Path(path)
-    form = format_of(path)
+    form = format_of(path, more)
     if size is not None and max(size) > form.max_side:
         raise RequestError(f"{form.name} holds at most {form.max_side} pixels a side; use .png for {shown(path)}.")
     check_place(path, overwrite, *inputs)
 
 
-def format_of(path: str | Path) -> Format:
-    """The format of the suffix of ``path`` (PNG for '-'); RequestError for an unknown suffix."""
+def format_of(path: str | Path, more: tuple[str, ...] = ()) -> Format:
+    """The format of the suffix of ``path`` (PNG for '-'); RequestError for an unknown suffix, which names ``more``."""
     if str(path) == STDIO:
         return _PNG
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        known = " ".join(FORMATS)
+        known = " ".join((*FORMATS, *more))
         what = f"the suffix {shown(suffix)} of {shown(path)} is not one" if suffix else f"{shown(path)} has no suffix"
         raise RequestError(f"{what} that t2l can write a picture for; use one of {known}.")
     return FORMATS[suffix]
@@ -100,14 +131,19 @@ def format_of(path: str | Path) -> Format:
 def save_picture(
     path: str | Path,
     rgb: Pixels,
-    alpha: Bytes | None = None,
+    alpha: Levels | None = None,
     icc: bytes | None = None,
     exif: bytes | None = None,
     overwrite: bool = False,
+    *,
+    xmp: bytes | None = None,
+    mark: Mark | None = None,
 ) -> tuple[str, ...]:
     """Write ``rgb`` (H, W, 3), or grey (H, W), and ``alpha`` (H, W), uint8, in the suffix's format; '-': PNG to stdout.
 
-    Returns notes for the user about what the format could not hold. JPEG is written at quality 95, 4:4:4.
+    For a PNG and a TIFF both may be uint16. The ``mark``, what the file says of its making, goes into the source's
+    ``xmp`` packet. Returns notes for the user about what the format could not hold. JPEG is written at quality 95,
+    4:4:4.
     Raises RequestError for an unknown suffix and OutputError if writing fails.
     """
     form = format_of(path)
@@ -118,52 +154,75 @@ def save_picture(
             notes.append(f"{form.name} holds no transparency: {shown(path)} was flattened onto white")
         alpha = None
     pixels = rgb if alpha is None else rgba(rgb, alpha)
-    data, left_out = _encode(path, pixels, form, icc, exif)
-    _write(path, data, overwrite)
+    data, left_out = _encode(path, pixels, form, Tags(icc, exif, xmp), mark)
+    write_picture(path, data, overwrite)
     return (*notes, *left_out)
 
 
-def save_layer(path: str | Path, layer: Pixels, overwrite: bool = False) -> None:
-    """Write the edit ``layer``, (H, W, 4) uint8 with straight alpha (see ``compositing.rgba``), as a PNG."""
+def save_layer(path: str | Path, layer: Pixels, overwrite: bool = False, mark: Mark | None = None) -> None:
+    """Write the edit ``layer``, (H, W, 4) uint8 or uint16 with straight alpha (see ``compositing.rgba``), as a PNG."""
     if format_of(path) is not _PNG:
         raise RequestError(f"an edit layer is written as PNG; {shown(path)} has another suffix.")
-    _write(path, _encode(path, layer, _PNG, None, None)[0], overwrite)
+    write_picture(path, _encode(path, layer, _PNG, Tags(), mark)[0], overwrite)
 
 
 def _encode(
-    path: str | Path, pixels: Pixels, form: Format, icc: bytes | None, exif: bytes | None
+    path: str | Path, pixels: Pixels, form: Format, source: Tags, mark: Mark | None
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The file's bytes, with as much of the metadata as the format can hold, and a note about the rest.
+    """The file's bytes, with the ``source``'s metadata and the ``mark`` as far as the format can hold them, and notes.
 
-    If the encoder fails with the profile or the EXIF data, it is tried again without. OutputError if it fails even
-    without both.
+    If the encoder fails with them, it is tried again with less. OutputError if it fails even without any.
     """
     failure: Exception | None = None
-    for profile, story in _less_and_less(form, icc, exif):
+    for tags, lost in _less_and_less(form, source, mark):
         try:
-            data = form.encode(pixels, profile, story)
+            data = form.encode(pixels, tags)
         except (MemoryError, T2LError):  # from computing the pixels, which may happen only now
             raise
         except Exception as error:  # Pillow raises almost anything: ValueError, OSError, RuntimeError, struct.error
             failure = error
             continue
-        lost = ["the colour profile"] if icc and not profile else []
-        if exif and not story:
-            lost.append("the EXIF data")
-        elif exif != story:
-            lost.append("the camera maker's note in the EXIF data")
         what = " and ".join(lost)
         return data, ((f"{form.name} cannot hold {what}: {shown(path)} is without it",) if lost else ())
     raise OutputError(f"could not encode {shown(path)} as {form.name}: {shown(str(failure))}.") from failure
 
 
-def _less_and_less(form: Format, icc: bytes | None, exif: bytes | None) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """Profile and EXIF, then less and less of them. EXIF is dropped first, because colours depend on the profile."""
-    stories = [exif, lighter(exif) if exif else None, None]
-    for profile in dict.fromkeys([icc, None]):
-        for story in dict.fromkeys(stories):
-            if form.tags or not (profile or story):
-                yield profile, story
+def _less_and_less(form: Format, source: Tags, mark: Mark | None) -> Iterator[tuple[Tags, list[str]]]:
+    """What to write beside the pixels, and then less and less of it; each time with what is lost, in words.
+
+    The profile is dropped last, because colours depend on it.
+    """
+    light = lighter(source.exif) if source.exif else None
+    for icc in dict.fromkeys([source.icc, None]):
+        for exif in dict.fromkeys([source.exif, light, None]):
+            for tags, packet in _ways(Tags(icc, exif, source.xmp), mark):
+                if not form.tags and tags != Tags():
+                    continue
+                lost = ["the colour profile"] if source.icc and not icc else []
+                if source.exif and not exif:
+                    lost.append("the EXIF data")
+                elif exif != source.exif:
+                    lost.append("the camera maker's note in the EXIF data")
+                if source.xmp and not packet:
+                    lost.append("the XMP data")
+                if mark and not tags.record:
+                    lost.append("the record of the edit")
+                yield tags, lost
+
+
+def _ways(tags: Tags, mark: Mark | None) -> Iterator[tuple[Tags, bytes | None]]:
+    """``tags`` with the ``mark`` in their packet, in their EXIF where it does not fit, and then nowhere.
+
+    All that first with the source's packet, then without; the second value is what there is of that.
+    """
+    for packet in dict.fromkeys([tags.xmp, None]):
+        if mark:
+            with contextlib.suppress(Exception):  # a packet that is none
+                yield Tags(tags.icc, tags.exif, marked(packet, mark), mark.record), packet
+            commented = with_comment(tags.exif, mark.record)
+            if commented is not None:
+                yield Tags(tags.icc, commented, packet, mark.record), packet
+        yield Tags(tags.icc, tags.exif, packet), packet
 
 
 def _image(pixels: Pixels) -> Image.Image:
@@ -177,7 +236,8 @@ def _image(pixels: Pixels) -> Image.Image:
     return image
 
 
-def _write(path: str | Path, data: bytes, overwrite: bool) -> None:
+def write_picture(path: str | Path, data: bytes, overwrite: bool) -> None:
+    """Write a picture's file, ``data``, to ``path``, or to the standard output for '-'; OutputError if that fails."""
     if str(path) != STDIO:
         write_atomically(path, data, overwrite)
         return
@@ -188,8 +248,8 @@ def _write(path: str | Path, data: bytes, overwrite: bool) -> None:
         raise OutputError(f"could not write the picture to the standard output: {reason(error)}.") from error
 
 
-def _over_white(rgb: Pixels, alpha: Bytes) -> Rows:
-    def make(rows: slice) -> Bytes:
+def _over_white(rgb: Pixels, alpha: Levels) -> Rows:
+    def make(rows: slice) -> Any:
         strip = rgb[rows]
         return composite(np.full_like(strip, 255), strip, alpha[rows])
 

@@ -22,8 +22,13 @@ def read_json(path: Path) -> Any:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES // 1_000_000} MB")
+    return parsed(data.decode("utf-8"))
+
+
+def parsed(text: str) -> Any:
+    """The JSON value that ``text`` is; ValueError if it is none."""
     try:
-        return json.loads(data.decode("utf-8"))
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("its brackets are nested too deeply") from error
 

@@ -39,7 +39,7 @@ def test_a_run_keeps_its_promises(t2l: Callable[..., Run], photo: Path, tmp_path
     _check_layer_over_photo(run, photo, out)
 
     done(t2l("composite", photo, run / "layer.png", "-o", "again.png", "-q"))
-    assert (tmp_path / "again.png").read_bytes() == out.read_bytes()
+    assert np.array_equal(pixels(tmp_path / "again.png"), pixels(out))
 
     repeated = done(t2l("edit-image", "--config", "run/run.json", "-o", "repeated.png", "--json", "-q"))
     assert (tmp_path / "repeated.png").read_bytes() == out.read_bytes()
@@ -88,7 +88,7 @@ def test_a_blended_layer_is_what_it_looks_like(
     done(t2l(*line, "-o", "out.png"))
     _check_layer_over_photo(tmp_path / "run", photo, tmp_path / "out.png")
     done(t2l("composite", photo, "run/layer.png", "-o", "again.png", "-q"))
-    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+    assert np.array_equal(pixels(tmp_path / "again.png"), pixels(tmp_path / "out.png"))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["blend"] == blend
 
 
@@ -174,7 +174,7 @@ def test_a_cameras_photo_becomes_a_tiff_with_all_its_exif(t2l: Callable[..., Run
     edited = done(t2l("edit-image", "photo.jpg", "red ball", *SHORT, "-o", "out.tif", "--run-dir", "run"))
     done(t2l("composite", "photo.jpg", "run/layer.png", "-o", "again.tif"))
     assert b"EXIF" not in edited.stderr
-    assert (tmp_path / "again.tif").read_bytes() == (tmp_path / "out.tif").read_bytes()
+    assert np.array_equal(pixels(tmp_path / "again.tif"), pixels(tmp_path / "out.tif"))
     with Image.open(tmp_path / "out.tif") as image:
         assert image.size == (320, 240)
         back = image.getexif()
@@ -230,3 +230,18 @@ def test_models(t2l: Callable[..., Run], user_folders: Path) -> None:
     assert listed[0].startswith("mini\tcached")
     assert any(line.startswith("ViT-B-32") for line in listed)
     assert t2l("models", "remove", "mini").returncode == 2
+
+
+def test_a_picture_says_how_it_was_made_and_repeats_it(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
+    done(t2l("edit-image", photo, "red ball", *SHORT, "-o", photo.parent / "out.webp", "-q"))
+    shown = lines(done(t2l("info", photo.parent / "out.webp")).stdout)
+    rows = dict(line.split("  ", 1) for line in shown if "  " in line)
+    assert rows["source"].strip() == photo.name
+    assert rows["texts / prompts"].strip() == "red ball"
+    record = json.loads(done(t2l("info", photo.parent / "out.webp", "--json")).stdout)["record"]
+    assert (record["command"], record["seed"]) == ("edit-image", 0)
+    done(t2l("edit-image", "--config", photo.parent / "out.webp", "-o", "again.webp", "-q"))
+    assert (tmp_path / "again.webp").read_bytes() == (photo.parent / "out.webp").read_bytes()
+    bare = done(t2l("info", photo))
+    assert lines(bare.stdout)[-1] == "no record of t2l in it"
+    assert json.loads(done(t2l("info", photo, "--json")).stdout)["record"] is None

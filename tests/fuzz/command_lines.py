@@ -164,6 +164,7 @@ BASES: dict[str, tuple[list[str], ...]] = {
         words("atlas", "-o", "new", "--video", "video"),
     ),
     "fit-atlas": (words("video", "-o", "new"),),
+    "info": (["photo.png"], ["run.json"], ["atlas"], ["video.mp4"]),
     "models list": ([],),
     "models path": ([],),
     "models pull": (["mini"], ["ViT-B-32"], ["raft"]),

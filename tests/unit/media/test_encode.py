@@ -247,9 +247,9 @@ def test_a_folder_keeps_alpha_and_is_replaced_on_request_only(tmp_path: Path, so
         for frame in read_frames(source, (0, 2)):
             writer.write(frame, NOISE, alpha)
     assert sorted(os.listdir(out)) == ["00000.png", "00001.png"]
-    rgb, cover = load_layer(out / "00001.png")
-    assert np.array_equal(rgb, NOISE)
-    assert np.array_equal(cover, alpha)
+    written = load_layer(out / "00001.png")
+    assert np.array_equal(written.rgb, NOISE)
+    assert np.array_equal(written.alpha, alpha)
     (out / "thesis.txt").write_text("years of work")
     with pytest.raises(RequestError, match=r"holds more than PNG frames and is not replaced: thesis\.txt"):
         check_video_output(out, True)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
 from t2l_cli.errors import RequestError
-from t2l_cli.media import compositing, images
+from t2l_cli.media import compositing, opening
 from t2l_cli.media.images import load_layer, load_mask, load_picture
 from t2l_cli.media.output import save_picture
 
@@ -87,7 +87,7 @@ class Endless(io.RawIOBase):
 
 
 def test_a_pipe_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIPED", 3 << 20)
+    monkeypatch.setattr(opening, "MAX_PIPED", 3 << 20)
     endless = Endless()
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BufferedReader(endless)))
     with pytest.raises(RequestError, match="name a file"):
@@ -96,7 +96,7 @@ def test_a_pipe_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_bound_of_a_pipe_is_above_every_photo() -> None:
-    assert images.MAX_PIPED > 3 * images.MAX_PIXELS
+    assert opening.MAX_PIPED > 3 * opening.MAX_PIXELS
 
 
 def test_stdin_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,9 +420,9 @@ def test_damaged_bytes_never_raise_anything_else(
 
 def test_layer_needs_alpha(tmp_path: Path) -> None:
     alpha = np.full((20, 30), 7, np.uint8)
-    rgb, back = load_layer(write(tmp_path / "l.png", Image.fromarray(np.dstack([RAMP, alpha]))))
-    assert np.array_equal(rgb, RAMP)
-    assert np.array_equal(back, alpha)
+    layer = load_layer(write(tmp_path / "l.png", Image.fromarray(np.dstack([RAMP, alpha]))))
+    assert np.array_equal(layer.rgb, RAMP)
+    assert np.array_equal(layer.alpha, alpha)
     with pytest.raises(RequestError, match="no alpha channel"):
         load_layer(write(tmp_path / "n.png", Image.fromarray(RAMP)))
 

@@ -21,6 +21,7 @@ from t2l_cli.media.compositing import Rows
 from t2l_cli.media.exif import lighter
 from t2l_cli.media.images import load_picture
 from t2l_cli.media.output import FORMATS, Format, save_picture
+from t2l_cli.media.tags import Tags
 
 RGB = np.dstack([*np.meshgrid(np.arange(30) * 8, np.arange(20) * 9), np.full((20, 30), 50)]).astype(np.uint8)
 ALPHA = np.tile(np.arange(30, dtype=np.uint8) * 8, (20, 1))
@@ -212,10 +213,10 @@ def test_what_an_encoder_refuses_is_left_out_bit_by_bit(tmp_path: Path, monkeypa
     exif = camera_exif().tobytes()
 
     def encoder(refused: Any) -> Any:
-        def encode(pixels: Any, icc: bytes | None, story: bytes | None) -> bytes:
-            if refused(icc, story):
+        def encode(pixels: Any, tags: Tags) -> bytes:
+            if refused(tags.icc, tags.exif):
                 raise RuntimeError("Error setting from dictionary")
-            return repr((icc and "icc", story and ("all" if story == exif else "part"))).encode()
+            return repr((tags.icc and "icc", tags.exif and ("all" if tags.exif == exif else "part"))).encode()
 
         return encode
 

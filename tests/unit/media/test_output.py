@@ -103,8 +103,9 @@ def test_jpeg_flattens_transparency_and_says_so(tmp_path: Path) -> None:
 def test_layer_over_photo_from_disk_is_the_composite(tmp_path: Path) -> None:
     layer = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     save_layer(tmp_path / "layer.png", rgba(layer, ALPHA))
-    rgb, alpha = load_layer(tmp_path / "layer.png")
-    assert np.array_equal(composite(RGB, rgb, alpha), composite(RGB, layer, ALPHA))
+    read = load_layer(tmp_path / "layer.png")
+    assert read.alpha is not None
+    assert np.array_equal(composite(RGB, read.rgb, read.alpha), composite(RGB, layer, ALPHA))
     with pytest.raises(RequestError, match="written as PNG"):
         save_layer(tmp_path / "layer.jpg", rgba(layer, ALPHA))
 
