@@ -9,7 +9,7 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.cli.terminal import Terminal, printable
+from t2l_cli.cli.terminal import printable
 
 File = Annotated[
     str,
@@ -19,12 +19,12 @@ Json = Annotated[bool, o.option("--json", help="Print one JSON object; its recor
 Verbose = Annotated[bool, o.option("--verbose", "-v", help="Show tracebacks and the libraries' warnings.")]
 
 
-def info(file: File, as_json: Json = False, verbose: Verbose = False) -> None:
+def info(ctx: typer.Context, file: File, as_json: Json = False, verbose: Verbose = False) -> None:
     """Show what a file holds, and how t2l made it: t2l info photo-crochet-swan.png.
 
     A file without a record of t2l is no error. The record repeats the edit: t2l edit-image --config FILE.
     """
-    with Terminal(verbose=verbose, as_json=as_json) as terminal:
+    with o.terminal(ctx) as terminal:
         found = t2l_cli.info(file)
         if as_json:
             terminal.write(json.dumps(found.as_json()))

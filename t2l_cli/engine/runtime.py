@@ -16,7 +16,7 @@ from t2l_cli.config import DeviceName, Precision
 from t2l_cli.errors import DeviceMemoryError, RequestError
 
 _HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
-# px: sides of the generator's pictures are multiples of these, so that few sizes come, again and again. With compilation
+# px: sides of the generator's pictures are multiples of these, so that few sizes come again and again. When compiled,
 # each size is a graph. On CUDA cuDNN plans each convolution anew for each size, in about 2 ms: 70 % of the time of a
 # photo's step on an H100, before sizes were rounded (docs/performance.md).
 BUCKET, PLANNED = 64, 32
