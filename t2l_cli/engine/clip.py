@@ -159,3 +159,8 @@ class _TextTower(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return cast(Tensor, cast(Any, self.model).encode_text(tokens))
+
+
+def clips_of(clips: Clip | Sequence[Clip]) -> tuple[Clip, ...]:
+    """One CLIP, or several, as a tuple."""
+    return tuple(clips) if isinstance(clips, Sequence) else (clips,)

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -35,8 +35,13 @@ _OWN = re.compile(  # what commands write into a run directory; folders end in "
 )
 
 
-def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command: str = "edit-image") -> dict[str, Any]:
-    """The part of a run's record that only the finished (or stopped) edit knows."""
+def describe(
+    edit: Edit, weights_sha256: Sequence[str], last: Step | None, command: str = "edit-image"
+) -> dict[str, Any]:
+    """The part of a run's record that only the finished (or stopped) edit knows.
+
+    weights_sha256: of each CLIP. As with their names, one is a text, several are a list.
+    """
     device = edit.runtime.device
     return {
         "command": command,
@@ -52,7 +57,7 @@ def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command:
         "training_size": list(edit.size),
         "device": str(device),
         "precision": str(edit.runtime.dtype).removeprefix("torch."),
-        "weights_sha256": weights_sha256,
+        "weights_sha256": weights_sha256[0] if len(weights_sha256) == 1 else list(weights_sha256),
         "versions": {"t2l": t2l_cli.__version__, "python": platform.python_version(), **_versions()},
         "steps_done": 0 if last is None else last.i + 1,
         "losses": {} if last is None else {"total": last.total, **last.terms},
@@ -64,7 +69,7 @@ def introduce(edit: Edit, reporter: Reporter) -> None:
     config = edit.config
     height, width = edit.size
     reporter.note(
-        f"{config.clip} on {edit.runtime.device}, training at {width} x {height}, "
+        f"{' and '.join(config.clips)} on {edit.runtime.device}, training at {width} x {height}, "
         f"{edit.n_steps} steps, {config.views.n_views} views, seed {config.seed}"
     )
     if edit.roi_chosen and edit.roi:
