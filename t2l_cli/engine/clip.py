@@ -94,8 +94,7 @@ class Clip:
 
         pictures: (N, 3, h, w) in [0, 1]; returns (N, D) float32.
         """
-        plain = self.tower.whole.copied()
-        return self.tower.run(plain, self._pixels(pictures).to(self.dtype)).float()
+        return self.tower.run(self.tower.uncompiled(), self._pixels(pictures).to(self.dtype)).float()
 
     def embed_at_once(self, pictures: Tensor) -> Tensor:
         """Embeddings (B, E) of ``pictures`` (B, 3, H, W), with the activations of all of them in memory."""

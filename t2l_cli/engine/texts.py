@@ -105,8 +105,9 @@ def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: floa
     The candidates are proper parts of the prompts (a whole prompt as T_ROI would leave no direction to edit in). Each
     is scored by its similarity to the whole picture, averaged over the templates. The best must beat the neutral text
     by ``margin`` logits of the model (default: the model's own margin): 1 means e times the odds under the model's
-    softmax, or 0.01 in cosine for OpenAI's weights. A bound in cosine would not transfer between models, because their
-    similarities have different ranges.
+    softmax, or 0.01 in cosine for OpenAI's weights. A model with a sigmoid instead, as SigLIP, has a logit scale of
+    the same order (about 110) and a bias, which cancels here: 1 then means e times the odds that the text is true. A
+    bound in cosine would not transfer between models, because their similarities have different ranges.
     """
     whole = {prompt.strip().casefold() for prompt in prompts}
     runs = dict.fromkeys(run for prompt in prompts for run in word_runs(prompt))

@@ -6,7 +6,6 @@ A kind of tower is a subclass of :class:`Tower` in a file of its own, and a line
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import cast
 
@@ -41,8 +40,7 @@ class Tower(ABC):
 
     def __init__(self, visual: nn.Module) -> None:
         self.visual = visual
-        self.whole = Through(visual, self._embed)
-        self.before_last = Through(visual, self._tokens)
+        self.whole, self.before_last = _Whole(self), _BeforeLast(self)
         self._positions: dict[Grid, dict[str, Tensor]] = {}
 
     @property
@@ -84,6 +82,10 @@ class Tower(ABC):
     def _tokens(visual: nn.Module, pixels: Tensor) -> Tensor:
         """All tokens before the last block (B, N, C): first class token and registers, then the grid by rows."""
 
+    def uncompiled(self) -> nn.Module:
+        """``whole`` anew, of the same weights: nobody has compiled this one, and hooks are heard."""
+        return _Whole(self)
+
     def run(self, part: nn.Module, pixels: Tensor) -> Tensor:
         """``part``, that is ``whole`` or ``before_last``, of ``pixels`` (B, 3, h, w), whole patches on each side."""
         grid = (pixels.shape[-2] // self.patch_size, pixels.shape[-1] // self.patch_size)
@@ -94,20 +96,26 @@ class Tower(ABC):
         return cast(Tensor, functional_call(part, self._positions[grid], (pixels,)))
 
 
-class Through(nn.Module):
-    """A function of the image tower and pixels as a module, for ``functional_call`` and for compiling."""
+# Two classes, though they differ in little: a compiler counts its graphs by the code of ``forward``.
+class _Whole(nn.Module):
+    """From pixels to embeddings, as a module for ``functional_call`` and for compiling."""
 
-    def __init__(self, visual: nn.Module, function: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    def __init__(self, tower: Tower) -> None:
         super().__init__()
-        self.visual = visual
-        self.function = function
-
-    def copied(self) -> Through:
-        """The same function of the same weights as a new module, which nobody has compiled."""
-        return Through(self.visual, self.function)
+        self.visual, self.function = tower.visual, tower._embed
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The function of the tower and ``pixels``."""
+        return self.function(self.visual, pixels)
+
+
+class _BeforeLast(nn.Module):
+    """From pixels to the tokens before the last block, in the same way."""
+
+    def __init__(self, tower: Tower) -> None:
+        super().__init__()
+        self.visual, self.function = tower.visual, tower._tokens
+
+    def forward(self, pixels: Tensor) -> Tensor:
         return self.function(self.visual, pixels)
 
 

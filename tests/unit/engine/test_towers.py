@@ -133,6 +133,25 @@ def _relevancy_by_factors(clip: Clip, picture: Tensor, text: str) -> Tensor:
     return (found - found.min()) / (found.max() - found.min())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_near(timm_clip: Clip, dtype: torch.dtype) -> None:
+    half, x = Clip(copy.deepcopy(timm_clip.model), timm_clip.tokenizer, dtype=dtype), pictures(2, 40, 32)
+    assert half.embed_images(x).dtype == half.tokens(x).dtype == torch.float32
+    assert F.cosine_similarity(half.embed_images(x), timm_clip.embed_images(x)).min() > 0.999
+    found, expected = (relevancy(clip, x[:1], "a cat") for clip in (half, timm_clip))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.03)
+
+
+def test_a_compiled_tower_gives_the_same(timm_clip: Clip) -> None:
+    torch.compiler.reset()
+    compiled, x = Clip(copy.deepcopy(timm_clip.model), timm_clip.tokenizer), pictures(2, 40, 32)
+    for tower in compiled.towers:
+        tower.compile(backend="eager")
+    torch.testing.assert_close(compiled.embed_images(x), timm_clip.embed_images(x))
+    torch.testing.assert_close(compiled.tokens(x), timm_clip.tokens(x))
+    torch.testing.assert_close(relevancy(compiled, x[:1], "a cat"), relevancy(timm_clip, x[:1], "a cat"))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
