@@ -57,8 +57,12 @@ _HOW_TO_SPEAK = ("as_json", "quiet", "verbose")  # of the terminal; the rest say
 
 
 def asked(ctx: typer.Context) -> dict[str, Any]:
-    """The options of a command, as keywords for the Python function of the same name."""
-    return {name: value for name, value in ctx.params.items() if name not in _HOW_TO_SPEAK}
+    """The options of a command, as keywords for the Python function of the same name.
+
+    What was not given is None, also where several values may be: of those, typer makes an empty list.
+    """
+    options = {name: value for name, value in ctx.params.items() if name not in _HOW_TO_SPEAK}
+    return {name: (value or None) if isinstance(value, list | tuple) else value for name, value in options.items()}
 
 
 Output = Annotated[

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import pickle
 import warnings
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +128,7 @@ def _build(spec: ModelSpec, path: Path) -> Any:
 def _build_from_hub(config: Path, weights: Path, name: str) -> Any:
     """The model that the file ``config`` describes, with the ``weights``; they need not lie in one folder."""
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _without_warnings():
             model = open_clip.create_model(
                 f"local-dir:{config.parent}", load_weights=False, pretrained_text=False, precision="fp32", device="cpu"
             )
@@ -133,6 +136,17 @@ def _build_from_hub(config: Path, weights: Path, name: str) -> Any:
     except Exception as error:  # also a configuration that makes no model
         raise _unfit(weights, name, error) from error
     return model.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Within the context, nothing up to a warning is logged: open_clip warns that the weights are random, as yet."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _unfit(weights: Path, name: str, error: Exception) -> WeightsError:
