@@ -1,8 +1,7 @@
 """Licences of published CLIP weights, as far as they are known.
 
-open_clip does not say them. The table below was made from the licence that each repository's model card states; a
-repository that is not in it is "unknown", which is not a permission. The licence of the weights themselves counts, not
-that of a library that reads them.
+open_clip does not say them. The table has families of repositories, with the licence that model cards, timm's list of
+models or the authors' own repositories state. A repository that is not in it is "unknown", which is not a permission.
 """
 
 from __future__ import annotations
@@ -13,9 +12,12 @@ UNKNOWN = "unknown"
 NON_COMMERCIAL = ("cc-by-nc-4.0", "apple-amlr")  # apple-amlr: for research only
 
 _OF_REPOSITORIES = (  # the first pattern that fits
-    ("laion/*", "mit"),
-    ("chs20/*", "mit"),
-    ("apple/*", "apple-amlr"),
+    ("laion/CLIP-*", "mit"),
+    ("laion/*CoCa-*", "mit"),
+    ("chs20/TeCoA*", "mit"),
+    ("chs20/FARE*", "mit"),
+    ("apple/DFN*-CLIP-*", "apple-amlr"),
+    ("apple/MobileCLIP-*", "apple-amlr"),
     ("timm/MobileCLIP2-*", "apple-amlr"),
     ("timm/*.metaclip*", "cc-by-nc-4.0"),
     ("timm/*_clip_*.openai", "mit"),

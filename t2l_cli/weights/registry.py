@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib.util
@@ -16,7 +17,7 @@ import open_clip
 import timm
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-from t2l_cli.errors import RequestError, WeightsError
+from t2l_cli.errors import RequestError, T2LError, WeightsError
 from t2l_cli.media.paths import shown
 from t2l_cli.media.records import read_json
 from t2l_cli.weights import cache, download, licences, vision
@@ -130,13 +131,18 @@ def list_models() -> list[ModelEntry]:
             continue  # a second name of a -quickgelu model, or a model that resolve() refuses
         entries.append(_entry(spec, spec.name))
         listed.add(spec.repo)
-    entries += [_entry(resolve(HUB + repo), HUB + repo) for repo in cache.repositories() if repo not in listed]
+    for repo in cache.repositories():
+        if repo not in listed:
+            with contextlib.suppress(T2LError):  # one that cannot be used, or a folder that somebody else made
+                spec = resolve(HUB + repo)
+                side = hub_config(spec, offline=True)[1]["vision_cfg"].get("image_size")
+                entries.append(_entry(spec, spec.name, {"resolution": side} if isinstance(side, int) else {}))
     return entries
 
 
-def _entry(spec: ModelSpec, name: str) -> ModelEntry:
+def _entry(spec: ModelSpec, name: str, facts: dict[str, int] | None = None) -> ModelEntry:
     here = find(spec)
-    facts = _facts().get(_LIKE.get(name, spec.architecture), {})
+    facts = _facts().get(_LIKE.get(name, spec.architecture), {}) if facts is None else facts
     parameters = facts.get("parameters")
     licence = licences.licence_of(spec.repo)
     return ModelEntry(

@@ -83,6 +83,12 @@ def test_a_repository_in_the_cache_is_listed_and_removed(described: Hub, weights
     }
     registry.pull("hf-hub:other/tiny")
     assert names() == ["mini", "hf-hub:other/tiny"]
+    assert registry.list_models()[-1].resolution == CONFIG["vision_cfg"]["image_size"]
+    strange = cache.weights_dir("some/one")
+    strange.mkdir()
+    record = (cache.weights_dir("other/tiny") / "source.json").read_text()
+    (strange / "source.json").write_text(record.replace("other/tiny", "../somewhere"))
+    assert names() == ["mini", "hf-hub:other/tiny"]
     assert registry.remove("hf-hub:other/tiny") > len(weights)
     assert names() == ["mini"]
 
