@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "clip.md"
 ROWS = {
     cells[1].strip(): line
     for line in PAGE.read_text(encoding="utf-8").partition("| architecture |")[2].splitlines()
-    if len(cells := line.split("|")) > 3 and re.match(r"\| [\w-]", line)
+    if len(cells := line.split("|")) > 3 and re.match(r"\| \w", line)
 }
 
 
