@@ -43,6 +43,12 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def clips(session: nox.Session) -> None:
+    """Every architecture of open_clip, with random weights: some ten minutes, one at a time."""
+    session.run("pytest", "tests/slow", "-m", "slow", "-n", "0", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Write docs/reference from the program's own --help, then build the site."""
     session.run("python", "docs/make_reference.py")

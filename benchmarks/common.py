@@ -83,29 +83,30 @@ class StraightObjective(Objective):
     With n views: 4 n views forward and 3 n backward, where ``Objective`` needs 3 n and 2 n.
     """
 
-    def _text_terms(self, example: Example, I_o: Tensor) -> tuple[Losses, Losses]:
-        texts, distance = example.texts, self.weights.distance
+    def _text_terms(self, k: int, example: Example, I_o: Tensor) -> tuple[Losses, Losses]:
+        texts, distance, embed = example.texts[k], self.weights.distance, partial(self._embed, self.clips[k])
         with torch.no_grad():
-            E_s = self._embed(example.source, example.source_views)
+            E_s = embed(example.source, example.source_views)
         L_comp = {
-            "cosine": cosine_loss(self._embed(I_o, example.views), texts.target, distance),
-            "direction": directional_loss(self._embed(I_o, example.views), E_s, texts.direction),
+            "cosine": cosine_loss(embed(I_o, example.views), texts.target, distance),
+            "direction": directional_loss(embed(I_o, example.views), E_s, texts.direction),
         }
-        E_screen = self._embed(example.layer.over_green(), example.views)
+        E_screen = embed(example.layer.over_green(), example.views)
         return Losses(L_comp), Losses({"screen": screen_loss(E_screen, texts.screen, distance)})
 
-    def structure_term(self, example: Example, I_o: Tensor) -> Losses:
+    def structure_term(self, k: int, example: Example, I_o: Tensor) -> Losses:
         """L_structure with the source's similarities computed anew in every step."""
-        return super().structure_term(dataclasses.replace(example, source_structure=None), I_o)
+        return super().structure_term(k, dataclasses.replace(example, source_structure=None), I_o)
 
-    def _embed(self, picture: Tensor, views: ViewParams) -> Tensor:
-        size = self.clip.view_size((picture.shape[-2], picture.shape[-1]))
-        return self.clip.embed_images(make_views(picture, views, size))
+    @staticmethod
+    def _embed(clip: Clip, picture: Tensor, views: ViewParams) -> Tensor:
+        size = clip.view_size((picture.shape[-2], picture.shape[-1]))
+        return clip.embed_images(make_views(picture, views, size))
 
 
 def straight_steps(edit: Edit) -> Iterator[dict[str, float]]:
     """``edit``'s training in the straight way: parameter by parameter, and every loss is read at every step."""
-    edit.objective = StraightObjective(edit.clip, edit.config.weights)
+    edit.objective = StraightObjective(edit.clips, edit.config.weights)
     config, random = edit.config.optim, edit.rng  # the stream that ours draws from, for the same draws
     optimizer = MADGRAD(
         edit.generator.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay

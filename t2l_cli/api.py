@@ -59,7 +59,8 @@ def _with_settings(*tables: Table[Any]) -> Callable[[_Function], _Function]:
 
 
 def _parameter(table: Table[Any], setting: Setting) -> inspect.Parameter:
-    kind = f"{table.kind(setting).__name__} | None"
+    one = table.kind(setting).__name__
+    kind = f"{one} | Sequence[{one}] | None" if setting.several else f"{one} | None"
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 

@@ -153,7 +153,7 @@ class EditConfig:
     prompts: tuple[str, ...]  # T; several prompts describe the same edit
     roi: str | None = None  # T_ROI; None: chosen by CLIP
     layer_text: str | None = None  # text of the layer over the green screen; None: the prompts
-    clip: str = "ViT-B-32"
+    clip: str | tuple[str, ...] = "ViT-B-32"  # a name; or several, whose losses are averaged
     size: int = 512  # short side of the picture in training, px (never above the source)
     seed: int = 0
     tries: int = 1  # number of short starts from different seeds, of which the best is continued
@@ -171,6 +171,11 @@ class EditConfig:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise RequestError("give a prompt: what the picture should show.")
+        if not isinstance(self.clip, str):  # one name is kept as a text, however it was given
+            names = tuple(self.clip)
+            object.__setattr__(self, "clip", names[0] if len(names) == 1 else names)
+        if not 1 <= len(self.clips) <= MAX_CLIPS:
+            raise RequestError(f"name 1 to {MAX_CLIPS} CLIPs, not {len(self.clips)}.")
         for text in (*self.prompts, *filter(None, (self.roi, self.layer_text))):
             _check_text(text)
         _check("--size", self.size, MIN_SIDE, 4096)
@@ -186,7 +191,13 @@ class EditConfig:
         if self.precision not in get_args(Precision):
             raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
 
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """The names of the CLIPs; the first also chooses T_ROI and sees where it is."""
+        return (self.clip,) if isinstance(self.clip, str) else self.clip
 
+
+MAX_CLIPS = 8
 MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, so that a longer text is a mistake
 

@@ -38,7 +38,8 @@ class Setting:
     """A configuration field that users can set.
 
     name: the keyword in Python; the option is --name with hyphens, unless ``spelling`` is given. field: the name of the
-    field in the configuration. default: the default in words, if its value is not clear by itself.
+    field in the configuration. default: the default in words, if its value is not clear by itself. several: whether
+    more than one value may be given, each with the option, or all in its environment variable with spaces between.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Setting:
     panel: str = ADVANCED
     spelling: str = ""
     default: str = ""
+    several: bool = False
 
     @property
     def option(self) -> str:
@@ -165,9 +167,11 @@ _EDIT = (
     Setting(
         "clip",
         "clip",
-        "CLIP model: any open_clip ViT, name or name:tag; mini is the small one inside the package.",
+        "CLIP model: name, name:tag or hf-hub:owner/name; mini is the small one inside the package, robust one that "
+        "was trained against attacks. Several, each with --clip: the mean of their losses.",
         "NAME",
         CLIP,
+        several=True,
     ),
     Setting("screen_weight", "weights.screen", "lambda_g, of L_screen."),
     Setting("structure_weight", "weights.structure", "lambda_s, of L_structure."),

@@ -20,7 +20,9 @@ models = typer.Typer(help="The weights cache: list, pull, path, remove.", no_arg
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="An open_clip model, name or name:tag, such as ViT-B-32; or raft, mask-rcnn."),
+    typer.Argument(
+        metavar="NAME", help="A CLIP as for --clip, such as ViT-B-32 or hf-hub:owner/name; or raft, mask-rcnn."
+    ),
 ]
 Json = Annotated[bool, o.option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, o.option("--quiet", "-q", help="No progress and no notes.")]
@@ -34,7 +36,10 @@ def list_(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the models that t2l can use; those on this machine come first."""
+    """List the models that t2l can use, those on this machine first: name, size, licence, and the side that they see.
+
+    A licence that is unknown is not a permission: look at the model's page.
+    """
     with o.terminal(ctx) as terminal:
         from t2l_cli.weights.registry import list_models
 
@@ -44,7 +49,7 @@ def list_(
         elif sys.stdout.isatty():
             _table(entries)
         else:
-            terminal.write("\n".join(f"{e.name}\t{'cached' if e.cached else '-'}\t{_size(e.size)}" for e in entries))
+            terminal.write("\n".join("\t".join((e.name, "cached" if e.cached else "-", *_facts(e))) for e in entries))
 
 
 @models.command(cls=Command)
@@ -80,7 +85,7 @@ def path(ctx: typer.Context, as_json: Json = False) -> None:
 def remove(
     ctx: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
 ) -> None:
-    """Delete the weights of a model from the cache."""
+    """Delete the weights of a model from the cache; the cache of the Hugging Face hub's own programs stays as it is."""
     with o.terminal(ctx) as terminal:
         from t2l_cli.weights import registry
 
@@ -94,10 +99,19 @@ def _table(entries: list[ModelEntry]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table: Any = Table("model", "here", "size", box=None)
+    table: Any = Table("model", "here", "size", "licence", "sees", box=None)
     for entry in entries:
-        table.add_row(entry.name, "yes" if entry.cached else "", _size(entry.size))
+        table.add_row(entry.name, "yes" if entry.cached else "", *_facts(entry))
     Console(highlight=False).print(table)
+
+
+def _facts(entry: ModelEntry) -> tuple[str, str, str]:
+    """Size, licence and resolution in words."""
+    return (
+        ("about " if entry.about else "") + _size(entry.size),
+        entry.licence + (" (non-commercial)" if entry.non_commercial else ""),
+        "-" if entry.resolution is None else f"{entry.resolution} px",
+    )
 
 
 def _size(size: int | None) -> str:

@@ -53,8 +53,10 @@ def _parameter(table: Table[Any], setting: Any) -> inspect.Parameter:
         metavar=setting.metavar,
         show_default=False,
     )
-    kind = Annotated[table.kind(setting) | None, spelled]  # type: ignore[valid-type]  # known at run time
-    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+    one = table.kind(setting)
+    kind = list[one] | None if setting.several else one | None  # type: ignore[valid-type]  # known at run time
+    annotation = Annotated[kind, spelled]  # type: ignore[valid-type]
+    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 _HOW_TO_SPEAK = ("as_json", "quiet", "verbose", "events")  # of the terminal; the rest says what to do
@@ -144,7 +146,13 @@ Config = Annotated[
 ]
 
 ClipWeights = Annotated[
-    Path | None, option("--clip-weights", metavar="PATH", panel=CLIP, help="Local weights file for that model.")
+    Path | None,
+    option(
+        "--clip-weights",
+        metavar="PATH",
+        panel=CLIP,
+        help="Local weights file for that model; for the first of several.",
+    ),
 ]
 Offline = Annotated[bool, option("--offline", panel=CLIP, help="Never touch the network.")]
 

@@ -93,6 +93,8 @@ def _without_file(values: dict[str, Chosen], names: set[str]) -> dict[str, Chose
 
 def _given(ctx: typer.Context, name: str) -> Chosen:
     source, value = ctx.get_parameter_source(name), ctx.params[name]
+    if isinstance(value, list | tuple):
+        value = value or None  # of several values that were not given, typer makes an empty list
     match source.name if source else "":
         case "COMMANDLINE":
             return Chosen(value, "command line")

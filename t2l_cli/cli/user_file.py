@@ -255,7 +255,9 @@ class _Check:
             if not having:
                 self._unknown((*keys, key), {setting.key for _, setting in every} | {BASE})
             for table, setting in having:
-                settings[setting.name] = self._converted(value, table.kind(setting), (*keys, key))
+                one: Any = table.kind(setting)
+                kind = list[one] if setting.several else one
+                settings[setting.name] = self._converted(value, kind, (*keys, key))
                 self._settings(table, {setting.name: settings[setting.name]}, (*keys, key))
         return OwnPreset(base, settings)
 
@@ -266,7 +268,9 @@ class _Check:
             self._wrong(keys, f"there is no preset {shown(repr(name))}{close or '; choose ' + ', '.join(known) + '.'}")
 
     def _converted(self, value: Any, kind: Any, keys: Keys) -> Any:
-        """``value``, which must be of the type ``kind``; a path may begin with ~/."""
+        """``value``, which must be of the type ``kind``; a path may begin with ~/, and a list of one may be the one."""
+        if typing.get_origin(kind) is list and not isinstance(value, list):
+            value = [value]
         if isinstance(value, str) and value.startswith("~/"):
             value = os.path.expanduser(value)
         try:

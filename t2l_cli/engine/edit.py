@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.config import MIN_SIDE, EditConfig
-from t2l_cli.engine.clip import Clip
+from t2l_cli.engine.clip import Clip, clips_of
 from t2l_cli.engine.generator import Generator
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
@@ -24,7 +24,7 @@ from t2l_cli.engine.optimize import LastGood, Step, optimise
 from t2l_cli.engine.relevancy import relevancy
 from t2l_cli.engine.resize import resized
 from t2l_cli.engine.runtime import Runtime, memory_guard, ran_out_of_memory, resolve, stop_compiling
-from t2l_cli.engine.texts import TextSet, choose_roi, in_templates
+from t2l_cli.engine.texts import StepTexts, TextDraw, TextSet, choose_roi, in_templates
 from t2l_cli.engine.views import ViewParams, make_views
 from t2l_cli.errors import DivergedError
 
@@ -70,30 +70,37 @@ class Edit(ABC):
 
     A subclass supplies the examples of a step; everything else is here.
 
-    Attributes: ``texts``, the embedded texts; ``roi``, T_ROI or None; ``roi_chosen``, whether CLIP chose it instead of
-    the user; ``size``, the training size (h, w); ``tries``, those scored so far; ``n_steps``, the total number of
-    steps, tries included; ``seed``, of the run that ``result()`` shows.
+    Attributes: ``clips``, which judge, and the first of them, ``clip``, which also chooses T_ROI and sees where it is;
+    ``texts``, embedded by the first, and ``all_texts``, by each; ``roi``, T_ROI or None; ``roi_chosen``, whether CLIP
+    chose it instead of the user; ``size``, the training size (h, w); ``tries``, those scored so far; ``n_steps``, the
+    total number of steps, tries included; ``seed``, of the run that ``result()`` shows.
     """
 
     size: tuple[int, int]
-    texts: TextSet
+    all_texts: tuple[TextSet, ...]
     roi: str | None
     canvas: Tensor  # (1, 3, h, w), the picture that the generator paints on, at training size
     bounds: Tensor | None  # (1, 1, h, w) in [0, 1], where the edit may be; None: everywhere
     about_matte: str  # what became of the outlines of the last result, for the user to know; "" where nothing did
     anneals_bootstrap: bool  # whether the bootstrap's weight falls to 0 or stays constant
 
-    def __init__(self, clip: Clip, config: EditConfig, runtime: Runtime | None) -> None:
+    def __init__(self, clips: Clip | Sequence[Clip], config: EditConfig, runtime: Runtime | None) -> None:
         """Prepare the first run. ``runtime``: where to train; by default CLIP's device."""
-        self.config, self.clip = config, clip
-        self.runtime = runtime or resolve(str(clip.device))
-        self.objective = Objective(clip, config.weights, config.blend)
+        self.config, self.clips = config, clips_of(clips)
+        self.clip = self.clips[0]
+        self.runtime = runtime or resolve(str(self.clip.device))
+        self.objective = Objective(self.clips, config.weights, config.blend)
         self.roi_chosen = config.roi is None
         self.tries: list[Try] = []
         self._try_steps = min(config.try_steps, config.optim.steps)
         self.n_steps = config.optim.steps + (config.tries - 1) * self._try_steps
         self._run = self._new_run(config.seed)
         self._steps = self._iterate()
+
+    @property
+    def texts(self) -> TextSet:
+        """The texts, embedded by the first CLIP."""
+        return self.all_texts[0]
 
     @property
     def seed(self) -> int:
@@ -149,23 +156,26 @@ class Edit(ABC):
     def score(self, run: Run | None = None) -> float:
         """The cosine between the change of the picture and the change of the text, in CLIP's space: -1 to 1.
 
-        The mean over un-augmented views, on normalised embeddings; texts are averaged over prompts and templates.
+        The mean over un-augmented views and CLIPs, on normalised embeddings; texts are averaged over prompts and
+        templates.
         ``run``: by default the one that ``result()`` shows.
         """
         layer = self._painted(run or self._run).within(self.bounds)
         with torch.no_grad(), memory_guard(self.runtime.device):
             before, after = self.shown(layer)
-            size = self.clip.view_size((before.shape[-2], before.shape[-1]))
-            views = make_views(torch.cat([after, before]), ViewParams.plain(), size)
-            embedded = F.normalize(self.clip.embed_images(views), dim=-1)
-        change = embedded[: len(embedded) // 2] - embedded[len(embedded) // 2 :]
-        return F.cosine_similarity(change, self.texts.mean().direction[None], dim=-1).mean().item()
+            pictures = torch.cat([after, before])
+            scores = [_score(clip, texts, pictures) for clip, texts in zip(self.clips, self.all_texts, strict=True)]
+        return sum(scores) / len(scores)
 
     def _read_texts(self, picture: Tensor) -> None:
         """Embed the texts. If the user gave no T_ROI, CLIP chooses one for ``picture`` (1, 3, h, w)."""
         config = self.config
         self.roi = choose_roi(self.clip, picture, config.prompts) if config.roi is None else config.roi
-        self.texts = TextSet.embed(self.clip, config.prompts, self.roi, config.layer_text)
+        self.all_texts = tuple(TextSet.embed(clip, config.prompts, self.roi, config.layer_text) for clip in self.clips)
+
+    def _picked(self, draw: TextDraw) -> tuple[StepTexts, ...]:
+        """The texts of a step, embedded by each CLIP."""
+        return tuple(texts.picked(draw) for texts in self.all_texts)
 
     def _relevancy_of(self, picture: Tensor) -> Tensor | None:
         """R(I, T_ROI) of ``picture`` (1, 3, h, w) at its size, (1, 1, h, w); None if there is no bootstrap."""
@@ -207,7 +217,7 @@ class Edit(ABC):
 
     def _counted(self, run: Run, first: int, stop: int | None = None) -> Iterator[Step]:
         """The next steps of ``run``, up to its own step ``stop``, numbered over all runs."""
-        self.runtime.compile(run.generator, *self.clip.towers)
+        self.runtime.compile(run.generator, *(tower for clip in self.clips for tower in clip.towers))
         for step in itertools.islice(run.steps, stop):
             yield dataclasses.replace(step, i=first * self._try_steps + step.i, n=self.n_steps)
 
@@ -233,15 +243,25 @@ class Edit(ABC):
         Returns a note for the user, or None if the step cannot be repeated.
         """
         run.repeat_step()
-        clip, device = self.clip, self.runtime.device
+        device = self.runtime.device
         if not ran_out_of_memory(error):
             return stop_compiling(error)
         views = 2 * self.config.views.n_views
-        at_once = min(clip.at_once or views, views)
+        at_once = min(self.clip.at_once or views, views)
         if at_once == 1:
             return None
-        clip.at_once = max(1, at_once // FEWER)
-        return f"{device} ran out of memory: CLIP keeps {clip.at_once} of {views} views at a time, with the same result"
+        fewer = max(1, at_once // FEWER)
+        for clip in self.clips:
+            clip.at_once = fewer
+        return f"{device} ran out of memory: CLIP keeps {fewer} of {views} views at a time, with the same result"
+
+
+def _score(clip: Clip, texts: TextSet, pictures: Tensor) -> float:
+    """``Edit.score`` by one CLIP; ``pictures``: (2 K, 3, h, w), those with the layer first."""
+    size = clip.view_size((pictures.shape[-2], pictures.shape[-1]))
+    embedded = F.normalize(clip.embed_images(make_views(pictures, ViewParams.plain(), size)), dim=-1)
+    change = embedded[: len(embedded) // 2] - embedded[len(embedded) // 2 :]
+    return F.cosine_similarity(change, texts.mean().direction[None], dim=-1).mean().item()
 
 
 def training_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.matte import matted
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime, memory_guard
-from t2l_cli.engine.texts import StepTexts
+from t2l_cli.engine.texts import PLAIN, StepTexts
 from t2l_cli.engine.views import ViewParams, draw_views
 
 
@@ -26,7 +28,7 @@ class PhotoEdit(Edit):
     def __init__(
         self,
         picture: Tensor,
-        clip: Clip,
+        clips: Clip | Sequence[Clip],
         config: EditConfig,
         runtime: Runtime | None = None,
         mask: Tensor | None = None,
@@ -35,7 +37,7 @@ class PhotoEdit(Edit):
 
         runtime: where to train, by default CLIP's device. mask: (1, H, W) in [0, 1], or bytes; it multiplies alpha.
         """
-        super().__init__(clip, config, runtime)
+        super().__init__(clips, config, runtime)
         self.picture = picture[None].cpu()
         self.mask = None if mask is None else mask[None].cpu()
         self.size = training_size((picture.shape[-2], picture.shape[-1]), config.size)
@@ -71,7 +73,7 @@ class PhotoEdit(Edit):
     def examples(self, paint: Paint, rng: torch.Generator) -> list[Example]:
         """One augmented example."""
         params = augment.draw(self.config.augment, self.size, rng, self.runtime.multiple)
-        texts = self.texts.draw(rng)
+        texts = self._picked(self.texts.draw(rng))
         if not params.changes(self.size):
             return [self._example(paint, rng, texts)]
         # The relevancy map of the whole source gets the same geometry instead of being computed again: CLIP saw the
@@ -84,9 +86,9 @@ class PhotoEdit(Edit):
 
     def plain_example(self, paint: Paint, rng: torch.Generator) -> Example:
         """The un-augmented source with the first prompt, as typed."""
-        return self._example(paint, rng, self.texts.plain())
+        return self._example(paint, rng, self._picked(PLAIN))
 
-    def _example(self, paint: Paint, rng: torch.Generator, texts: StepTexts) -> Example:
+    def _example(self, paint: Paint, rng: torch.Generator, texts: tuple[StepTexts, ...]) -> Example:
         """The un-augmented source; its relevancy and structure are not computed again."""
         source, layer = self.canvas, paint(self.canvas).within(self.bounds)
         return Example(source, layer, texts, *self._views(source, rng), self._relevancy, self._source_structure)

@@ -19,6 +19,18 @@ PLAIN_TEMPLATE = TEMPLATES.index("{}")
 
 
 @dataclass(frozen=True)
+class TextDraw:
+    """Which texts a step uses: the numbers of the prompt, its template, and the template over the green screen."""
+
+    prompt: int
+    template: int
+    screen: int
+
+
+PLAIN = TextDraw(0, PLAIN_TEMPLATE, 0)  # the first prompt as typed, for the un-augmented pair (I_s, T)
+
+
+@dataclass(frozen=True)
 class StepTexts:
     """The text embeddings of one step, each (D,), not normalised."""
 
@@ -63,24 +75,23 @@ class TextSet:
             screen=parts[2].view(len(layer_texts), len(SCREEN_TEMPLATES), -1),
         )
 
-    def draw(self, generator: torch.Generator) -> StepTexts:
+    def draw(self, generator: torch.Generator) -> TextDraw:
         """Draw a prompt, a template (shared by T and T_ROI) and a screen template from a CPU ``generator``."""
         sizes = (len(self.prompts), len(TEMPLATES), len(SCREEN_TEMPLATES))
         prompt, template, screen = (int(torch.randint(size, (), generator=generator)) for size in sizes)
-        return self._pick(prompt, template, screen)
-
-    def plain(self) -> StepTexts:
-        """The first prompt as typed, for the un-augmented pair (I_s, T)."""
-        return self._pick(0, PLAIN_TEMPLATE, 0)
+        return TextDraw(prompt, template, screen)
 
     def mean(self) -> StepTexts:
         """The mean of the normalised embeddings over prompts and templates, for scoring results."""
         target, source, screen = (F.normalize(part, dim=-1) for part in (self.target, self.source, self.screen))
         return StepTexts(target.mean(dim=(0, 1)), source.mean(dim=0), screen.mean(dim=(0, 1)))
 
-    def _pick(self, prompt: int, template: int, screen: int) -> StepTexts:
-        layer_text = prompt if len(self.layer_texts) > 1 else 0
-        return StepTexts(self.target[prompt, template], self.source[template], self.screen[layer_text, screen])
+    def picked(self, draw: TextDraw) -> StepTexts:
+        """The embeddings of the texts that were drawn."""
+        layer_text = draw.prompt if len(self.layer_texts) > 1 else 0
+        return StepTexts(
+            self.target[draw.prompt, draw.template], self.source[draw.template], self.screen[layer_text, draw.screen]
+        )
 
 
 def in_templates(text: str) -> list[str]:
@@ -94,8 +105,9 @@ def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: floa
     The candidates are proper parts of the prompts (a whole prompt as T_ROI would leave no direction to edit in). Each
     is scored by its similarity to the whole picture, averaged over the templates. The best must beat the neutral text
     by ``margin`` logits of the model (default: the model's own margin): 1 means e times the odds under the model's
-    softmax, or 0.01 in cosine for OpenAI's weights. A bound in cosine would not transfer between models, because their
-    similarities have different ranges.
+    softmax, or 0.01 in cosine for OpenAI's weights. A model with a sigmoid instead, as SigLIP, has a logit scale of
+    the same order (about 110) and a bias, which cancels here: 1 then means e times the odds that the text is true. A
+    bound in cosine would not transfer between models, because their similarities have different ranges.
     """
     whole = {prompt.strip().casefold() for prompt in prompts}
     runs = dict.fromkeys(run for prompt in prompts for run in word_runs(prompt))

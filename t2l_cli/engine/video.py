@@ -7,6 +7,7 @@ A step: three frames --crop, flip--> their atlas coordinates --> the smallest at
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.matte import matted
 from t2l_cli.engine.objective import Example
 from t2l_cli.engine.runtime import Runtime, memory_guard
-from t2l_cli.engine.texts import StepTexts
+from t2l_cli.engine.texts import PLAIN, StepTexts
 from t2l_cli.engine.views import draw_views
 from t2l_cli.errors import RequestError
 
@@ -72,7 +73,7 @@ class VideoEdit(Edit):
         frames: Tensor,
         atlas: Atlas,
         name: LayerName,
-        clip: Clip,
+        clips: Clip | Sequence[Clip],
         config: EditConfig,
         runtime: Runtime | None = None,
     ) -> None:
@@ -80,7 +81,7 @@ class VideoEdit(Edit):
 
         Raises RequestError if video and atlas do not match, or if no frame shows the layer.
         """
-        super().__init__(clip, config, runtime)
+        super().__init__(clips, config, runtime)
         atlas.check_video(len(frames), frames.shape[-1], frames.shape[-2])
         self.frames, self.atlas, self.name = frames, atlas, name
         self.segment = config.segment
@@ -158,7 +159,7 @@ class VideoEdit(Edit):
         """Three frames edited through the atlas, and one of them painted directly."""
         # 1. Draw the frames, the texts and the crop of the atlas that holds the frames; augment all of them.
         seen = self.draw(rng)
-        texts = self.texts.draw(rng)
+        texts = self._picked(self.texts.draw(rng))
         origin, crop = self.window(seen)
         scaled = augment.scaled(crop, self.segment.scale, rng, self.runtime.multiple)
         jitter = augment.draw_jitter(self.config.augment, rng)
@@ -180,10 +181,15 @@ class VideoEdit(Edit):
         by = self.segment.background_reduction if self.name == "background" else 1
         size = training_size(self.size, max(MIN_SIDE, min(self.layer.size) // by))
         source, used = fullres.reduce(self.canvas, size), fullres.reduce(self._used, size)
-        return self._example(source, paint(source).within(used), self.texts.plain(), rng, self._relevancy)
+        return self._example(source, paint(source).within(used), self._picked(PLAIN), rng, self._relevancy)
 
     def _example(
-        self, source: Tensor, layer: EditLayer, texts: StepTexts, rng: torch.Generator, relevancy: Tensor | None
+        self,
+        source: Tensor,
+        layer: EditLayer,
+        texts: tuple[StepTexts, ...],
+        rng: torch.Generator,
+        relevancy: Tensor | None,
     ) -> Example:
         # The layer is composited over the frame itself, not over black as in the published code: CLIP sees the video as
         # it will look. A background layer is transparent at the object, so its green-screen picture is green there.

@@ -16,23 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judge:
-    """CLIP on its device, how to compute there, and the SHA-256 of CLIP's weights."""
+    """One CLIP or several on their device, how to compute there, and the SHA-256 of the weights of each."""
 
-    clip: Clip
+    clips: tuple[Clip, ...]
     runtime: Runtime
-    weights_sha256: str | None
+    weights_sha256: tuple[str, ...]
 
 
 def load_judge(config: EditConfig, weights: str | None, offline: bool, reporter: Reporter) -> Judge:
-    """The CLIP that ``config`` names, from the file ``weights`` or from the cache; a download is reported."""
+    """The CLIPs that ``config`` names, from the cache or the network; a download is reported.
+
+    The first has its weights from the file ``weights``, if there is one. A CLIP named twice is loaded once.
+    """
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.runtime import resolve
     from t2l_cli.weights.loading import load_clip
     from t2l_cli.weights.registry import MINI, MINI_ABOUT
 
-    if config.clip == MINI:
+    if MINI in config.clips:
         reporter.note(MINI_ABOUT)
     runtime = resolve(config.device, config.precision)
-    with downloading(config.clip, reporter) as tell:
-        loaded = load_clip(config.clip, None if weights is None else Path(weights), offline, tell)
-    return Judge(Clip(loaded.model, loaded.tokenizer, runtime.device, runtime.dtype), runtime, loaded.sha256)
+    loaded: dict[tuple[str, str | None], tuple[Clip, str]] = {}
+    asked = [(name, None if i else weights) for i, name in enumerate(config.clips)]
+    for name, file in asked:
+        if (name, file) in loaded:
+            continue
+        with downloading(name, reporter) as tell:
+            one = load_clip(name, None if file is None else Path(file), offline, tell)
+        loaded[name, file] = Clip(one.model, one.tokenizer, runtime.device, runtime.dtype), one.sha256
+    clips, sums = zip(*(loaded[each] for each in asked), strict=True)
+    return Judge(clips, runtime, sums)

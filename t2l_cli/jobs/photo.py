@@ -124,7 +124,7 @@ class PhotoJob(Training):
 
     @cached_property
     def judge(self) -> Judge:
-        """CLIP."""
+        """CLIP, one or several."""
         return load_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
 
     @cached_property
@@ -134,7 +134,7 @@ class PhotoJob(Training):
 
         from t2l_cli.engine.photo import PhotoEdit
 
-        edit = PhotoEdit(pixels, judge.clip, self.request.config, judge.runtime, bounds)
+        edit = PhotoEdit(pixels, judge.clips, self.request.config, judge.runtime, bounds)
         introduce(edit, self.reporter)
         return edit
 

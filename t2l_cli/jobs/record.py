@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -42,8 +42,11 @@ _OWN = re.compile(  # what commands write into a run directory; folders end in "
 )
 
 
-def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command: str = "edit-image") -> EditRecord:
-    """The part of a run's record that only the finished (or stopped) edit knows."""
+def describe(edit: Edit, weights_sha256: Sequence[str], last: Step | None, command: str = "edit-image") -> EditRecord:
+    """The part of a run's record that only the finished (or stopped) edit knows.
+
+    weights_sha256: of each CLIP. As with their names, one is a text, several are a list.
+    """
     device = edit.runtime.device
     return {
         "command": command,
@@ -59,7 +62,7 @@ def describe(edit: Edit, weights_sha256: str | None, last: Step | None, command:
         "training_size": edit.size,
         "device": str(device),
         "precision": str(edit.runtime.dtype).removeprefix("torch."),
-        "weights_sha256": weights_sha256,
+        "weights_sha256": weights_sha256[0] if len(weights_sha256) == 1 else list(weights_sha256),
         "versions": versions() | _libraries(),
         "steps_done": 0 if last is None else last.i + 1,
         "losses": plain({} if last is None else {"total": last.total, **last.terms}),
@@ -104,7 +107,7 @@ def introduce(edit: Edit, reporter: Reporter) -> None:
     config = edit.config
     height, width = edit.size
     reporter.note(
-        f"{config.clip} on {edit.runtime.device}, training at {width} x {height}, "
+        f"{' and '.join(config.clips)} on {edit.runtime.device}, training at {width} x {height}, "
         f"{edit.n_steps} steps, {config.views.n_views} views, seed {config.seed}"
     )
     if edit.roi_chosen and edit.roi:

@@ -39,7 +39,7 @@ class EditRecord(TypedDict):
     training_size: Size
     device: str
     precision: str
-    weights_sha256: str | None
+    weights_sha256: str | list[str]  # of each CLIP
     versions: dict[str, str]
     steps_done: int
     losses: dict[str, float | None]  # of the last step, weighted; "total" is their sum

@@ -106,7 +106,7 @@ class VideoJob(Training):
 
     @cached_property
     def judge(self) -> Judge:
-        """CLIP."""
+        """CLIP, one or several."""
         first = next(iter(self.request.configs.values()))
         return load_judge(first, self.request.clip_weights, self.request.offline, self.reporter)
 
@@ -267,7 +267,7 @@ class VideoJob(Training):
 
         frames, judge = self._frames, self.judge
         config = self.request.configs[name]
-        edit = VideoEdit(frames, self.atlas, cast("LayerName", name), judge.clip, config, judge.runtime)
+        edit = VideoEdit(frames, self.atlas, cast("LayerName", name), judge.clips, config, judge.runtime)
         self.reporter.note(f"the {name}:")
         introduce(edit, self.reporter)
         return _Course(name, edit)

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from t2l_cli.errors import WeightsError
 from t2l_cli.media.paths import reason, shown
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of bytes received and the total, which is None while it is unknown."""
+
+_Got = TypeVar("_Got")
 
 _PART = ".part"  # folder of an unfinished download, inside its target folder: the rename stays on one file system
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -46,13 +48,37 @@ class _Wanted:
 
 
 def fetch(name: str, repo: str, files: Sequence[str], offline: bool, progress: Progress | None) -> CachedWeights:
-    """Get the weights of the model ``name`` from the cache, or download the first of ``files`` that ``repo`` has.
+    """Get the weights of the model ``name``: from the cache, from that of the hub's own client, or from the network.
 
+    Downloaded is the first of ``files`` that ``repo`` has.
     If several processes ask at the same time, one downloads and the others wait. With ``offline`` or HF_HUB_OFFLINE the
     network is not used. Raises WeightsError: no network, a broken connection, a wrong checksum, a full disk.
     """
-    wanted = _Wanted(name, repo, endpoint(), _ways(name, repo, "--clip-weights FILE", "--clip mini"))
-    return _had(wanted, offline, lambda part: _download(wanted, files, part, progress))
+    wanted = _from_hub(name, repo)
+
+    def find() -> CachedWeights | None:
+        return cache.find(repo) or cache.find_in_hub(repo, files)
+
+    def download(part: Path) -> CachedWeights:
+        got, sha256, commit = _received(wanted, files, part, progress)
+        return cache.store(got, repo, sha256, commit)
+
+    return _had(wanted, offline, find, download)
+
+
+def fetch_file(name: str, repo: str, file: str, offline: bool) -> Path:
+    """Get a small file that belongs to the model ``name``, such as its configuration, in the ways of :func:`fetch`."""
+    wanted, place = _from_hub(name, repo), cache.weights_dir(repo) / file
+
+    def find() -> Path | None:
+        return place if place.is_file() else cache.hub_file(repo, file)
+
+    def download(part: Path) -> Path:
+        got, _, _ = _received(wanted, (file,), part, None)
+        os.replace(got, place)
+        return place
+
+    return _had(wanted, offline, find, download)
 
 
 def fetch_url(
@@ -65,12 +91,16 @@ def fetch_url(
     """
     server = "/".join(url.split("/")[:3])
     wanted = _Wanted(name, repo, server, _ways(name, repo, *instead))
-    return _had(wanted, offline, lambda part: _download_url(wanted, url, part, progress))
+    return _had(wanted, offline, lambda: cache.find(repo), lambda part: _download_url(wanted, url, part, progress))
 
 
-def _had(wanted: _Wanted, offline: bool, download: Callable[[Path], CachedWeights]) -> CachedWeights:
-    """Get the weights from the cache, or by ``download(folder)``, whose argument is a folder for temporary files."""
-    found = cache.find(wanted.repo)
+def _from_hub(name: str, repo: str) -> _Wanted:
+    return _Wanted(name, repo, endpoint(), _ways(name, repo, "--clip-weights FILE", "--clip mini"))
+
+
+def _had(wanted: _Wanted, offline: bool, find: Callable[[], _Got | None], download: Callable[[Path], _Got]) -> _Got:
+    """What ``find()`` finds on this machine, or ``download(folder)``; the folder is for temporary files."""
+    found = find()
     if found is not None:
         return found
     if offline or is_offline():
@@ -78,7 +108,7 @@ def _had(wanted: _Wanted, offline: bool, download: Callable[[Path], CachedWeight
             f"the weights of {wanted.name} are not on this machine and t2l is told to stay offline.\n{wanted.ways}"
         )
     with cache.locked(wanted.repo) as folder:
-        found = cache.find(wanted.repo)  # another process may have downloaded it while this one waited
+        found = find()  # another process may have downloaded it while this one waited
         if found is not None:
             return found
         part = folder / _PART
@@ -107,7 +137,8 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def _download(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progress | None) -> CachedWeights:
+def _received(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progress | None) -> tuple[Path, str, str]:
+    """Download the first of ``files`` that the repository has and check it: its path, SHA-256 and commit."""
     import huggingface_hub
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # this program's messages say what matters
@@ -124,8 +155,7 @@ def _download(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progr
             tqdm_class=progress_bar(progress),
         )
     )
-    sha256 = _checked(got, metadata.etag or "", wanted)
-    return cache.store(got, wanted.repo, sha256, metadata.commit_hash or "")
+    return got, _checked(got, metadata.etag or "", wanted), metadata.commit_hash or ""
 
 
 def _download_url(wanted: _Wanted, url: str, part: Path, progress: Progress | None) -> CachedWeights:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import pickle
 import warnings
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ from typing import Any
 import open_clip
 import safetensors
 import torch
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 
 from t2l_cli.errors import RequestError, WeightsError
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.weights import cache, download
 from t2l_cli.weights.download import Progress
-from t2l_cli.weights.registry import MINI, MINI_WEIGHTS, ModelSpec, resolve
+from t2l_cli.weights.registry import MINI, MINI_WEIGHTS, ModelSpec, hub_config, resolve
 
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
@@ -35,7 +39,7 @@ class LoadedClip:
 def load_clip(
     name: str, weights: Path | None = None, offline: bool = False, progress: Progress | None = None
 ) -> LoadedClip:
-    """Load the CLIP model ``name`` (mini, or an open_clip architecture[:tag], see :func:`registry.resolve`).
+    """Load the CLIP model ``name``: mini, or what :func:`registry.resolve` knows.
 
     Its weights come from the file ``weights`` if given, otherwise from the cache, otherwise from the network unless
     ``offline``; ``progress`` is called during a download. Raises RequestError for an unknown name or a missing file,
@@ -44,6 +48,7 @@ def load_clip(
     if name == MINI:
         return _load_mini(weights)
     spec = resolve(name)
+    config = hub_config(spec, offline) if spec.from_hub else None
     if weights is not None:
         path, sha256 = weights, _hash(weights)
     elif spec.repo:
@@ -52,8 +57,9 @@ def load_clip(
     else:
         raise RequestError(f"no weights are published for {spec.name}: give your own with --clip-weights.")
     check_weights(path)
-    model = _build(spec, path)
-    return LoadedClip(model, _tokenizer(spec, offline), sha256, spec.name)
+    model = _build(spec, path) if config is None else _build_from_hub(config[0], path, spec.name)
+    text = (config[1] if config else open_clip.get_model_config(spec.architecture) or {}).get("text_cfg", {})
+    return LoadedClip(model, _tokenizer(spec, text, offline), sha256, spec.name)
 
 
 def check_weights(path: Path) -> None:
@@ -115,19 +121,55 @@ def _build(spec: ModelSpec, path: Path) -> Any:
                 weights_only=True,
             )
     except Exception as error:  # on unexpected tensors, open_clip's conversions raise many kinds of errors
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        detail = lines[min(1, len(lines) - 1)][:120] if lines else type(error).__name__
-        raise WeightsError(f"the weights {shown(path)} do not fit the model {spec.architecture}: {detail}") from error
+        raise _unfit(path, spec.architecture, error) from error
     return model.eval().requires_grad_(False)
 
 
-def _tokenizer(spec: ModelSpec, offline: bool) -> Any:
-    text = (open_clip.get_model_config(spec.architecture) or {}).get("text_cfg", {})
-    if not text.get("hf_tokenizer_name"):
-        return open_clip.get_tokenizer(spec.architecture)
-    options = {"local_files_only": True} if offline or download.is_offline() else {}
+def _build_from_hub(config: Path, weights: Path, name: str) -> Any:
+    """The model that the file ``config`` describes, with the ``weights``; they need not lie in one folder."""
     try:
-        return open_clip.get_tokenizer(spec.architecture, cache_dir=str(cache.cache_dir() / "tokenizers"), **options)
+        with torch.random.fork_rng(devices=[]), _without_warnings():
+            model = open_clip.create_model(
+                f"local-dir:{config.parent}", load_weights=False, pretrained_text=False, precision="fp32", device="cpu"
+            )
+        open_clip.load_checkpoint(model, str(weights), weights_only=True)
+    except Exception as error:  # also a configuration that makes no model
+        raise _unfit(weights, name, error) from error
+    return model.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Within the context, nothing up to a warning is logged: open_clip warns that the weights are random, as yet."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _unfit(weights: Path, name: str, error: Exception) -> WeightsError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    detail = lines[min(1, len(lines) - 1)][:120] if lines else type(error).__name__
+    return WeightsError(f"the weights {shown(weights)} do not fit the model {name}: {detail}")
+
+
+def _tokenizer(spec: ModelSpec, text: dict[str, Any], offline: bool) -> Any:
+    """The tokenizer of the model whose open_clip configuration says ``text``; a download unless ``offline``."""
+    if not text.get("hf_tokenizer_name"):
+        length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
+        return SimpleTokenizer(context_length=length) if spec.from_hub else open_clip.get_tokenizer(spec.architecture)
+    options = {k: v for k, v in text.get("tokenizer_kwargs", {}).items() if k != "trust_remote_code"}  # runs no code
+    options |= {"local_files_only": True} if offline or download.is_offline() else {}
+    try:
+        return HFTokenizer(
+            text["hf_tokenizer_name"],
+            context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+            cache_dir=str(cache.cache_dir() / "tokenizers"),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **options,
+        )
     except Exception as error:  # transformers raises many kinds of errors
         raise WeightsError(f"the tokenizer of {spec.name} could not be had ({text['hf_tokenizer_name']}).") from error
 

@@ -10,11 +10,11 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file
 
-from t2l_cli.weights.registry import MINI_WEIGHTS
+from t2l_cli.weights.registry import MINI_SIDE, MINI_WEIGHTS
 
 EMBED_DIM = 128
 VISION: dict[str, Any] = {
-    "image_size": 64,
+    "image_size": MINI_SIDE,
     "patch_size": 8,
     "layers": 6,
     "width": 192,

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib.util
+import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import open_clip
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+import timm
+from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-from t2l_cli.errors import RequestError
+from t2l_cli.errors import RequestError, T2LError, WeightsError
 from t2l_cli.media.paths import shown
-from t2l_cli.weights import cache, download, vision
+from t2l_cli.media.records import read_json
+from t2l_cli.weights import cache, download, licences, vision
 from t2l_cli.weights.download import Progress
 
 MINI = "mini"  # the small CLIP inside the package
 MINI_WEIGHTS = Path(__file__).with_name("mini.safetensors")
+MINI_SIDE = 64  # px
 MINI_ABOUT = "mini knows 13 colours, 4 textures and little else; for real edits use ViT-B-32, the default."
 _PREFERRED_TAG = "openai"  # the tag of a name without one, if it exists
+HUB = "hf-hub:"  # before "owner/name", a repository with a configuration of open_clip
+ROBUST = "robust"
+ALIASES = {ROBUST: "hf-hub:chs20/TeCoA4-ViT-B-32-laion2B-s34B-b79K"}
+_LIKE = {ROBUST: "ViT-B-32"}  # architecture
+_REPO = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
+TRANSFORMERS = ("vision_transformer", "eva", "vision_transformer_hybrid", "vitamin")  # timm's modules
+_SIDES = ("vision", "text")
+_FACTS = Path(__file__).with_name("clips.json")  # size and resolution of architectures; docs/make_clips.py writes it
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")  # settings for pictures in open_clip's pretrained tags
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a name stands for: an open_clip architecture and its published weights."""
+    """What a name stands for: an open_clip architecture and its published weights, or a repository that has both."""
 
-    architecture: str
+    architecture: str  # or hf-hub:owner/name
     tag: str = ""  # "": no weights are published
     repo: str = ""  # "owner/name" on the Hugging Face hub
     files: tuple[str, ...] = ()  # possible names of the weights file, the safe format first
@@ -41,56 +55,129 @@ class ModelSpec:
         """The exact name, architecture:tag."""
         return f"{self.architecture}:{self.tag}" if self.tag else self.architecture
 
+    @property
+    def from_hub(self) -> bool:
+        """Whether the architecture is described in the repository itself."""
+        return self.architecture.startswith(HUB)
+
 
 @dataclass(frozen=True)
 class ModelEntry:
     """One line of `t2l models list`."""
 
-    name: str  # architecture:tag, mini, or a network of torchvision
-    cached: bool
-    size: int | None  # bytes on this machine; None if it is not here
+    name: str  # architecture:tag, hf-hub:owner/name, an alias, mini, or a network of torchvision
+    cached: bool  # whether it is on this machine
+    size: int | None  # bytes; None where it is not known
+    about: bool = False  # whether the size is an estimate: 4 bytes for each of the model's parameters
+    licence: str = licences.UNKNOWN  # of the weights
+    non_commercial: bool = False  # whether the licence forbids commercial use
+    resolution: int | None = None  # native side of the pictures it sees, px
 
 
 def resolve(name: str) -> ModelSpec:
-    """The model that ``name``, an open_clip architecture[:tag], stands for.
+    """The model that ``name`` stands for: an open_clip architecture[:tag], hf-hub:owner/name, or an alias of one.
 
-    Without a tag, the openai weights are chosen if there are any, otherwise the first that open_clip lists. For weights
-    trained with QuickGELU, the name becomes its -quickgelu variant (``ViT-B-32`` is ``ViT-B-32-quickgelu:openai``).
-    Raises RequestError for an unknown name, with similar names, and for a model that t2l cannot use (its image tower is
-    not an open_clip ViT, or its tokenizer needs a package that is not installed).
+    Without a tag, the openai weights are chosen if there are any; otherwise the first that open_clip lists, those whose
+    licence permits commercial use before the others. For weights trained with QuickGELU, the name becomes its
+    -quickgelu variant (``ViT-B-32`` is ``ViT-B-32-quickgelu:openai``).
+    Raises RequestError for an unknown name, with similar names, and for a model that t2l cannot use (its picture side
+    is not a vision transformer, or its tokenizer needs a package that is not installed). What a hub's repository holds
+    is not looked at; :func:`hub_config` does that.
     """
+    name = ALIASES.get(name, name)
+    if name.startswith(HUB):
+        repo = name.removeprefix(HUB)
+        if not _REPO.fullmatch(repo):
+            raise RequestError(f"{shown(name)} is no name of a repository: it must be {HUB}owner/name.")
+        return ModelSpec(name, "", repo, (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME))
     architecture, _, tag = name.partition(":")
     if architecture not in open_clip.list_models():
-        known = [*open_clip.list_models(), MINI, *vision.NETWORKS]
+        known = [*open_clip.list_models(), MINI, *ALIASES, *vision.NETWORKS]
         raise RequestError(f"there is no CLIP model {name!r}.{_close(architecture, known)}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     tag = tag.lower().replace("-", "_")
     if tag and tag not in tags:
         raise RequestError(f"{architecture} has no weights {tag!r}; there are {', '.join(tags) or 'none published'}.")
-    if not tag and tags:
-        tag = _PREFERRED_TAG if _PREFERRED_TAG in tags else tags[0]
-    spec = _spec(architecture, tag)
-    problem = _problem(spec.architecture)
-    if problem:
+    spec = spec_of(architecture, tag or _preferred(architecture, tags))
+    if problem := problem_of(_config(spec.architecture)):
         raise RequestError(f"{spec.name} cannot be used: {problem}. ViT-B-32, ViT-B-16 and ViT-L-14 can.")
     return spec
 
 
+def _preferred(architecture: str, tags: list[str]) -> str:
+    """Which of the ``tags`` of an ``architecture`` is meant where none is named; "" if there are none."""
+
+    def rank(tag: str) -> tuple[bool, bool]:
+        licence = licences.licence_of(spec_of(architecture, tag).repo)
+        return licence in licences.NON_COMMERCIAL, tag != _PREFERRED_TAG
+
+    return min(tags, key=rank, default="")
+
+
 def list_models() -> list[ModelEntry]:
     """mini, torchvision's networks for videos, and every CLIP model that t2l can use and that has published weights,
-    each under its exact name.
+    each under its exact name; last, those of the hub that are on this machine.
     """
-    entries = [ModelEntry(MINI, True, MINI_WEIGHTS.stat().st_size if MINI_WEIGHTS.exists() else None)]
+    size = MINI_WEIGHTS.stat().st_size if MINI_WEIGHTS.exists() else None
+    entries = [ModelEntry(MINI, True, size, licence="mit", resolution=MINI_SIDE)]
     for name in vision.NETWORKS:
         here = vision.find(name)
         entries.append(ModelEntry(name, here is not None, here.size if here else None))
+    entries += [_entry(resolve(alias), alias) for alias in ALIASES]
+    listed = {resolve(alias).repo for alias in ALIASES}
     for architecture, tag in open_clip.list_pretrained():
-        spec = _spec(architecture, tag)
-        if spec.architecture != architecture or _problem(architecture):
+        spec = spec_of(architecture, tag)
+        if spec.architecture != architecture or problem_of(_config(architecture)):
             continue  # a second name of a -quickgelu model, or a model that resolve() refuses
-        found = cache.find(spec.repo, check=False)
-        entries.append(ModelEntry(spec.name, found is not None, found.size if found else None))
+        entries.append(_entry(spec, spec.name))
+        listed.add(spec.repo)
+    for repo in cache.repositories():
+        if repo not in listed:
+            with contextlib.suppress(T2LError):  # one that cannot be used, or a folder that somebody else made
+                spec = resolve(HUB + repo)
+                side = hub_config(spec, offline=True)[1]["vision_cfg"].get("image_size")
+                entries.append(_entry(spec, spec.name, {"resolution": side} if isinstance(side, int) else {}))
     return entries
+
+
+def _entry(spec: ModelSpec, name: str, facts: dict[str, int] | None = None) -> ModelEntry:
+    here = find(spec)
+    facts = _facts().get(_LIKE.get(name, spec.architecture), {}) if facts is None else facts
+    parameters = facts.get("parameters")
+    licence = licences.licence_of(spec.repo)
+    return ModelEntry(
+        name,
+        here is not None,
+        here.size if here else parameters and 4 * parameters,
+        here is None and parameters is not None,
+        licence,
+        licence in licences.NON_COMMERCIAL,
+        facts.get("resolution"),
+    )
+
+
+def find(spec: ModelSpec) -> cache.CachedWeights | None:
+    """The weights of ``spec`` on this machine, in our cache or in that of the hub's own client, unchecked."""
+    return cache.find(spec.repo, check=False) or cache.find_in_hub(spec.repo, spec.files, check=False)
+
+
+def hub_config(spec: ModelSpec, offline: bool = False) -> tuple[Path, dict[str, Any]]:
+    """The configuration that a repository of the hub holds: its file, and the part that describes the model.
+
+    From the cache, or downloaded unless ``offline``. WeightsError if it is not had or is not one of open_clip;
+    RequestError for a model that t2l cannot use.
+    """
+    path = download.fetch_file(spec.name, spec.repo, HF_CONFIG_NAME, offline)
+    try:
+        model = read_json(path)["model_cfg"]
+        whole = isinstance(model["embed_dim"], int) and all(isinstance(model[f"{k}_cfg"], dict) for k in _SIDES)
+    except (OSError, ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise WeightsError(f"{shown(path)} is not the configuration of an open_clip model.")
+    if problem := problem_of(model):
+        raise RequestError(f"{spec.name} cannot be used: {problem}. ViT-B-32, ViT-B-16 and ViT-L-14 can.")
+    return path, model
 
 
 def pull(name: str, progress: Progress | None = None, offline: bool = False) -> Path:
@@ -102,24 +189,35 @@ def pull(name: str, progress: Progress | None = None, offline: bool = False) -> 
     spec = resolve(name)
     if not spec.repo:
         raise RequestError(f"no weights are published for {spec.name}: give your own with --clip-weights.")
+    if spec.from_hub:
+        hub_config(spec, offline)  # that it can be used is known before the weights come
     return download.fetch(spec.name, spec.repo, spec.files, offline, progress).path
 
 
 def remove(name: str) -> int:
-    """Delete the weights of ``name`` from the cache; return the bytes freed. RequestError if there are none."""
+    """Delete the weights of ``name`` from the cache; return the bytes freed.
+
+    RequestError if there are none, or if they lie in the cache of the hub's own client, which is not t2l's to change.
+    """
     if name == MINI:
         raise RequestError("mini is a part of the program and cannot be removed.")
     if name in vision.NETWORKS:
         exact, repo = name, vision.repo_of(name)
     else:
         exact, repo = (spec := resolve(name)).name, spec.repo
+        if (here := find(spec)) and cache.find(repo, check=False) is None:
+            raise RequestError(
+                f"the weights of {exact} lie in the Hugging Face hub's own cache, which t2l does not change: "
+                f"{shown(here.path)}. The hub's program `hf` can delete them there."
+            )
     freed = cache.discard(repo) if repo else 0
     if not freed:
         raise RequestError(f"the weights of {exact} are not in the cache {shown(cache.cache_dir())}.")
     return freed
 
 
-def _spec(architecture: str, tag: str) -> ModelSpec:
+def spec_of(architecture: str, tag: str) -> ModelSpec:
+    """The model of an ``architecture`` of open_clip with the weights ``tag``, one of its own; "": without weights."""
     known = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
     quick = bool(known.get("quick_gelu"))
     if quick and not _config(architecture).get("quick_gelu") and f"{architecture}-quickgelu" in open_clip.list_models():
@@ -132,15 +230,26 @@ def _spec(architecture: str, tag: str) -> ModelSpec:
     return ModelSpec(architecture, tag, repo, files if repo else (), quick, preprocess)
 
 
-def _problem(architecture: str) -> str:
-    """Why t2l cannot use the architecture; "" if it can."""
-    config = _config(architecture)
+def problem_of(config: dict[str, Any]) -> str:
+    """Why t2l cannot use the model of this open_clip configuration; "" if it can, as far as one can see in it."""
     vision, text = config["vision_cfg"], config["text_cfg"]
-    if "timm_model_name" in vision or not isinstance(vision.get("layers"), int):
-        return "its picture side is not one of open_clip's own vision transformers"
+    name = vision.get("timm_model_name")
+    if name is not None:
+        plain, what = timm.models.is_model_in_modules(str(name), TRANSFORMERS), f"timm's {shown(str(name))}"
+    else:
+        plain, what = isinstance(vision.get("layers", 12), int), "a ResNet"
+    if not plain:
+        return f"its picture side, {what}, is not a plain vision transformer, whose tokens t2l could read"
     if (text.get("hf_tokenizer_name") or text.get("hf_model_name")) and not importlib.util.find_spec("transformers"):
-        return "its texts need the package transformers"
+        return "its texts need a package (python -m pip install transformers)"
     return ""
+
+
+@functools.cache
+def _facts() -> dict[str, dict[str, int]]:
+    """For each architecture: how many "parameters" it has, and its "resolution" in px."""
+    facts: dict[str, dict[str, int]] = json.loads(_FACTS.read_text(encoding="utf-8"))
+    return facts
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from t2l_cli.cli.app import app
 from t2l_cli.cli.command import Command
-from t2l_cli.cli.options import with_settings
+from t2l_cli.cli.options import asked, with_settings
 from t2l_cli.config import STILL, AugmentConfig, EditConfig, value_of, video_config
 from t2l_cli.errors import RequestError
 from t2l_cli.settings import FIT, PHOTO, VIDEO, Setting, Table, edit_config
@@ -57,6 +57,38 @@ def test_every_setting_is_an_option_with_its_default_and_its_variable(command: s
             if setting.field in overlay and not setting.default:
                 assert f"{name} {overlay[setting.field]}" in option.help
     assert ("texels" in options) == (command == "edit-video")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        ([], {}, "ViT-B-32"),
+        (["--clip", "mini"], {}, "mini"),
+        (["--clip", "mini", "--clip", "ViT-B-16"], {}, ("mini", "ViT-B-16")),
+        ([], {"T2L_CLIP": "mini"}, "mini"),
+        ([], {"T2L_CLIP": "mini ViT-B-16"}, ("mini", "ViT-B-16")),
+        (["--clip", "mini"], {"T2L_CLIP": "ViT-B-16 ViT-L-14"}, "mini"),
+    ],
+)
+def test_a_setting_of_several_values(words: list[str], environment: dict[str, str], expected: object) -> None:
+    """Given once it is the value, several times they are all kept, and not given it is the default."""
+    seen: list[EditConfig] = []
+
+    @with_settings(PHOTO)
+    def command(ctx: typer.Context, **settings: Any) -> None:
+        seen.append(PHOTO.configure(asked(ctx)))
+
+    made = typer.Typer()
+    made.command()(command)
+    done = CliRunner().invoke(typer.main.get_command(made), words, env=environment)
+    assert done.exit_code == 0, done.output
+    assert seen[0].clip == expected
+
+
+@pytest.mark.parametrize("clips", [(), ("mini",) * 9])
+def test_no_clip_and_too_many_are_refused(clips: tuple[str, ...]) -> None:
+    with pytest.raises(RequestError, match="name 1 to 8 CLIPs"):
+        EditConfig(("swan",), clip=clips)
 
 
 def test_a_new_setting_is_found_wherever_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,16 @@ def test_command_line_beats_environment_beats_file(write: Write, asked: Asked, m
     assert (Path(asked["run_dir"]), asked["overwrite"]) == (Path("runs"), True)
 
 
+def test_an_option_of_several_values_takes_one_or_a_list(write: Write, asked: Asked) -> None:
+    write('clip = "mini"\n[edit-image]\nclip = ["mini", "ViT-B-16"]\n[preset.two]\nclip = ["mini", "ViT-L-14"]\n')
+    assert run("edit-video", "a.mp4", "swan") == 0
+    assert list(asked["clip"]) == ["mini"]
+    assert run("edit-image", "a.png", "swan") == 0
+    assert list(asked["clip"]) == ["mini", "ViT-B-16"]
+    assert run("edit-video", "a.mp4", "swan", "--preset", "two") == 0
+    assert list(asked["clip"]) == ["mini", "ViT-L-14"]
+
+
 def test_a_required_option_may_stand_in_the_file(write: Write, asked: Asked) -> None:
     write('[fit-atlas]\noutput = "~/atlas"\n')
     assert run("fit-atlas", "a.mp4") == 0
@@ -100,7 +110,7 @@ def test_a_preset_that_is_asked_for_beats_the_file(write: Write, asked: Asked, m
             monkeypatch.setenv("T2L_PRESET", "draft")
         assert run("edit-image", "a.png", "swan", *ask) == 0
         assert (asked["steps"], asked["matte"]) == (None, None)
-        assert (asked["seed"], asked["clip"]) == (7, "mini")
+        assert (asked["seed"], asked["clip"]) == (7, ["mini"])
 
 
 def test_a_preset_that_the_file_names_is_a_default_too(write: Write, asked: Asked) -> None:

@@ -29,15 +29,17 @@ def test_images_equal_the_plain_model_at_the_native_size(either_clip: Clip) -> N
 
 
 def test_interpolation_is_the_identity_on_the_native_grid(either_clip: Clip) -> None:
-    native = either_clip.visual.positional_embedding
-    torch.testing.assert_close(either_clip.position_embedding((4, 4)), native, rtol=1e-5, atol=1e-5)
+    native = either_clip.tower.visual.positional_embedding
+    found = either_clip.tower.position_embeddings((4, 4))["positional_embedding"]
+    torch.testing.assert_close(found, native, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("grid", [(4, 6), (7, 4), (2, 2), (1, 9)])
 def test_position_embeddings_are_interpolated_bicubically(tiny_clip: Clip, grid: tuple[int, int]) -> None:
-    native = tiny_clip.visual.positional_embedding
-    torch.testing.assert_close(tiny_clip.position_embedding(grid)[0], native[0])
-    patches = tiny_clip.position_embedding(grid)[1:].view(*grid, -1)
+    native = tiny_clip.tower.visual.positional_embedding
+    found = tiny_clip.tower.position_embeddings(grid)["positional_embedding"]
+    torch.testing.assert_close(found[0], native[0])
+    patches = found[1:].view(*grid, -1)
     # Independent truth: the cubic convolution kernel (a = -0.75) written out for one channel.
     for channel in (0, 5):
         plane = native[1:, channel].view(4, 4)
@@ -64,8 +66,8 @@ def test_other_sizes_go_through_the_model_with_interpolated_embeddings(tiny_clip
     """The tower is rebuilt for the other grid, with the interpolated embeddings as its own."""
     x = pictures(2, 32, 48)
     wide = open_clip.transformer.VisionTransformer((32, 48), 8, 32, 3, 2, 4.0, output_dim=16)
-    state = dict(tiny_clip.visual.state_dict())
-    state["positional_embedding"] = tiny_clip.position_embedding((4, 6))
+    state = dict(tiny_clip.tower.visual.state_dict())
+    state["positional_embedding"] = tiny_clip.tower.position_embeddings((4, 6))["positional_embedding"]
     wide.load_state_dict(state)
     expected = wide.eval()((x - MEAN) / STD)
     torch.testing.assert_close(tiny_clip.embed_images(x), expected, rtol=1e-4, atol=1e-5)
@@ -116,7 +118,7 @@ def test_texts_equal_the_plain_model_although_the_padding_is_left_out(make_tiny_
 
 def test_tokens_are_what_enters_the_last_block(either_clip: Clip) -> None:
     seen: list[Tensor] = []
-    last = either_clip.visual.transformer.resblocks[-1]
+    last = either_clip.tower.visual.transformer.resblocks[-1]
     hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x = pictures(2, 32, 48)
     either_clip.embed_images(x)
@@ -151,7 +153,7 @@ def _relevancy_by_dropout(clip: Clip, picture: Tensor, text: str) -> Tensor:
     """
     fitted = clip.fit(picture)
     x = clip.tokens(fitted)[0]
-    visual = clip.visual
+    visual = clip.tower.visual
     block = visual.transformer.resblocks[-1]
     n, width = x.shape
     heads = block.attn.num_heads
@@ -230,7 +232,7 @@ def test_fit_is_an_antialiased_resize(tiny_clip: Clip) -> None:
 
 def test_the_models_own_pixel_statistics_are_used(make_tiny_clip: Callable[..., Clip]) -> None:
     clip = make_tiny_clip(layers=2)
-    clip.visual.image_mean, clip.visual.image_std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    clip.tower.visual.image_mean, clip.tower.visual.image_std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     other = Clip(clip.model, clip.tokenizer)
     x = pictures(1, 32, 32)
     torch.testing.assert_close(other.embed_images(x), clip.model.encode_image((x - 0.5) / 0.25))

@@ -21,7 +21,8 @@ N_VIEWS = 3
 def example(tiny_clip: Clip) -> Example:
     generator = torch.Generator().manual_seed(0)
     source, output = torch.rand(1, 3, 60, 80, generator=generator), torch.rand(1, 4, 60, 80, generator=generator)
-    texts = TextSet.embed(tiny_clip, ["red ball"], "ball").draw(generator)
+    embedded = TextSet.embed(tiny_clip, ["red ball"], "ball")
+    texts = (embedded.picked(embedded.draw(generator)),)
     views = draw_views(ViewConfig(n_views=N_VIEWS), (60, 80), generator)
     relevancy = torch.rand(1, 1, 30, 30, generator=generator)
     return Example(source, EditLayer.from_output(output.requires_grad_()), texts, *views, relevancy)
@@ -30,7 +31,7 @@ def example(tiny_clip: Clip) -> Example:
 def test_terms_are_those_of_eq_2(tiny_clip: Clip, example: Example) -> None:
     weights = LossWeights(screen=0.7, structure=3.0, sparsity=0.2, l1=1.5, bootstrap=4.0)
     terms = Objective(tiny_clip, weights)([example], bootstrap=0.5).terms
-    layer, source, texts = example.layer, example.source, example.texts
+    layer, source, (texts,) = example.layer, example.source, example.texts
     composite = layer.over(source)
     size = tiny_clip.view_size((60, 80))
 
@@ -68,7 +69,7 @@ def test_drawn_anew_the_sources_views_make_direction_ask_for_strength(tiny_clip:
 
         def loss(opacity: float) -> float:
             layer = EditLayer(paint, torch.full((1, 1, 60, 80), opacity))
-            example = Example(source, layer, texts, *views)
+            example = Example(source, layer, (texts,), *views)
             with torch.no_grad():
                 return float(Objective(tiny_clip, LossWeights())([example]).terms["direction"])
 

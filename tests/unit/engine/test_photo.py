@@ -20,6 +20,7 @@ from t2l_cli.engine.generator import Generator
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.objective import Example, Objective
 from t2l_cli.engine.photo import PhotoEdit
+from t2l_cli.engine.texts import PLAIN
 from t2l_cli.errors import DivergedError
 
 CONFIG = EditConfig(
@@ -63,13 +64,13 @@ def test_same_seed_same_bytes(picture: Tensor, tiny_clip: Clip) -> None:
 def test_the_structure_of_a_source_that_stays_as_it_is_is_computed_once(
     augment: AugmentConfig, of_sources: int, picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, asked = Objective.structure, []
+    plain, asked = tiny_clip.tokens, []
 
-    def counted(self: Objective, picture: Tensor) -> Tensor:
-        asked.append(picture)
-        return plain(self, picture)
+    def counted(pictures: Tensor) -> Tensor:
+        asked.append(pictures)
+        return plain(pictures)
 
-    monkeypatch.setattr(Objective, "structure", counted)
+    monkeypatch.setattr(tiny_clip, "tokens", counted)
     trained(picture, tiny_clip, dataclasses.replace(CONFIG, augment=augment))
     of_composites = 3 + 1  # a step, and the un-augmented pair of step 0
     assert len(asked) == of_sources + of_composites
@@ -169,7 +170,7 @@ def test_the_unaugmented_pair_joins_in_its_period(
     assert [len(examples) for examples, _ in seen] == [2, 1, 2, 1]
     assert [bootstrap for _, bootstrap in seen] == [1, 0.75, 0.5, 0.25]
     assert torch.equal(seen[2][0][1].source, edit.canvas)
-    assert torch.equal(seen[2][0][1].texts.target, edit.texts.plain().target)
+    assert torch.equal(seen[2][0][1].texts[0].target, edit.texts.picked(PLAIN).target)
     assert all(e.relevancy is not None and e.relevancy.shape[-2:] == e.layer.size for e in seen[0][0])
 
 

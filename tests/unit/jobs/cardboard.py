@@ -77,4 +77,4 @@ class Listener(Silent):
 
 def put_in(job: Any, edit: Cardboard) -> None:
     """Give a job an engine and a judge of cardboard."""
-    job.edit, job.judge = edit, SimpleNamespace(clip=None, runtime=edit.runtime, weights_sha256="0" * 64)
+    job.edit, job.judge = edit, SimpleNamespace(clips=(), runtime=edit.runtime, weights_sha256=("0" * 64,))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from t2l_cli.config import EditConfig
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.earlier import read_run
+from t2l_cli.media.records import plain
 from t2l_cli.settings import PHOTO, edit_config
 
 
@@ -27,6 +30,17 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("clip", "kept"), [("mini", "mini"), (("mini", "ViT-B-32"), ["mini", "ViT-B-32"]), (["mini"], "mini")]
+)
+def test_one_clip_is_kept_as_a_text_and_several_as_a_list(tmp_path: Path, clip: Any, kept: object) -> None:
+    config = EditConfig(("a",), clip=clip)
+    assert plain(config)["clip"] == kept
+    again = read_run(_written(tmp_path, plain(config))).config
+    assert again == config
+    assert read_run(_written(tmp_path, {"prompts": ["a"], "clip": kept})).config == config
+
+
+@pytest.mark.parametrize(
     "config",
     [
         None,
@@ -41,6 +55,9 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
         {"prompts": ["swan"], "optim": {"lr": float("nan")}},
         {"prompts": ["swan"], "optim": []},
         {"prompts": ["swan"], "colour": "red"},
+        {"prompts": ["swan"], "clip": 3},
+        {"prompts": ["swan"], "clip": []},
+        {"prompts": ["swan"], "clip": ["mini", 3]},
         {"prompts": ["swan"], "views": {"n_views": None}},
         {"prompts": ["swan"], "views": {"crop": []}},
         {"prompts": ["swan"], "views": {"crop": [0.5, 0.7, 0.9]}},
@@ -56,7 +73,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
 )
 def test_a_broken_run_is_refused(tmp_path: Path, config: object) -> None:
     with pytest.raises(
-        RequestError, match=r"run\.json|prompt|learning rate|must be between|must be at least"
+        RequestError, match=r"run\.json|prompt|CLIPs|learning rate|must be between|must be at least"
     ) as caught:
         read_run(_written(tmp_path, config))
     assert len(str(caught.value)) < 200

@@ -15,15 +15,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside the tests, also in child processes
 
-from hub import Hub
+from hub import CONFIG, REPO, Hub
 
 TINY = "tiny-t2l-test"
-REPO = "tester/tiny"
-CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
 
 
 @pytest.fixture(scope="session")

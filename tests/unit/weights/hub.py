@@ -9,6 +9,12 @@ import time
 from collections import Counter
 from typing import Any
 
+REPO = "tester/tiny"
+CONFIG: dict[str, Any] = {  # of the tiny model, as open_clip has it
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
+import open_clip
 import pytest
 
 from t2l_cli.errors import RequestError
 from t2l_cli.weights import registry
-from t2l_cli.weights.registry import list_models, resolve
+from t2l_cli.weights.licences import NON_COMMERCIAL, licence_of
+from t2l_cli.weights.registry import list_models, problem_of, resolve
 
 
 @pytest.mark.parametrize(
@@ -37,11 +41,16 @@ def test_the_weights_own_picture_statistics_are_kept() -> None:
         ("vit-b32", "Did you mean .*ViT-B-32"),
         ("minni", "Did you mean .*mini"),
         ("", "no CLIP model ''"),
-        ("hf-hub:some/where", "no CLIP model"),
+        ("hf-hub:", "must be hf-hub:owner/name"),
+        ("hf-hub:somewhere", "must be hf-hub:owner/name"),
+        ("hf-hub:../..", "must be hf-hub:owner/name"),
+        ("hf-hub:a/b/c", "must be hf-hub:owner/name"),
+        ("hf-hub:a\nb/c", "must be hf-hub:owner/name"),
         ("local-dir:/etc", "no CLIP model"),
         ("ViT-B-32:openia", "ViT-B-32 has no weights 'openia'; there are openai, "),
-        ("RN50", "picture side is not one of open_clip's own vision transformers"),
-        ("ViT-B-16-SigLIP", "vision transformers"),
+        ("RN50", "picture side, a ResNet, is not a plain vision transformer"),
+        ("convnext_base", "picture side, timm's convnext_base, is not a plain vision transformer"),
+        ("robost", "Did you mean .*robust"),
     ],
 )
 def test_bad_names_are_one_line(name: str, words: str) -> None:
@@ -52,11 +61,48 @@ def test_bad_names_are_one_line(name: str, words: str) -> None:
 
 def test_every_listed_name_means_itself() -> None:
     entries = list_models()
-    assert entries[0].name == "mini"
+    assert [entry.name for entry in entries[:4]] == ["mini", "raft", "mask-rcnn", "robust"]
     assert len({entry.name for entry in entries}) == len(entries) > 50
-    assert [entry.name for entry in entries[1:3]] == ["raft", "mask-rcnn"]
-    for entry in entries[3:]:
+    for entry in entries[4:]:
         assert resolve(entry.name).name == entry.name
+
+
+def test_what_the_list_says_of_a_model() -> None:
+    entries = {entry.name: entry for entry in list_models()}
+    default = entries["ViT-B-32-quickgelu:openai"]
+    assert (default.licence, default.non_commercial, default.resolution, default.cached) == ("mit", False, 224, False)
+    assert default.about
+    assert 600e6 < (default.size or 0) < 610e6
+    assert entries["ViT-B-32-quickgelu:metaclip_400m"].non_commercial
+    assert (entries["MobileCLIP-B:datacompdr"].licence, entries["robust"].licence) == ("apple-amlr", "mit")
+    assert entries["robust"].size == entries["ViT-B-32:laion2b_s34b_b79k"].size
+    assert entries["PE-Core-B-16:meta"].licence == "apache-2.0"
+    assert entries["mini"].resolution == 64
+
+
+def test_no_name_without_weights_chooses_non_commercial_ones() -> None:
+    """Where weights with another licence are published, a name without a tag means those."""
+    for architecture in open_clip.list_models():
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        if problem_of(open_clip.get_model_config(architecture)) or not tags:
+            continue
+        allowed = [tag for tag in tags if not non_commercial(registry.spec_of(architecture, tag))]
+        if allowed:
+            assert not non_commercial(resolve(architecture)), architecture
+
+
+def non_commercial(spec: registry.ModelSpec) -> bool:
+    return licence_of(spec.repo) in NON_COMMERCIAL
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_whether_a_text_side_can_be_had_hangs_on_the_package(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    if installed:
+        assert resolve("ViT-B-16-SigLIP2").name == "ViT-B-16-SigLIP2:webli"
+    else:
+        with pytest.raises(RequestError, match=r"texts need a package .*pip install transformers"):
+            resolve("ViT-B-16-SigLIP2")
 
 
 def test_mini_is_not_pulled_and_not_removed() -> None:

@@ -1,0 +1,34 @@
+"""The CLIPs that a configuration names, loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from t2l_cli.config import EditConfig
+from t2l_cli.jobs.judge import load_judge
+from t2l_cli.progress import Silent
+from t2l_cli.weights import loading
+
+
+def test_a_clip_named_twice_is_loaded_once() -> None:
+    judge = load_judge(EditConfig(("red",), clip=("mini", "mini"), device="cpu"), None, True, Silent())
+    assert judge.clips[0] is judge.clips[1]
+    assert judge.weights_sha256[0] == judge.weights_sha256[1]
+    assert len(judge.weights_sha256[0]) == 64
+
+
+def test_a_weights_file_is_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, asked = loading.load_clip, []
+
+    def load(name: str, weights: Path | None, *rest: Any) -> loading.LoadedClip:
+        asked.append((name, weights))
+        return plain("mini", None, *rest)
+
+    monkeypatch.setattr(loading, "load_clip", load)
+    config = EditConfig(("red",), clip=("ViT-B-32", "mini", "ViT-B-32"), device="cpu")
+    judge = load_judge(config, "own.pt", True, Silent())
+    assert asked == [("ViT-B-32", Path("own.pt")), ("mini", None), ("ViT-B-32", None)]
+    assert len(judge.clips) == 3
