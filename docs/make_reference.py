@@ -24,6 +24,7 @@ COMMANDS = {
     "fit-atlas": (),
     "render-atlas": (),
     "composite": (),
+    "report": (),
     "info": (),
     "models": ("list", "pull", "path", "remove"),
     "config": ("show", "path"),

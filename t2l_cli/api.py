@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from t2l_cli.jobs.info import Info
     from t2l_cli.jobs.judge import Judge
     from t2l_cli.jobs.photo import PhotoJob
+    from t2l_cli.jobs.report.report import ReportJob
     from t2l_cli.jobs.video import VideoJob
 
 Path = str | PathLike[str]
@@ -290,6 +291,23 @@ def composite(
         metadata=metadata,
     )
     return composite_job(request, reporter)
+
+
+def report(
+    sources: Path | Sequence[Path],
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> ReportJob:
+    """Show edits on one page that opens offline: a job with ``html`` and ``save()``.
+
+    sources: run directories or a folder of several, folders of batches, and results that hold their record.
+    """
+    from t2l_cli.jobs.report.report import ReportJob, ReportRequest
+
+    each = [sources] if isinstance(sources, str | PathLike) else sources
+    return ReportJob(ReportRequest(tuple(map(fspath, each)), _path(output) or "", overwrite), reporter)
 
 
 def info(path: Path) -> Info:

@@ -19,6 +19,7 @@ from t2l_cli.cli.info import info
 from t2l_cli.cli.interrupt import exit_code
 from t2l_cli.cli.models import models
 from t2l_cli.cli.render_atlas import render_atlas
+from t2l_cli.cli.report import report as report_on
 from t2l_cli.cli.schema import schema
 from t2l_cli.cli.terminal import abandon_stdout, printable, report, stderr_console, unprinted
 
@@ -46,6 +47,7 @@ for name, command, summary in (
     ("fit-atlas", fit_atlas, "Take a video apart into its layers."),
     ("render-atlas", render_atlas, "Turn an atlas into pictures to look at and paint on."),
     ("composite", composite, "Lay an edit layer over a photo, or painted layers over a video."),
+    ("report", report_on, "Show edits on one page that opens offline."),
     ("info", info, "Show what a picture or video holds, and how t2l made it."),
 ):
     paragraphs = (command.__doc__ or "").split("\n\n")  # typer keeps the line breaks within one

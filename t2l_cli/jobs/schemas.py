@@ -19,6 +19,7 @@ NAMES = {
     "fit-atlas": "the request of t2l fit-atlas",
     "render-atlas": "the request of t2l render-atlas",
     "composite": "the request of t2l composite",
+    "report": "the request of t2l report",
 }
 _CLASSES = {  # by module; some need torch, so that they are imported when they are asked for
     "run": ("jobs.run_record", "PhotoRecord", "VideoRecord", "FitRecord"),
@@ -29,6 +30,7 @@ _CLASSES = {  # by module; some need torch, so that they are imported when they 
     "fit-atlas": ("jobs.fit", "FitRequest"),
     "render-atlas": ("jobs.atlas", "RenderRequest"),
     "composite": ("jobs.composite", "CompositeRequest"),
+    "report": ("jobs.report.report", "ReportRequest"),
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

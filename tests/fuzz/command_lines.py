@@ -176,6 +176,7 @@ BASES: dict[str, tuple[list[str], ...]] = {
         words("atlas", "-o", "new", "--video", "video"),
     ),
     "fit-atlas": (words("video", "-o", "new"),),
+    "report": (["photo.png"], ["run", "-o", "out.html"], ["run.json", "-o", "out.html"], ["batch", "-o", "out.html"]),
     "info": (["photo.png"], ["run.json"], ["atlas"], ["video.mp4"]),
     "models list": ([],),
     "models path": ([],),
