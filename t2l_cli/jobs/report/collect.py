@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.info import flat, look, unlike_default
 from t2l_cli.jobs.job import Ended, Failure
@@ -16,7 +18,7 @@ from t2l_cli.jobs.record import FILES, file_name
 from t2l_cli.jobs.report.batches import Entry, entries_in, result_files
 from t2l_cli.media.opening import sha256_of
 from t2l_cli.media.paths import STDIO, reason, shown
-from t2l_cli.media.records import built
+from t2l_cli.media.records import explained
 from t2l_cli.progress import duration
 
 Status = Literal["done", "interrupted", "diverged", "failed"]
@@ -228,7 +230,10 @@ def _record(data: Any, name: str) -> Record:
     if command not in (PHOTO, VIDEO):
         what = f"t2l {shown(command)}" if isinstance(command, str) else "something else"
         raise RequestError(f"{name} is of {what}; a report shows what edit-image and edit-video made.")
-    return built(Record, data, name, extra=True)
+    try:
+        return msgspec.convert(data, Record)  # what it does not know is for others
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise RequestError(f"{name}: {explained(str(error))}.") from error
 
 
 def _edit(record: Record, **parts: Any) -> Edit:
