@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-Unit = Literal["steps", "frames", "bytes"]
+Unit = Literal["steps", "frames", "bytes", "jobs"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Tick:
     stage: str = ""  # which part of the work, in words for a person; "" where there is only one
     note: str = ""  # what had to be changed to go on, for the user to know
     unit: Unit = "steps"  # what is counted
+    job: str = ""  # of a batch: the job that this is about, whose end is told by a tick of unit "jobs"
 
     @property
     def terms(self) -> Mapping[str, float]:

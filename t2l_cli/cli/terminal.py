@@ -99,6 +99,10 @@ class Terminal:
     def result(self, result: Result) -> None:
         """Print what ``paths`` prints of a job's result, and end the command as the job ended."""
         self.paths(result.files, result.record)
+        self.ended(result)
+
+    def ended(self, result: Result) -> None:
+        """End the command as a job ended."""
         if result.error is not None:
             raise T2LError(result.error.message)
         if result.status == "interrupted":
@@ -136,8 +140,9 @@ class Terminal:
         logging.disable(logging.NOTSET)
         if isinstance(error, (typer.Exit, SystemExit)):
             return
-        if isinstance(error, StoppedError) and self._interruption.requested is not None:
-            error = self._interruption.requested
+        if isinstance(error, (StoppedError, KeyboardInterrupt)) and (asked := self._interruption.requested) is not None:
+            asked.args = error.args if isinstance(error, KeyboardInterrupt) else asked.args
+            error = asked
         if error is not None:
             raise typer.Exit(report(error, self.verbose)) from None
         if self._unprinted is not None:
@@ -176,7 +181,7 @@ def _explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, T2LError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing was written.", exit_code(error)
+        return str(error) or "interrupted; nothing was written.", exit_code(error)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "this machine's memory does not hold the job.\nTry a smaller --size, fewer --views or --preset draft.", 1
     if isinstance(error, ImportError):
