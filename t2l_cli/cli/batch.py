@@ -48,8 +48,8 @@ Name = Annotated[
         "--name",
         metavar="TEMPLATE",
         panel=o.OUTPUT,
-        help="Of the outputs: {stem} {prompt} {seed} {preset} {command} {i}, and a suffix. Names that would be the same "
-        "get a word more. Default: {stem}-{prompt}.png.",
+        help="Of the outputs: {stem} {prompt} {seed} {preset} {command} {i}, and a suffix. Names that would be "
+        "the same get a word more. Default: {stem}-{prompt}.png.",
     ),
 ]
 RunDir = Annotated[

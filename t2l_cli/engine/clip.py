@@ -79,8 +79,8 @@ class Clip:
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed N ``texts``: (N, D) float32, not normalised, without gradient.
 
-        The last TEXT_MEMORY lists of texts are remembered: the edits of a batch ask for the same ones. Not single texts:
-        the last bits of an embedding depend on what else is in its pass.
+        The last TEXT_MEMORY lists of texts are remembered: the edits of a batch ask for the same ones. Not single
+        texts: the last bits of an embedding depend on what else is in its pass.
         """
         asked = tuple(texts)
         embedded = self._embedded.pop(asked, None)

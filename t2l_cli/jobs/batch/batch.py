@@ -128,9 +128,8 @@ class Batch:
             return Here(request.threads)
         from t2l_cli.jobs.batch.ray_workers import RayWorkers
 
-        return RayWorkers(
-            request.ray, request.workers, request.gpus_per_worker, request.cpus_per_worker, request.threads
-        )
+        gpus = 0.0 if request.values.get("device") == "cpu" else request.gpus_per_worker
+        return RayWorkers(request.ray, request.workers, gpus, request.cpus_per_worker, request.threads, request.ship)
 
     @cached_property
     def jobs(self) -> list[Planned]:

@@ -37,21 +37,17 @@ class Task:
     command: str
     request: str  # JSON
     inputs: dict[str, str]  # the paths of its inputs, by what they are
+    replace: bool = False  # whether its outputs that are there are replaced
     shipped: dict[str, bytes] | None = None  # the inputs themselves, where the worker cannot open the paths
 
     @classmethod
     def of(cls, job: Planned, replace: bool, ship: bool) -> Task:
-        """The task of a planned job. RequestError where an input cannot be shipped."""
-        request = dataclasses.replace(job.request, overwrite=replace)
-        shipped = {what: _bytes(path) for what, path in job.inputs.items()} if ship else None
-        return cls(job.name, job.row.command, to_json(request), job.inputs, shipped)
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise RequestError(f"cannot ship {shown(path)}: {reason(error)}.") from error
+        """The task of a planned job. An input that cannot be read is not shipped: the worker will say why."""
+        shipped: dict[str, bytes] = {}
+        for what, path in job.inputs.items() if ship else ():
+            with contextlib.suppress(OSError):
+                shipped[what] = Path(path).read_bytes()
+        return cls(job.name, job.row.command, to_json(job.request), job.inputs, replace, shipped if ship else None)
 
 
 @dataclass(frozen=True)
@@ -153,7 +149,7 @@ class Desk:
         outcome, names = Outcome(task.name), _Renamed()
         try:
             kind: Any = PhotoRequest if task.command == PHOTO_COMMAND else VideoRequest
-            request: Request = from_json(kind, task.request)
+            request: Request = dataclasses.replace(from_json(kind, task.request), overwrite=task.replace)
             paths = task.inputs
             if task.shipped is not None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="t2l-")))
@@ -226,7 +222,7 @@ class _Renamed:
 
     def unpack(self, task: Task, request: Request, folder: Path) -> tuple[Request, dict[str, str]]:
         """Write the shipped inputs into ``folder``; the request with their paths, and the paths."""
-        paths = {}
+        paths = dict(task.inputs)
         for what, data in (task.shipped or {}).items():
             path = folder / what / Path(task.inputs[what]).name
             path.parent.mkdir()
@@ -236,7 +232,7 @@ class _Renamed:
         (folder / "output").mkdir()
         output = folder / "output" / Path(request.output).name
         self._first[str(output.parent)] = str(Path(request.output).parent)
-        changes: dict[str, Any] = {what: path for what, path in paths.items() if hasattr(request, what)}
+        changes: dict[str, Any] = {what: paths[what] for what in paths if hasattr(request, what)}
         if isinstance(request, VideoRequest):
             changes["fit"] = dataclasses.replace(request.fit, source=paths["source"], mask=paths.get("mask"))
         return dataclasses.replace(request, output=str(output), overwrite=False, run_dir=None, **changes), paths
