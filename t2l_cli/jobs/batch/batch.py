@@ -152,7 +152,7 @@ class Batch:
         return Row(
             where=str(photo.path),
             source=str(photo.path),
-            label=photo.label,
+            label=photo.path.as_posix(),
             prompts=self.request.prompts,
             folder=photo.folder,
             values=self.request.values,

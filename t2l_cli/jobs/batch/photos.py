@@ -21,8 +21,7 @@ class Photo:
     """A photo that was found."""
 
     path: Path
-    label: str  # its name wherever the batch runs: relative to the folder that was given
-    folder: str = ""  # of the label: where in the batch's folder its output goes
+    folder: str = ""  # where in the batch's folder its output goes: as the photo lies in the folder that was given
 
 
 def is_photo(path: Path) -> bool:
@@ -62,12 +61,12 @@ def _of_source(source: str, recursive: bool, output: Path) -> Iterator[Photo]:
         if path.is_dir():
             yield from _of_folder(path, recursive, output)
         elif path.exists():
-            yield Photo(path, path.name)
+            yield Photo(path)
         elif glob.has_magic(source):
             for name in sorted(glob.glob(source, recursive=True)):
                 found = Path(name)
                 if found.is_file() and is_photo(found) and not _inside(found, output):
-                    yield Photo(found, found.name)
+                    yield Photo(found)
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot read {shown(source)}: {reason(error)}.") from error
 
@@ -84,8 +83,8 @@ def _of_folder(folder: Path, recursive: bool, output: Path) -> Iterator[Photo]:
 
 def of_folder(path: Path, folder: Path) -> Photo:
     """The photo ``path`` in the ``folder`` that was given."""
-    label = path.relative_to(folder)
-    return Photo(path, label.as_posix(), "" if label.parent == Path() else label.parent.as_posix())
+    parent = path.relative_to(folder).parent
+    return Photo(path, "" if parent == Path() else parent.as_posix())
 
 
 def check_apart(folder: Path, output: Path) -> None:

@@ -62,7 +62,7 @@ class Row:
 
     where: str  # for messages: "line 3" of a manifest, or the photo's path
     source: str
-    label: str  # the source's name wherever the batch runs: as the manifest has it, or relative to the given folder
+    label: str  # the source as the manifest or the command line has it, so that it is the same on every machine
     prompts: tuple[str, ...] = ()
     command: str = PHOTO_COMMAND
     output: str | None = None  # in the batch's folder, where the user names it
