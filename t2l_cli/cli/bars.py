@@ -103,7 +103,7 @@ class Lines:
 
     def show(self, tick: Tick, pace: Pace) -> None:
         """A line, where another tenth is done."""
-        if tick.job and tick.unit != "jobs":
+        if tick.job and tick.unit not in ("jobs", "bytes"):
             return
         done = tick.i + 1
         part = done * PLAIN_PARTS // tick.n if tick.n else done // PLAIN_BYTES

@@ -68,7 +68,7 @@ def _words(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"a line of stderr has {max(map(len, lines))} characters"
     if len(errors) != (outcome.code != 0):
         yield f"there are {len(errors)} errors for the exit code {outcome.code}"
-    elif errors and len(lines) - errors[0] > 2 + lines[-1].startswith("Try '"):
+    elif errors and case.argv[:1] != ["batch"] and len(lines) - errors[0] > 2 + lines[-1].startswith("Try '"):
         yield f"the error has {len(lines) - errors[0]} lines"
     if " is kept" in text and not outcome.out and case.stdout == "pipe":
         yield "it says that a result is kept, and there is none"
@@ -140,7 +140,9 @@ def _inside(case: Case, path: str) -> list[str]:
 
 
 def _named(case: Case, outcome: Outcome) -> list[str]:
-    """The files that the program says it wrote, below the case's folder."""
+    """The files that the program says it wrote, below the case's folder; of a batch its whole folder."""
+    if case.argv[:1] == ["batch"]:
+        return _inside(case, case.output or "")
     if case.stdout != "pipe":  # it could not say; then what it was told counts
         stem = os.path.splitext(case.output or "")[0]
         names = [case.output or "", *(f"{stem}-{layer}.png" for layer in ("foreground", "background"))]
@@ -158,7 +160,7 @@ def _named(case: Case, outcome: Outcome) -> list[str]:
 
 def _results(case: Case, outcome: Outcome) -> Iterator[str]:
     """After exit 0: what is named is there, can be opened, and is what was asked for."""
-    if {"-h", "--help", "--version"} & set(case.argv) or case.argv[0] == "models":
+    if {"-h", "--help", "--version"} & set(case.argv) or case.argv[0] in ("models", "batch"):
         return
     if case.output == "-":
         yield from _picture(case, outcome.out, "stdout")

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -16,14 +16,14 @@ from typing import Any
 from t2l_cli.errors import RequestError, StoppedError, T2LError
 from t2l_cli.jobs.batch.photos import Photo, find_photos, watch_photos
 from t2l_cli.jobs.batch.plan import Decision, Names, Planned, decide, plan
-from t2l_cli.jobs.batch.results import Entry, Ledger, Stamp, begun_jobs, known_entries, results_file, stamp
+from t2l_cli.jobs.batch.results import RESULTS, Entry, Ledger, Stamp, begun_jobs, known_entries, results_file, stamp
 from t2l_cli.jobs.batch.rows import Row, Wrong, read_manifest
 from t2l_cli.jobs.batch.shards import Shard, parse_shard
 from t2l_cli.jobs.batch.work import Here, Outcome, Task, Workers
 from t2l_cli.jobs.job import Failure, Result
 from t2l_cli.media.atomic import write_atomically
 from t2l_cli.media.paths import reason, shown
-from t2l_cli.progress import Reporter, Show, Silent, Tick
+from t2l_cli.progress import Reporter, Silent, Tick
 
 _Todo = tuple[Planned, Decision]
 MOST_LISTED = 20  # failures in the last lines; all of them are in results.jsonl
@@ -91,16 +91,26 @@ class Counts:
     done: int = 0
     failed: int = 0
     left_out: int = 0  # wrong rows, and jobs that were refused
-    failures: list[tuple[str, Failure]] = field(default_factory=list)  # the first ones
+    failures: dict[Failure, list[str]] = field(default_factory=dict)  # the first ones, and the sources that have them
 
-    def add(self, entry: Entry) -> None:
-        """A job ended."""
+    def add(self, entry: Entry) -> bool:
+        """A job ended. Whether it failed for a reason that was not there before."""
         if entry.error is None:
             self.done += 1
-            return
+            return False
         self.failed += 1
-        if len(self.failures) < MOST_LISTED:
-            self.failures.append((entry.source, entry.error))
+        fresh = entry.error not in self.failures
+        if not fresh or len(self.failures) < MOST_LISTED:
+            sources = self.failures.setdefault(entry.error, [])
+            if len(sources) < MOST_LISTED:
+                sources.append(entry.source)
+        return fresh
+
+    def lines(self) -> list[str]:
+        """The failures in words."""
+        lines = [_said(sources, failure) for failure, sources in self.failures.items()]
+        more = self.failed - sum(len(sources) for sources in self.failures.values())
+        return [*lines, f"... and {more} more, in {RESULTS}.jsonl"] if more else lines
 
 
 class Batch:
@@ -135,6 +145,8 @@ class Batch:
     def jobs(self) -> list[Planned]:
         """All jobs, or those of the shard. RequestError where one cannot be, with a line for each."""
         request = self.request
+        if request.run_dirs is not None and not Path(request.run_dirs).parent.is_dir():
+            raise RequestError(f"the folder {shown(Path(request.run_dirs).parent)} for --run-dir does not exist.")
         if request.manifest is not None:
             if not Path(request.manifest).is_file():
                 raise RequestError(f"there is no file {shown(request.manifest)} for --jobs.")
@@ -144,6 +156,8 @@ class Batch:
         jobs, wrong = self._planned(rows)
         if not jobs and not wrong and not request.watch:
             raise RequestError(f"there is nothing to do in {', '.join(map(shown, request.sources or ['--jobs']))}.")
+        if wrong and request.manifest is None and len({one.what for one in wrong}) == 1:
+            raise RequestError(wrong[0].what)  # it is the command line's fault, and not that of a photo
         if wrong:
             self._leave_out(f"{_counted(len(wrong), 'row')} cannot be", [str(one) for one in wrong])
         return [job for job in jobs if self._mine(job)]
@@ -196,6 +210,7 @@ class Batch:
         if self.request.watch and not any(Path(source).is_dir() for source in self.request.sources):
             raise RequestError("--watch needs a folder of photos to look at.")
         total = len(self.jobs)  # it raises for wrong rows, before a folder is made
+        workers = self._workers()  # it raises where Ray is not installed
         _make_folder(self.folder)
         with Ledger(results_file(self.folder, None if self.shard is None else self.shard.i)) as ledger:
             todo: list[_Todo] = []
@@ -214,30 +229,25 @@ class Batch:
                 self.reporter.note(f"{self.counts.skipped} of {_counted(total, 'job')} were done before")
             try:
                 if todo or self.request.watch:
-                    yield from self._work(todo, ledger)
+                    yield from self._work(todo, ledger, workers)
             finally:
                 self._seconds = round(time.monotonic() - began, 3)
 
-    def _work(self, todo: list[_Todo], ledger: Ledger) -> Iterator[Entry]:
+    def _work(self, todo: list[_Todo], ledger: Ledger, workers: Workers) -> Iterator[Entry]:
         flying: dict[str, _Todo] = {}
-        with self._workers() as workers, self.reporter.track() as show:
+        with workers, self.reporter.track() as show:
             tasks = self._tasks(todo, ledger, flying)
             with contextlib.closing(workers.run(tasks, self.reporter, show)) as outcomes:  # type: ignore[type-var]
                 for outcome in outcomes:
                     entry = self._settle(outcome, *flying.pop(outcome.name))
                     ledger.end(entry)
-                    self.counts.add(entry)
-                    self._tell(entry, show)
+                    if self.counts.add(entry) and entry.error is not None:
+                        self.reporter.warn(_said([entry.source], entry.error))
+                    ended = self.counts.skipped + self.counts.done + self.counts.failed
+                    show(Tick(ended - 1, self.counts.jobs, unit="jobs", job=entry.output))
                     yield entry
                     if entry.error is not None and self.request.fail_fast:
                         return
-
-    def _tell(self, entry: Entry, show: Show) -> None:
-        counts = self.counts
-        if entry.error is not None:
-            self.reporter.warn(_said(entry.source, entry.error))
-        ended = counts.skipped + counts.done + counts.failed
-        show(Tick(ended - 1, counts.jobs, unit="jobs", job=entry.output))
 
     def _tasks(self, todo: list[_Todo], ledger: Ledger, flying: dict[str, _Todo]) -> Iterator[Task | None]:
         """The tasks, each noted as begun when it is taken."""
@@ -340,13 +350,10 @@ class Batch:
         counts = self.counts
         if not counts.failed and not counts.left_out:
             return None
-        lines = [_said(source, failure) for source, failure in counts.failures]
-        if counts.failed > len(lines):
-            lines.append(f"... and {counts.failed - len(lines)} more, in {shown(self._results)}")
         parts = [f"{counts.failed} of {_counted(counts.jobs, 'job')} failed"] if counts.failed else []
         parts += [f"{counts.left_out} were left out"] if counts.left_out else []
         again = "; the same command tries them again" if counts.failed else ""
-        return Failure("failed", "\n".join([f"{' and '.join(parts)}{again}.", *lines]))
+        return Failure("failed", "\n".join([f"{' and '.join(parts)}{again}.", *counts.lines()]))
 
     def paths(self, entry: Entry) -> list[str]:
         """The paths of the files that a job wrote."""
@@ -366,8 +373,8 @@ class Batch:
             "results": str(self._results.absolute()),
             **{name: getattr(counts, name) for name in ("jobs", "skipped", "done", "failed", "left_out")},
             "failures": [
-                {"source": source, "code": failure.code, "message": failure.message}
-                for source, failure in counts.failures
+                {"code": failure.code, "message": failure.message, "sources": sources}
+                for failure, sources in counts.failures.items()
             ],
             "seconds": self._seconds,
         }
@@ -403,7 +410,8 @@ def _counted(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def _said(source: str, failure: Failure) -> str:
-    """Why the job of ``source`` failed, in a line."""
+def _said(sources: Sequence[str], failure: Failure) -> str:
+    """Why the jobs of ``sources`` failed, in a line."""
     line = failure.message.replace("\n", " ")
-    return line if shown(source) in line else f"{shown(source)}: {line}"
+    names = ", ".join(shown(source) for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+    return line if names in line else f"{names}: {line}"

@@ -92,7 +92,11 @@ class RayWorkers:
         ship: bool = False,
         desk: Callable[[int | None], Desk] = Desk,
     ) -> None:
-        """gpus, cpus: of each worker. threads: of the CPU. desk: who does the jobs in a worker."""
+        """gpus, cpus: of each worker. threads: of the CPU. desk: who does the jobs in a worker.
+
+        RequestError where Ray is not installed.
+        """
+        self._ray = _ray()
         self._address, self._n, self._gpus, self._cpus = address or LOCAL, workers, gpus, cpus
         self._threads, self._ship, self._desk = threads, ship, desk
         self._actors: list[Any] = []
@@ -103,7 +107,6 @@ class RayWorkers:
         self._own = False  # whether the connection to Ray is ours to end
 
     def __enter__(self) -> RayWorkers:
-        self._ray = _ray()
         if not self._ray.is_initialized():
             self._connect()
             self._own = True
