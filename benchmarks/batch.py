@@ -78,9 +78,8 @@ def driver(folder: Path, n: int, workers: Callable[[], Workers]) -> dict[str, fl
         began = time.monotonic()
         planned = len(batch.jobs)
         planning = time.monotonic() - began
-        early, ended, since = 0.0, 0, 0.0
-        for _ in batch:
-            ended += 1
+        early = since = 0.0
+        for ended, _ in enumerate(batch, 1):
             if ended == planned // 10:
                 early, since = memory(), time.monotonic()
         each = 1000 * (time.monotonic() - since) / (planned - planned // 10)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -205,6 +206,7 @@ class Ledger:
             stack.enter_context(locked(self.path))
             self._results = stack.enter_context(_Lines(self.path))
             self._beginnings = stack.enter_context(_Lines(self._begun))
+            self._flusher = stack.enter_context(ThreadPoolExecutor(1))
             self._stack = stack.pop_all()
         return self
 
@@ -217,7 +219,8 @@ class Ledger:
 
     def begin(self, name: str) -> None:
         """Note that a job begins: from now on, its outputs are this program's own."""
-        self._beginnings.append([1, name])
+        self._beginnings.append([1, name], flush=False)
+        self._flusher.submit(self._beginnings.flush)  # on the disk long before an output is, and nobody waits for it
 
     def end(self, entry: Entry) -> None:
         """Add the line of a job that ended; OutputError where it cannot be written."""
@@ -250,12 +253,16 @@ class _Lines:
             while written < len(data):
                 written += os.write(self._file, data[written:])
             if flush:
-                os.fsync(self._file)
+                self.flush()
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
             raise OutputError(f"could not write {shown(self._path)}: {reason(error)}.") from error
         self._size += len(data)
+
+    def flush(self) -> None:
+        """Have all lines on the disk."""
+        os.fsync(self._file)
 
 
 def _whole_lines(path: Path) -> int:
