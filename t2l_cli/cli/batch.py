@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,12 +30,12 @@ Sources = Annotated[
 ]
 Prompt = Annotated[
     list[str] | None,
-    typer.Option(
+    o.option(
         "--prompt",
         "-p",
         metavar="TEXT",
+        panel=EDIT,
         help="What each photo should show; several describe one and the same edit.",
-        rich_help_panel=EDIT,
         show_default=False,
     ),
 ]
@@ -162,6 +163,9 @@ def batch(
     """
     with Terminal(quiet, verbose, as_json) as terminal:
         asked = {key: value for key, value in o.asked(ctx).items() if key not in ("dry_run", "merge")}
+        source = ctx.get_parameter_source("prompt")
+        if source is not None and source.name == "ENVIRONMENT":  # which typer splits at blanks
+            asked["prompt"] = os.environ["T2L_PROMPT"]
         if merge:
             file, number = t2l_cli.merge_batch(output or "")
             terminal.paths([file], {"jobs": number})
