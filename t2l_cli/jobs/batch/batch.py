@@ -21,7 +21,7 @@ from t2l_cli.jobs.batch.rows import Row, Wrong, read_manifest
 from t2l_cli.jobs.batch.shards import Shard, parse_shard
 from t2l_cli.jobs.batch.work import Here, Outcome, Task, Workers
 from t2l_cli.jobs.job import Failure, Result
-from t2l_cli.media.atomic import write_atomically
+from t2l_cli.media.atomic import remove_stale, write_atomically
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.progress import Reporter, Silent, Tick
 
@@ -227,14 +227,16 @@ class Batch:
                 self._leave_out(what, refused, " Add --overwrite, or choose another --output.")
             if self.counts.skipped:
                 self.reporter.note(f"{self.counts.skipped} of {_counted(total, 'job')} were done before")
+            flying: dict[str, _Todo] = {}
             try:
                 if todo or self.request.watch:
-                    yield from self._work(todo, ledger, workers)
+                    yield from self._work(todo, ledger, flying, workers)
             finally:
+                for name in flying:  # what a worker that was ended could not remove itself
+                    remove_stale((self.folder / name).parent)
                 self._seconds = round(time.monotonic() - began, 3)
 
-    def _work(self, todo: list[_Todo], ledger: Ledger, workers: Workers) -> Iterator[Entry]:
-        flying: dict[str, _Todo] = {}
+    def _work(self, todo: list[_Todo], ledger: Ledger, flying: dict[str, _Todo], workers: Workers) -> Iterator[Entry]:
         with workers, self.reporter.track() as show:
             tasks = self._tasks(todo, ledger, flying)
             with contextlib.closing(workers.run(tasks, self.reporter, show)) as outcomes:  # type: ignore[type-var]

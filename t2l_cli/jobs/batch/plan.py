@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import string
 import unicodedata
 from collections import Counter
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from t2l_cli.errors import RequestError
-from t2l_cli.jobs.batch.results import Entry, fingerprint, stamp_now
+from t2l_cli.jobs.batch.results import Entry, Stamp, fingerprint, stamp_now
 from t2l_cli.jobs.batch.rows import PHOTO_COMMAND, Request, Row, Wrong
 from t2l_cli.jobs.naming import cut, slug
 from t2l_cli.jobs.photo import PhotoRequest
@@ -234,24 +235,22 @@ def decide(job: Planned, entry: Entry | None, begun: bool, folder: Path, overwri
     Done stays done while settings, inputs and outputs are what they were. An output that is there is replaced only with
     ``overwrite``, where the job failed, where a killed batch ``begun`` it, or where it is as that job left it.
     """
-    same = False
-    if entry is not None and entry.status == "done":
-        same = entry.fingerprint == job.fingerprint_now(entry)
-        if same and set(entry.files) == set(job.outputs) and _unchanged(folder, entry.files) == set(entry.files):
-            return Decision("done")
-    there = [name for name in job.outputs if (folder / name).exists() or (folder / name).is_symlink()]
-    again: State = "failed" if entry is not None and entry.status == "failed" else "new"
-    if not there or overwrite or begun or again == "failed":
-        return Decision(again, replace=overwrite or begun or again == "failed")
-    if entry is None:
-        return Decision("taken", why=f"{shown(folder / there[0])} exists")
-    if not same:
-        return Decision("changed", why=f"the settings or the source of {shown(folder / job.name)} changed")
-    if set(there) <= _unchanged(folder, entry.files):
-        return Decision("new", replace=True)
-    return Decision("changed", why=f"{shown(folder / there[0])} was changed")
+    there = {name for name in job.outputs if os.path.lexists(folder / name)}
+    failed = entry is not None and entry.status == "failed"
+    own = set() if entry is None else _unchanged(folder, entry.files)  # they are as the job left them
+    same = entry is not None and (failed or entry.fingerprint == job.fingerprint_now(entry))
+    if entry is not None and same and not failed and own == set(entry.files) == set(job.outputs):
+        return Decision("done")
+    if overwrite or begun or (same and there <= own):
+        return Decision("failed" if failed else "new", replace=True)
+    if not there:
+        return Decision("new")
+    if entry is not None and not failed:
+        what = f"{shown(folder / min(there - own))} was" if same else "settings or source"
+        return Decision("changed", why=f"{shown(folder / job.name)} is done, and {what} changed")
+    return Decision("taken", why=f"{shown(folder / min(there))} exists")
 
 
-def _unchanged(folder: Path, files: Mapping[str, object]) -> set[str]:
-    found = ((name, stamp_now(folder / name, before)) for name, before in files.items())  # type: ignore[arg-type]
-    return {name for name, now in found if now is not None and now.sha256 == files[name].sha256}  # type: ignore[attr-defined]
+def _unchanged(folder: Path, files: Mapping[str, Stamp]) -> set[str]:
+    found = ((name, stamp_now(folder / name, before)) for name, before in files.items())
+    return {name for name, now in found if now is not None and now.sha256 == files[name].sha256}

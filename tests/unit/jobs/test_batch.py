@@ -130,6 +130,14 @@ def test_a_foreign_file_is_not_replaced(folder: Path) -> None:
     assert (folder / "out/b-red-ball.png").read_text() == "mine"
 
 
+def test_neither_where_the_job_failed_before(folder: Path) -> None:
+    (folder / "in/b.png").rename(folder / "in/bad.png")
+    batch(folder).run()
+    (folder / "out/bad-red-ball.png").write_text("mine")
+    with pytest.raises(RequestError, match=r"bad-red-ball\.png exists"):
+        batch(folder).run()
+
+
 @pytest.mark.parametrize("damage", [b'{"output": "b', b"\xff\xfe", b""])
 def test_a_cut_last_line_costs_one_job(damage: bytes, folder: Path) -> None:
     batch(folder).run()
