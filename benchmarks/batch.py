@@ -12,7 +12,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class NoOp(Desk):
 class NobodyAtWork(Here):
     """This process, doing nothing."""
 
-    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Generator[Outcome, None, None]:
         """Every task is done at once."""
         desk = NoOp()
         return (desk.do(task, reporter) for task in tasks if task is not None)

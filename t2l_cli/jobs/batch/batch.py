@@ -130,6 +130,7 @@ class Batch:
         self.counts = Counts()
         self._workers = workers or self._chosen_workers
         self._names = Names(request.name)
+        self._wrong = 0  # rows that were left out
         self._seconds = 0.0
 
     def _chosen_workers(self) -> Workers:
@@ -160,6 +161,7 @@ class Batch:
             raise RequestError(wrong[0].what)  # it is the command line's fault, and not that of a photo
         if wrong:
             self._leave_out(f"{_counted(len(wrong), 'row')} cannot be", [str(one) for one in wrong])
+            self._wrong = len(wrong)
         return [job for job in jobs if self._mine(job)]
 
     def _row(self, photo: Photo) -> Row:
@@ -187,7 +189,6 @@ class Batch:
         text = "\n".join([f"{what}; {'left out' if self.request.keep_going else 'nothing was done'}.{then}", *lines])
         if not self.request.keep_going:
             raise RequestError(text)
-        self.counts.left_out += len(lines)
         for line in text.split("\n"):
             self.reporter.warn(line)
 
@@ -220,8 +221,7 @@ class Batch:
                     refused.append(f"{job.row.where}: {decision.why}")
                 elif decision.state != "done":
                     todo.append((job, decision))
-            self.counts.jobs = total
-            self.counts.skipped = total - len(todo) - len(refused)
+            self.counts = Counts(total, total - len(todo) - len(refused), left_out=self._wrong + len(refused))
             if refused:
                 what = f"{_counted(len(refused), 'job')} would replace what is there"
                 self._leave_out(what, refused, " Add --overwrite, or choose another --output.")
@@ -239,7 +239,7 @@ class Batch:
     def _work(self, todo: list[_Todo], ledger: Ledger, flying: dict[str, _Todo], workers: Workers) -> Iterator[Entry]:
         with workers, self.reporter.track() as show:
             tasks = self._tasks(todo, ledger, flying)
-            with contextlib.closing(workers.run(tasks, self.reporter, show)) as outcomes:  # type: ignore[type-var]
+            with contextlib.closing(workers.run(tasks, self.reporter, show)) as outcomes:
                 for outcome in outcomes:
                     entry = self._settle(outcome, *flying.pop(outcome.name))
                     ledger.end(entry)

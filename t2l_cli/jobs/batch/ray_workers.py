@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,7 +171,7 @@ class RayWorkers:
         self._actors.append(actor)
         return actor
 
-    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Generator[Outcome, None, None]:
         """See :class:`~t2l_cli.jobs.batch.work.Workers`. A job whose worker dies is given to another, at most twice."""
         waiting: deque[_Flight] = deque()  # tasks whose worker died
         left, starts = iter(tasks), 0
@@ -182,7 +182,7 @@ class RayWorkers:
             while len(self._actors) < (self._n or 1):
                 actor = self._start()
                 self._starting[actor.ready.remote()] = actor
-            while idle and not (done and not waiting):
+            while idle and (waiting or not done):
                 flight = waiting.popleft() if waiting else None
                 if flight is None:
                     task = next(left, _END)

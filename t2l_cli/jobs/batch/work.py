@@ -8,7 +8,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +73,7 @@ class Workers(Protocol):
 
     def __exit__(self, *error: Any) -> None: ...
 
-    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Generator[Outcome, None, None]:
         """Do ``tasks``, and yield what becomes of each as it ends. Tasks are taken when somebody is free for them.
 
         None among the tasks: nothing is there to do right now. ``show`` is told how far the jobs are.
@@ -92,7 +92,7 @@ class Here:
     def __exit__(self, *error: Any) -> None:
         """Nothing is left running."""
 
-    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Generator[Outcome, None, None]:
         """See :class:`Workers`."""
         for task in tasks:
             if task is not None:

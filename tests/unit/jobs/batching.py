@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Writers:
     def __exit__(self, *error: Any) -> None:
         pass
 
-    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], reporter: Reporter, show: Show) -> Generator[Outcome, None, None]:
         for task in tasks:
             if task is None:
                 continue

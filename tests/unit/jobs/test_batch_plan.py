@@ -93,7 +93,9 @@ def test_all_errors_are_listed_before_any_work(tmp_path: Path) -> None:
     assert first.startswith("6 rows cannot be")
     assert [line.partition(":")[0] for line in sorted(each)] == [f"line {n}" for n in (2, 3, 4, 6, 7, 8)]
     assert not (tmp_path / "out").exists()
-    result = batch(tmp_path, manifest=str(rows), prompts=("red ball",), keep_going=True).run()
+    work = batch(tmp_path, manifest=str(rows), prompts=("red ball",), keep_going=True)
+    assert len(work.preview()) == 2
+    result = work.run()
     assert (result.status, result.record["done"], result.record["left_out"]) == ("failed", 2, 6)
 
 
