@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from program import SHORT, Run, command, draw_scene, lines
+from program import SHORT, Run, command, draw_scene, lines, started, wait_for
 
 from tests.unit.jobs.batching import contents, recorded
 
@@ -57,11 +57,6 @@ def cluster() -> Iterator[subprocess.Popen[str]]:
     process.communicate(timeout=100)
 
 
-def started(*arguments: str | Path) -> subprocess.Popen[bytes]:
-    line = [*command(), "batch", *map(str, arguments)]
-    return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 def in_flight(out: Path) -> set[str]:
     names: set[str] = set()
     if (out / ".results.jsonl.begun").exists():
@@ -69,14 +64,6 @@ def in_flight(out: Path) -> set[str]:
             began, name = json.loads(line)
             (names.add if began else names.discard)(name)
     return names
-
-
-def wait_for(what: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 300
-    while not what():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_node_dies_in_the_middle(
@@ -89,7 +76,7 @@ def test_a_node_dies_in_the_middle(
     (tmp_path / "in/bad.png").write_bytes(b"broken")
     out = tmp_path / "out"
     on_ray = ("--ray", address, "--workers", "2")
-    process = started(tmp_path / "in", *PROMPT, "-o", out, *on_ray)
+    process = started("batch", tmp_path / "in", *PROMPT, "-o", out, *on_ray)
     wait_for(lambda: len(in_flight(out)) == 2 and "bad-red-ball.png" in recorded(out), process)
     cluster.stdin.write("kill\n")
     cluster.stdin.flush()
@@ -100,7 +87,7 @@ def test_a_node_dies_in_the_middle(
     entries = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert sorted(entry["output"] for entry in entries) == sorted(["bad-red-ball.png", *DONE])
 
-    shipped = started(scenes, *PROMPT, "-o", tmp_path / "shipped", *on_ray[:2], "--workers", "1", "--ship")
+    shipped = started("batch", scenes, *PROMPT, "-o", tmp_path / "shipped", *on_ray[:2], "--workers", "1", "--ship")
     _, err = shipped.communicate(timeout=600)
     assert shipped.returncode == 0, err
     assert contents(tmp_path / "shipped") == alone
@@ -118,7 +105,7 @@ def test_two_workers_make_what_one_makes(
 
 def test_an_interruption_leaves_no_worker_and_no_half_file(scenes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = started(scenes, *PROMPT, "--steps", "1000", "-o", out, "--workers", "2")
+    process = started("batch", scenes, *PROMPT, "--steps", "1000", "-o", out, "--workers", "2")
     wait_for(lambda: len(in_flight(out)) == 2, process)
     time.sleep(5)  # until steps are taken
     children = psutil.Process(process.pid).children(recursive=True)

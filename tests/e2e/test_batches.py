@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from program import SHORT, Run, command, draw_scene, lines
+from program import SHORT, Run, command, draw_scene, lines, started, wait_for
 
 from t2l_cli.atlases.store import save_atlas
 from tests.truth import make_truth
@@ -41,20 +41,6 @@ def undisturbed(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     subprocess.run([*command(), "batch", str(scenes), *PROMPT, "-o", str(out)], check=True, capture_output=True)
     return contents(out)
-
-
-def started(*arguments: str | Path) -> subprocess.Popen[bytes]:
-    line = [*command(), "batch", *map(str, arguments)]
-    return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def wait_for(what: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 300.0) -> None:
-    """Wait until ``what`` is true; the process must be running until then."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def begun(folder: Path) -> bool:
@@ -106,12 +92,12 @@ def test_killed_at_any_moment_and_run_again(
     dice = random.Random(seed)
     out = tmp_path / "out"
     for kills in range(2):
-        process = started(scenes, *PROMPT, "-o", out)
+        process = started("batch", scenes, *PROMPT, "-o", out)
         wait_for(lambda: begun(out), process)
         time.sleep(dice.uniform(0, 1.5 + 3 * kills))
         process.kill()
         process.communicate()
-    last = started(scenes, *PROMPT, "-o", out)
+    last = started("batch", scenes, *PROMPT, "-o", out)
     said = last.communicate(timeout=600)
     assert last.returncode == 0, said
     assert sorted(str(line["output"]) for line in whole_lines(out)) == DONE
@@ -120,7 +106,7 @@ def test_killed_at_any_moment_and_run_again(
 
 
 def test_of_two_at_once_the_second_is_refused(t2l: Callable[..., Run], scenes: Path, tmp_path: Path) -> None:
-    first = started(scenes, *PROMPT, "-o", tmp_path / "out")
+    first = started("batch", scenes, *PROMPT, "-o", tmp_path / "out")
     wait_for(lambda: begun(tmp_path / "out"), first)
     second = t2l("batch", scenes, *PROMPT, "-o", tmp_path / "out")
     assert second.returncode == 2
@@ -135,7 +121,7 @@ def test_an_interruption_leaves_what_is_done(
     number: signal.Signals, scenes: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = started(scenes, "--prompt", "red ball", *SHORT, "-o", out)
+    process = started("batch", scenes, "--prompt", "red ball", *SHORT, "-o", out)
     wait_for(lambda: (out / "ball-red-ball.png").exists(), process)
     wait_for(lambda: b"mug" in (out / ".results.jsonl.begun").read_bytes(), process)
     process.send_signal(number)
@@ -210,7 +196,7 @@ def test_shards_make_what_one_makes(
 def watching(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A batch that watches the folder in."""
     (tmp_path / "in").mkdir()
-    process = started(tmp_path / "in", *PROMPT, "-o", tmp_path / "out", "--watch")
+    process = started("batch", tmp_path / "in", *PROMPT, "-o", tmp_path / "out", "--watch")
     yield process
     process.kill()
     process.communicate()

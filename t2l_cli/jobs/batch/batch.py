@@ -238,6 +238,7 @@ class Batch:
 
     def _work(self, todo: list[_Todo], ledger: Ledger, flying: dict[str, _Todo], workers: Workers) -> Iterator[Entry]:
         with workers, self.reporter.track() as show:
+            show(Tick(self.counts.skipped - 1, self.counts.jobs, unit="jobs"))
             tasks = self._tasks(todo, ledger, flying)
             with contextlib.closing(workers.run(tasks, self.reporter, show)) as outcomes:
                 for outcome in outcomes:
