@@ -125,3 +125,10 @@ def test_without_ray_a_line_says_how_to_install_it(t2l: Callable[..., Run], scen
     done = t2l("batch", scenes, *PROMPT, "-o", "out", "--workers", "2", PYTHONPATH=where)
     assert done.returncode == 2
     assert lines(done.stderr) == ["Error: several workers need Ray: pip install 't2l[ray]'."]
+
+
+def test_a_cluster_that_is_not_there_is_a_line(t2l: Callable[..., Run], scenes: Path) -> None:
+    done = t2l("batch", scenes, *PROMPT, "-o", "out", "--ray", "127.0.0.1:9")
+    assert done.returncode == 1
+    (line,) = lines(done.stderr)
+    assert line == "Error: no Ray cluster answers at 127.0.0.1:9: Connection refused."

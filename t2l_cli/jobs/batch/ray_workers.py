@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,6 +21,7 @@ from typing import Any
 from t2l_cli.errors import RequestError, StoppedError, T2LError, WorkerError
 from t2l_cli.jobs.batch.work import Desk, JobReporter, Outcome, Task
 from t2l_cli.jobs.job import Failure
+from t2l_cli.media.paths import reason, shown
 from t2l_cli.progress import Reporter, Show, Tick
 
 LOCAL, AUTO = "local", "auto"
@@ -27,6 +30,7 @@ STARTS = 3  # workers in a row that may die before they are ready
 LOOK_EVERY = 0.5  # s
 LOOKED_AT = 32  # workers whose steps are asked for; more of them are a crowd
 SLOW = 30.0  # s without any worker, after which this is said
+ANSWER = 10.0  # s in which a cluster must answer
 PATIENCE = 5.0  # s that workers have to put down what they do
 STORE, STORE_SHIPPING = 100 << 20, 1 << 30  # bytes of an embedded cluster's object store
 
@@ -124,6 +128,7 @@ class RayWorkers:
             self._disconnect()
 
     def _connect(self) -> None:
+        _check_reachable(self._address)
         options: dict[str, Any] = {"address": self._address}
         if self._address == LOCAL:
             options["include_dashboard"] = False
@@ -132,8 +137,7 @@ class RayWorkers:
             try:
                 self._ray.init(**options, log_to_driver=False, configure_logging=False)
             except Exception as error:  # of many kinds: no cluster there, another version of Ray, no room
-                line = str(error).strip().partition("\n")[0]
-                raise T2LError(f"Ray cannot be reached at {self._address}: {line}") from error
+                raise T2LError(f"Ray cannot be reached at {self._address}: {_lines(error)[0]}") from error
 
     def _disconnect(self) -> None:
         if self._own:
@@ -241,8 +245,9 @@ class RayWorkers:
         except self._ray.exceptions.RayError as error:
             self._actors.remove(actor)
             if before + 1 >= STARTS:
-                line = " ".join(str(error).split())[:300]
-                raise T2LError(f"Ray's workers do not start: {line}\nIs t2l installed on each node?") from error
+                raise T2LError(
+                    f"Ray's workers do not start: {_lines(error)[-1]}\nIs t2l installed on each node?"
+                ) from error
             return before + 1
         return 0
 
@@ -258,7 +263,7 @@ class RayWorkers:
                 # What the dead worker wrote is written again, and over it.
                 waiting.append(_Flight(None, dataclasses.replace(flight.task, replace=True), flight.tries))
                 return None
-            failure = WorkerError(f"its worker died {flight.tries} times: {' '.join(str(error).split())[:200]}")
+            failure = WorkerError(f"its worker died {flight.tries} times: {_lines(error)[0]}")
             return Outcome(flight.task.name, error=Failure(failure.code, str(failure)))
         if outcome is None:
             raise StoppedError
@@ -277,6 +282,23 @@ class RayWorkers:
         self._actors.clear()
         for refs in (self._starting, self._flying, self._news):
             refs.clear()
+
+
+def _check_reachable(address: str) -> None:
+    """T2LError where nobody answers at "host:port": Ray itself would ask for ever."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+    except OSError as error:
+        raise T2LError(f"no Ray cluster answers at {shown(address)}: {reason(error)}.") from error
+
+
+def _lines(error: Exception) -> list[str]:
+    """Ray's message without its colours: the first line says what happened, the last one why."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return [line.strip()[:300] for line in text.splitlines() if line.strip()] or [type(error).__name__]
 
 
 def _part(whole: float, n: int) -> float:
