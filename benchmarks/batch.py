@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import psutil
@@ -23,7 +24,8 @@ from PIL import Image
 from t2l_cli.jobs.batch.batch import Batch, BatchRequest
 from t2l_cli.jobs.batch.ray_workers import RayWorkers
 from t2l_cli.jobs.batch.work import Desk, Here, Outcome, Task, Workers
-from t2l_cli.progress import Reporter, Show, Silent, Tick
+from t2l_cli.jobs.photo import PhotoJob
+from t2l_cli.progress import Reporter, Show, Silent
 
 PROMPT = "red ball"
 
@@ -45,21 +47,18 @@ class NobodyAtWork(Here):
         return (desk.do(task, reporter) for task in tasks if task is not None)
 
 
-class Clock(Silent):
-    """Notes when each job took its first step."""
+@contextlib.contextmanager
+def noted() -> Iterator[dict[str, float]]:
+    """Within the context: when each job, by its output, is about to take its first step."""
+    times: dict[str, float] = {}
+    prepare = PhotoJob.prepare
 
-    def __init__(self) -> None:
-        self.first: dict[str, float] = {}
-        self.loads = 0
+    def prepared(job: PhotoJob) -> None:
+        prepare(job)
+        times[job.output.name] = time.monotonic()
 
-    @contextlib.contextmanager
-    def track(self) -> Iterator[Show]:
-        """Ticks are noted."""
-        yield self._note
-
-    def _note(self, tick: Tick) -> None:
-        if tick.job and tick.unit == "steps":
-            self.first.setdefault(tick.job, time.monotonic())
+    with mock.patch.object(PhotoJob, "prepare", prepared):
+        yield times
 
 
 def memory() -> float:
@@ -104,13 +103,13 @@ def edits(folder: Path, n: int, steps: int, **more: Any) -> tuple[list[float], l
     values = {"clip": "mini", "preset": "draft", "matte": "off", "steps": steps, "device": "cpu"}
     with tempfile.TemporaryDirectory(dir=folder) as out:
         request = BatchRequest(output=out, sources=(str(photos(folder, n)),), prompts=(PROMPT,), values=values, **more)
-        clock = Clock()
         ends, names = [], []
-        for entry in Batch(request, clock):
-            assert entry.error is None, entry.error
-            ends.append(time.monotonic())
-            names.append(entry.output)
-    gaps = [clock.first[name] - end for name, end in zip(names[1:], ends, strict=False) if name in clock.first]
+        with noted() as ready:
+            for entry in Batch(request):
+                assert entry.error is None, entry.error
+                ends.append(time.monotonic())
+                names.append(entry.output)
+    gaps = [ready[name] - end for name, end in zip(names[1:], ends, strict=False) if name in ready]
     return gaps, ends
 
 
