@@ -18,6 +18,7 @@ from PIL import Image
 from program import SHORT, Run, command, draw_scene, lines, started, wait_for
 
 from t2l_cli.atlases.store import save_atlas
+from tests.fits_schema import fits
 from tests.truth import make_truth
 from tests.unit.jobs.batching import contents, recorded
 
@@ -76,6 +77,20 @@ def test_a_folder_with_a_broken_photo(t2l: Callable[..., Run], scenes: Path, und
     told = json.loads(again.stdout)
     assert (told["jobs"], told["skipped"], told["done"], told["failed"]) == (4, 3, 1, 0)
     assert len(whole_lines(Path("out"))) == 5
+
+
+def test_events_tell_the_end_of_each_job(t2l: Callable[..., Run], scenes: Path, tmp_path: Path) -> None:
+    done = t2l("batch", scenes, *PROMPT, "-o", "out", "--events")
+    assert done.returncode == 0
+    told = [json.loads(line) for line in lines(done.stdout)]
+    for event in told:
+        fits(event, "event")
+    assert (told[0]["event"], told[-1]["event"], told[-1]["status"]) == ("start", "result", "done")
+    assert [event["of"] for event in told if event.get("unit") == "jobs" and event["of"]] == DONE
+    assert {event["of"] for event in told if event.get("unit") == "steps"} == set(DONE)
+    for line in whole_lines(tmp_path / "out"):
+        fits(line, "line")
+    fits({"source": "ball.png", "prompt": ["red", "blue"], "clip": ["mini", "mini"], "steps": 3}, "row")
 
 
 def test_a_batchs_picture_is_edit_images(t2l: Callable[..., Run], scenes: Path, undisturbed: dict[str, bytes]) -> None:

@@ -42,7 +42,7 @@ def _columns(*tables: Table[Any], **more: Any) -> Any:
     return [(name, kind | None, None) for name, kind in (own | more | settings).items()]
 
 
-PhotoRow = msgspec.defstruct("PhotoRow", _columns(PHOTO), module=__name__)
+PhotoRow = msgspec.defstruct("PhotoRow", _columns(PHOTO), module=__name__, forbid_unknown_fields=True)
 """A manifest's row of edit-image: its columns, of which each may be left out."""
 
 _VIDEO_TEXTS = ("layer", "foreground", "background", "atlas", "frames", "fit_preset", "codec")
@@ -50,6 +50,7 @@ VideoRow = msgspec.defstruct(
     "VideoRow",
     _columns(VIDEO, FIT.only(*FIT_SETTINGS), **dict.fromkeys(_VIDEO_TEXTS, str), resolution=int),
     module=__name__,
+    forbid_unknown_fields=True,
 )
 """A manifest's row of edit-video."""
 
