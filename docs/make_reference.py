@@ -21,6 +21,7 @@ REFERENCE = Path(__file__).parent / "reference"
 COMMANDS = {
     "edit-image": (),
     "edit-video": (),
+    "batch": (),
     "fit-atlas": (),
     "render-atlas": (),
     "composite": (),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-Unit = Literal["steps", "frames", "bytes"]
+Unit = Literal["steps", "frames", "bytes", "jobs", "edits"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Tick:
     stage: str = ""  # which part of the work, in words for a person; "" where there is only one
     note: str = ""  # what had to be changed to go on, for the user to know
     unit: Unit = "steps"  # what is counted
+    job: str = ""  # of a batch: the job that this is about, whose end is told by a tick of unit "jobs"
 
     @property
     def terms(self) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import t2l_cli
+from t2l_cli.cli.batch import batch
 from t2l_cli.cli.command import Command
 from t2l_cli.cli.composite import composite
 from t2l_cli.cli.config import config
@@ -44,6 +45,7 @@ app = typer.Typer(
 for name, command, summary in (
     ("edit-image", edit_image, "Edit a photo from text."),
     ("edit-video", edit_video, "Edit a video from text."),
+    ("batch", batch, "Edit many photos and videos, and go on after an interruption."),
     ("fit-atlas", fit_atlas, "Take a video apart into its layers."),
     ("render-atlas", render_atlas, "Turn an atlas into pictures to look at and paint on."),
     ("composite", composite, "Lay an edit layer over a photo, or painted layers over a video."),

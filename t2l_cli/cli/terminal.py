@@ -136,9 +136,13 @@ class Terminal:
     def result(self, result: Result) -> None:
         """Print what ``paths`` prints of a job's result, and end the command as the job ended."""
         failed = {} if result.error is None else {"error": dataclasses.asdict(result.error)}
+        self.paths(result.files, failed | result.record)
+        self.ended(result)
+
+    def ended(self, result: Result) -> None:
+        """End the command as a job ended."""
         if self.events is not None:
             self.events.result(result)
-        self.paths(result.files, failed | result.record)
         if result.error is not None:
             raise typer.Exit(report(T2LError(result.error.message), self.verbose))
         if result.status == "interrupted":
@@ -178,8 +182,9 @@ class Terminal:
         logging.disable(logging.NOTSET)
         if isinstance(error, (typer.Exit, SystemExit)):
             return
-        if isinstance(error, StoppedError) and self._interruption.requested is not None:
-            error = self._interruption.requested
+        if isinstance(error, (StoppedError, KeyboardInterrupt)) and (asked := self._interruption.requested) is not None:
+            asked.args = error.args if isinstance(error, KeyboardInterrupt) else asked.args
+            error = asked
         if error is not None:
             raise typer.Exit(self._fail(error)) from None
         if self._unprinted is not None:
@@ -237,7 +242,7 @@ def explained(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     match code_of(error):
         case "stopped":
-            return "interrupted; nothing was written.", exit_code(error)
+            return str(error) or "interrupted; nothing was written.", exit_code(error)
         case "memory":
             text = "this machine's memory does not hold the job."
             return f"{text}\nTry a smaller --size, fewer --views or --preset draft.", 1

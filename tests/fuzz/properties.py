@@ -69,7 +69,7 @@ def _words(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"a line of stderr has {max(map(len, lines))} characters"
     if len(errors) != (outcome.code != 0):
         yield f"there are {len(errors)} errors for the exit code {outcome.code}"
-    elif errors and len(lines) - errors[0] > 2 + lines[-1].startswith("Try '"):
+    elif errors and case.argv[:1] != ["batch"] and len(lines) - errors[0] > 2 + lines[-1].startswith("Try '"):
         yield f"the error has {len(lines) - errors[0]} lines"
     if " is kept" in text and not outcome.out and case.stdout == "pipe":
         yield "it says that a result is kept, and there is none"
@@ -142,7 +142,9 @@ def _inside(case: Case, path: str) -> list[str]:
 
 
 def _named(case: Case, outcome: Outcome) -> list[str]:
-    """The files that the program says it wrote, below the case's folder."""
+    """The files that the program says it wrote, below the case's folder; of a batch its whole folder."""
+    if case.argv[:1] == ["batch"]:
+        return _inside(case, case.output or "")
     if case.stdout != "pipe":  # it could not say; then what it was told counts
         stem = os.path.splitext(case.output or "")[0]
         names = [case.output or "", *(f"{stem}-{layer}.png" for layer in ("foreground", "background"))]

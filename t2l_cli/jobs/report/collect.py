@@ -12,10 +12,10 @@ from typing import Any, Literal
 import msgspec
 
 from t2l_cli.errors import RequestError
+from t2l_cli.jobs.batch.results import Entry, known_entries, results_file, shard_files
 from t2l_cli.jobs.info import flat, look, unlike_default
 from t2l_cli.jobs.job import Ended, Failure
 from t2l_cli.jobs.record import FILES, file_name
-from t2l_cli.jobs.report.batches import Entry, entries_in, result_files
 from t2l_cli.media.opening import sha256_of
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.records import explained
@@ -121,8 +121,8 @@ def _edits_at(name: str) -> Iterator[Edit]:
     try:
         if not os.path.isdir(name):
             yield _of_run(place.parent) if place.name == "run.json" else _of_result(place)
-        elif files := result_files(place):
-            yield from (_of_entry(entry, place) for entry in entries_in(files))
+        elif results_file(place).exists() or shard_files(place):
+            yield from (_of_entry(entry, place) for _, entry in sorted(known_entries(place).items()))
         elif runs := _runs_in(place):
             yield from (_of_run(run) for run in runs)
         else:
@@ -177,7 +177,7 @@ def _of_result(path: Path, entry: Entry | None = None) -> Edit:
     before, why = _beside(path, record.source, record.source_sha256, "source")
     given: list[str] = []
     if before is None and entry is not None:
-        before, why = _known_file(entry.source, entry.source_sha256, "source")
+        before, why = _known_file(entry.source, _digest(entry), "source")
         given = [] if before is None else [_operand(str(before))]
     if before is None:
         given = [_operand(file_name(record.source or "SOURCE"))]
@@ -209,7 +209,7 @@ def _of_entry(entry: Entry, folder: Path) -> Edit:
             notes = (_sentence(str(error)),)
     elif entry.status == "done" and not result.is_dir():
         notes = ("The result is no longer in the batch's folder.",)
-    before, why = _known_file(entry.source, entry.source_sha256, "source")
+    before, why = _known_file(entry.source, _digest(entry), "source")
     return Edit(
         name=entry.output,
         place=os.path.realpath(result),
@@ -319,6 +319,12 @@ def _beside(result: Path, recorded: str | None, digest: str | None, what: str) -
 def _operand(path: str) -> str:
     """``path`` as an argument of a command, which must not look like an option."""
     return f"./{path}" if path.startswith("-") else path
+
+
+def _digest(entry: Entry) -> str | None:
+    """Of the source when the batch's job was done."""
+    source = entry.inputs.get("source")
+    return None if source is None else source.sha256
 
 
 def _sentence(text: str) -> str:

@@ -56,7 +56,7 @@ class ReportJob(Stepless):
         from t2l_cli.jobs.report.pictures import Album
 
         shown_edits = []
-        with counted(edits, len(edits), "edits", self.reporter) as each:
+        with counted(edits, len(edits), "", self.reporter, "edits") as each:
             for edit in each:
                 if self.reporter.should_stop():
                     raise StoppedError
