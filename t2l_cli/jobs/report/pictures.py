@@ -21,7 +21,7 @@ from t2l_cli.media.paths import shown
 from t2l_cli.media.small import reduced, small_video, thumbnail, webp
 from t2l_cli.media.videos import Frame, VideoInfo, probe, read_frames
 
-MOST = 14_000_000  # bytes of all pictures together; in base64 they become a third more
+MOST = 13_500_000  # bytes of all pictures together; base64 makes a third more of them, and the texts are 2 MB at most
 _FEW = 10  # edits: fewer do not get more
 LARGEST, SMALLEST = 1280, 160  # px of a picture's longer side
 _NEXT = 0.75  # from one size to try to the next
