@@ -308,7 +308,7 @@ def report(
     from t2l_cli.jobs.report.report import ReportJob, ReportRequest
 
     each = [sources] if isinstance(sources, str | PathLike) else sources
-    return ReportJob(ReportRequest(tuple(map(fspath, each)), _path(output) or "", overwrite), reporter)
+    return ReportJob(ReportRequest(tuple(fspath(one) for one in each), _path(output) or "", overwrite), reporter)
 
 
 def info(path: Path) -> Info:
