@@ -12,7 +12,7 @@ from t2l_cli.cli import options as o
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="RUN_OR_BATCH...",
+        metavar="RUN_OR_BATCH",
         help="Run directories (--run-dir), or a folder of several; folders of batches; results with their record.",
     ),
 ]
