@@ -181,7 +181,7 @@ BASES: dict[str, tuple[list[str], ...]] = {
         words("atlas", "-o", "new", "--video", "video"),
     ),
     "fit-atlas": (words("video", "-o", "new"),),
-    "report": (["run.json", "-o", "out.html"], ["photo.png", "run.json"], ["."], [".", "-o", "out.html"]),
+    "report": (["run.json", "-o", "out.html"], ["run.json"], ["."], [".", "-o", "out.html"]),
     "info": (["photo.png"], ["run.json"], ["atlas"], ["video.mp4"]),
     "batch": (
         words("photo.png", "--prompt", "swan", SHORT, "-o", "out"),

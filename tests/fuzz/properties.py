@@ -17,6 +17,7 @@ from PIL import Image
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Outcome, Snapshot
 from tests.fuzz.texts import FORGED
+from tests.pages import Page
 
 PEAK = 2 << 30  # bytes
 LONGEST_LINE = 2100  # characters of stderr
@@ -186,8 +187,17 @@ def _results(case: Case, outcome: Outcome) -> Iterator[str]:
             yield f"{name!r} was named as a result and is not there"
         elif path.suffix.lower() in _CLIPS:
             yield from _video(case, path)
+        elif path.suffix.lower() in (".html", ".htm"):
+            yield from _page(path)
         else:
             yield from _picture(case if place == 0 else None, path.read_bytes(), name)
+
+
+def _page(path: Path) -> Iterator[str]:
+    try:
+        Page(path.read_text(encoding="utf-8")).needs_nothing_else()
+    except AssertionError as error:
+        yield f"{path.name!r} is no page that stands alone: {error}"
 
 
 def _events(outcome: Outcome) -> list[dict[str, Any]]:
