@@ -3,9 +3,10 @@
 Usage: python docs/make_clips.py [NAME ...]
 
 Each is made with random weights, its picture side with two blocks of its own width, and asked for what an edit needs:
-it is usable, or refused with its reason. The table goes into docs/clip.md, and the size, resolution and
-repository of the usable ones into t2l_cli/weights/clips.json, for `t2l models list` and for shells that complete names. With NAMEs, only these are tried, and the result is
-printed. That a model's texts need a package counts as a remark, not as a refusal: the text side is not made.
+it is usable, or refused with its reason. The table goes into docs/clip.md; size, resolution and repository of the
+usable ones go into t2l_cli/weights/clips.json, for `t2l models list` and for shells that complete names. With NAMEs,
+only these are tried, and the result is printed. That a model's texts need a package counts as a remark, not as a
+refusal: the text side is not made.
 """
 
 from __future__ import annotations
