@@ -27,7 +27,11 @@ from PIL import Image
 
 DOCS = Path(__file__).parent
 TARGET = DOCS / "images" / "recording.svg"
-COMMAND = ["t2l", "edit-image", "cup.jpg", "red cup", "--clip", "mini", "--preset", "draft", "-o", "red-cup.png"]
+COMMAND = [
+    *"t2l edit-image cup.jpg".split(),
+    "red cup",
+    *"--clip mini --preset draft --steps 40 -o red-cup.png".split(),
+]
 COLUMNS, ROWS = 100, 9
 PLAYED, STAYS = 9.0, 5.0  # s: the command, and its last screen
 FRAMES = 48  # of the command
@@ -67,7 +71,8 @@ def line(row: dict[int, pyte.screens.Char]) -> Line:
             pieces[-1] = (pieces[-1][0] + char.data, colour, char.bold)
         else:
             pieces.append((char.data, colour, char.bold))
-    return tuple((text.rstrip() if i == len(pieces) - 1 else text, *rest) for i, (text, *rest) in enumerate(pieces))
+    text, colour, bold = pieces[-1]
+    return (*pieces[:-1], (text.rstrip(), colour, bold))
 
 
 def record(command: list[str], folder: Path) -> list[Frame]:
