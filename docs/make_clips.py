@@ -3,9 +3,10 @@
 Usage: python docs/make_clips.py [NAME ...]
 
 Each is made with random weights, its picture side with two blocks of its own width, and asked for what an edit needs:
-it is usable, or refused with its reason. The table goes into docs/clip.md, and the size and resolution of the usable
-ones into t2l_cli/weights/clips.json, which `t2l models list` reads. With NAMEs, only these are tried, and the result is
-printed. That a model's texts need a package counts as a remark, not as a refusal: the text side is not made.
+it is usable, or refused with its reason. The table goes into docs/clip.md; size, resolution and repository of the
+usable ones go into t2l_cli/weights/clips.json, for `t2l models list` and for shells that complete names. With NAMEs,
+only these are tried, and the result is printed. That a model's texts need a package counts as a remark, not as a
+refusal: the text side is not made.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from torch import Tensor, nn
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.relevancy import relevancy
 from t2l_cli.errors import T2LError
-from t2l_cli.weights import licences, registry
+from t2l_cli.weights import licences, names, registry
 
 PAGE = Path(__file__).parent / "clip.md"
-FACTS = Path(registry.__file__).with_name("clips.json")
+FACTS = Path(names.__file__).with_name("clips.json")
 BEGIN, END = "<!-- table: written by docs/make_clips.py -->", "<!-- end of the table -->"
 HEAD = (
     "| architecture | usable | sees | patch | parameters | weights by licence |\n| --- | --- | --- | --- | --- | --- |"
@@ -51,6 +52,17 @@ class Found:
     parameters: int = 0  # of the whole model, at its full size; 0: not known
     resolution: int = 0  # native side, px
     patch: int = 0  # px
+
+    @property
+    def repo(self) -> str:
+        """The repository of the weights that the name alone means; "" if none are published."""
+        return registry.spec_of(self.name, registry.preferred_tag(self.name)).repo
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The row of clips.json: what is known."""
+        known = {"parameters": self.parameters, "resolution": self.resolution, "repo": self.repo}
+        return {key: value for key, value in known.items() if value}
 
 
 def tried(name: str) -> Found:
@@ -175,8 +187,7 @@ def _parameters(name: str) -> int:
 
 def facts(found: Iterable[Found]) -> str:
     """The content of clips.json."""
-    rows = {f.name: {"parameters": f.parameters, "resolution": f.resolution} for f in found if not f.problem}
-    lines = (f'"{name}": {json.dumps({k: v for k, v in row.items() if v})}' for name, row in rows.items())
+    lines = (f'"{f.name}": {json.dumps(f.facts)}' for f in found if not f.problem)
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

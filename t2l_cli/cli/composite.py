@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
+from t2l_cli.config import BlendMode
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The photo (- is stdin), or with --atlas the video.")]
 Layer = Annotated[
@@ -46,7 +47,13 @@ Codec = Annotated[
 
 Blend = Annotated[
     str,
-    o.option("--blend", metavar="MODE", panel=VIDEOS, help="How the paint meets the frames, as in t2l edit-video."),
+    o.option(
+        "--blend",
+        metavar="MODE",
+        panel=VIDEOS,
+        help="How the paint meets the frames, as in t2l edit-video.",
+        autocompletion=o.one_of(get_args(BlendMode)),
+    ),
 ]
 
 

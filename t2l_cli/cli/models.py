@@ -18,12 +18,23 @@ if TYPE_CHECKING:
 
 models = typer.Typer(help="The weights cache: list, pull, path, remove.", no_args_is_help=True)
 
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME", help="A CLIP as for --clip, such as ViT-B-32 or hf-hub:owner/name; or raft, mask-rcnn."
-    ),
-]
+
+def _published(incomplete: str) -> list[str]:
+    from t2l_cli.weights.names import published
+
+    return o.one_of(published())(incomplete)
+
+
+def _removable(incomplete: str) -> list[str]:
+    from t2l_cli.weights.names import removable
+
+    return o.one_of(removable())(incomplete)
+
+
+_NAME: Any = {
+    "metavar": "NAME",
+    "help": "A CLIP as for --clip, such as ViT-B-32 or hf-hub:owner/name; or raft, mask-rcnn.",
+}
 Json = Annotated[bool, o.option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, o.option("--quiet", "-q", help="No progress and no notes.")]
 Verbose = Annotated[bool, o.option("--verbose", "-v", help="Show tracebacks and the libraries' warnings.")]
@@ -55,7 +66,7 @@ def list_(
 @models.command(cls=Command)
 def pull(
     ctx: typer.Context,
-    name: Name,
+    name: Annotated[str, typer.Argument(autocompletion=_published, **_NAME)],
     offline: o.Offline = False,
     as_json: Json = False,
     events: o.Events = None,
@@ -83,7 +94,11 @@ def path(ctx: typer.Context, as_json: Json = False) -> None:
 
 @models.command(cls=Command)
 def remove(
-    ctx: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(autocompletion=_removable, **_NAME)],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Delete the weights of a model from the cache; the cache of the Hugging Face hub's own programs stays as it is."""
     with o.terminal(ctx) as terminal:

@@ -23,8 +23,10 @@ _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
 def option(*names: str, help: str, panel: str | None = None, metavar: str | None = None, **more: Any) -> Any:
-    """A typer option that can also come from T2L_<NAME>, after its first name."""
+    """A typer option that can also come from T2L_<NAME>, after its first name; shells complete what it may be."""
     variable = "T2L_" + names[0].partition("/")[0].lstrip("-").replace("-", "_").upper()
+    if metavar and "|" in metavar:  # auto|cpu|cuda[:N]|mps: the words in small letters are meant literally
+        more.setdefault("autocompletion", one_of([word for word in metavar.split("|") if word.islower()]))
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, envvar=variable, **more)
 
 
@@ -52,6 +54,7 @@ def _parameter(table: Table[Any], setting: Any) -> inspect.Parameter:
         panel=setting.panel,
         metavar=setting.metavar,
         show_default=False,
+        **({"autocompletion": clip_names} if setting.name == "clip" else {}),
     )
     one = table.kind(setting)
     kind = list[one] | None if setting.several else one | None  # type: ignore[valid-type]  # known at run time
@@ -78,6 +81,22 @@ def terminal(ctx: typer.Context) -> Iterator[Terminal]:
         if events is not None:
             made.tell_events(events, words_of(ctx), wanted.get("overwrite", False))
         yield made
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """What shells ask to complete a word that is one of ``names``."""
+
+    def completed(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return completed
+
+
+def clip_names(incomplete: str) -> list[str]:
+    """The CLIPs that --clip takes, for shells that complete words."""
+    from t2l_cli.weights.names import clips
+
+    return one_of(clips())(incomplete)
 
 
 def preset_names(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -31,7 +31,8 @@ def load_judge(config: EditConfig, weights: str | None, offline: bool, reporter:
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.runtime import resolve
     from t2l_cli.weights.loading import load_clip
-    from t2l_cli.weights.registry import MINI, MINI_ABOUT
+    from t2l_cli.weights.names import MINI
+    from t2l_cli.weights.registry import MINI_ABOUT
 
     if MINI in config.clips:
         reporter.note(MINI_ABOUT)

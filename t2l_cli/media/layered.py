@@ -87,7 +87,7 @@ def check_photo_output(
         return
     if Path(path).suffix.lower() == ".psd":
         if importlib.util.find_spec("psd_tools") is None:
-            raise RequestError(f"for {shown(path)}, psd-tools is needed: pip install 't2l[psd]'. A .ora needs nothing.")
+            raise RequestError(f"{shown(path)} needs a package (python -m pip install psd-tools). A .ora needs none.")
         if size is not None and max(size) > _MAX_PSD_SIDE:
             raise RequestError(f"PSD holds at most {_MAX_PSD_SIDE} pixels a side; use .ora for {shown(path)}.")
     check_place(Path(path), overwrite, *inputs)

@@ -21,7 +21,8 @@ from t2l_cli.errors import RequestError, WeightsError
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.weights import cache, download
 from t2l_cli.weights.download import Progress
-from t2l_cli.weights.registry import MINI, MINI_WEIGHTS, ModelSpec, hub_config, resolve
+from t2l_cli.weights.names import MINI
+from t2l_cli.weights.registry import MINI_WEIGHTS, ModelSpec, hub_config, resolve
 
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 

@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import functools
 import importlib.util
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -22,20 +21,16 @@ from t2l_cli.media.paths import shown
 from t2l_cli.media.records import read_json
 from t2l_cli.weights import cache, download, licences, vision
 from t2l_cli.weights.download import Progress
+from t2l_cli.weights.names import ALIASES, HUB, MINI, ROBUST, facts
 
-MINI = "mini"  # the small CLIP inside the package
 MINI_WEIGHTS = Path(__file__).with_name("mini.safetensors")
 MINI_SIDE = 64  # px
 MINI_ABOUT = "mini knows 13 colours, 4 textures and little else; for real edits use ViT-B-32, the default."
 _PREFERRED_TAG = "openai"  # the tag of a name without one, if it exists
-HUB = "hf-hub:"  # before "owner/name", a repository with a configuration of open_clip
-ROBUST = "robust"
-ALIASES = {ROBUST: "hf-hub:chs20/TeCoA4-ViT-B-32-laion2B-s34B-b79K"}
 _LIKE = {ROBUST: "ViT-B-32"}  # architecture
 _REPO = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
 TRANSFORMERS = ("vision_transformer", "eva", "vision_transformer_hybrid", "vitamin")  # timm's modules
 _SIDES = ("vision", "text")
-_FACTS = Path(__file__).with_name("clips.json")  # size and resolution of architectures; docs/make_clips.py writes it
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")  # settings for pictures in open_clip's pretrained tags
 
 
@@ -98,20 +93,20 @@ def resolve(name: str) -> ModelSpec:
     tag = tag.lower().replace("-", "_")
     if tag and tag not in tags:
         raise RequestError(f"{architecture} has no weights {tag!r}; there are {', '.join(tags) or 'none published'}.")
-    spec = spec_of(architecture, tag or _preferred(architecture, tags))
+    spec = spec_of(architecture, tag or preferred_tag(architecture))
     if problem := problem_of(_config(spec.architecture)):
         raise RequestError(f"{spec.name} cannot be used: {problem}. ViT-B-32, ViT-B-16 and ViT-L-14 can.")
     return spec
 
 
-def _preferred(architecture: str, tags: list[str]) -> str:
-    """Which of the ``tags`` of an ``architecture`` is meant where none is named; "" if there are none."""
+def preferred_tag(architecture: str) -> str:
+    """Which weights of an ``architecture`` of open_clip are meant where none are named; "" if none are published."""
 
     def rank(tag: str) -> tuple[bool, bool]:
         licence = licences.licence_of(spec_of(architecture, tag).repo)
         return licence in licences.NON_COMMERCIAL, tag != _PREFERRED_TAG
 
-    return min(tags, key=rank, default="")
+    return min(open_clip.list_pretrained_tags_by_model(architecture), key=rank, default="")
 
 
 def list_models() -> list[ModelEntry]:
@@ -140,10 +135,10 @@ def list_models() -> list[ModelEntry]:
     return entries
 
 
-def _entry(spec: ModelSpec, name: str, facts: dict[str, int] | None = None) -> ModelEntry:
+def _entry(spec: ModelSpec, name: str, known: dict[str, Any] | None = None) -> ModelEntry:
     here = find(spec)
-    facts = _facts().get(_LIKE.get(name, spec.architecture), {}) if facts is None else facts
-    parameters = facts.get("parameters")
+    known = facts().get(_LIKE.get(name, spec.architecture), {}) if known is None else known
+    parameters = known.get("parameters")
     licence = licences.licence_of(spec.repo)
     return ModelEntry(
         name,
@@ -152,7 +147,7 @@ def _entry(spec: ModelSpec, name: str, facts: dict[str, int] | None = None) -> M
         here is None and parameters is not None,
         licence,
         licence in licences.NON_COMMERCIAL,
-        facts.get("resolution"),
+        known.get("resolution"),
     )
 
 
@@ -243,13 +238,6 @@ def problem_of(config: dict[str, Any]) -> str:
     if (text.get("hf_tokenizer_name") or text.get("hf_model_name")) and not importlib.util.find_spec("transformers"):
         return "its texts need a package (python -m pip install transformers)"
     return ""
-
-
-@functools.cache
-def _facts() -> dict[str, dict[str, int]]:
-    """For each architecture: how many "parameters" it has, and its "resolution" in px."""
-    facts: dict[str, dict[str, int]] = json.loads(_FACTS.read_text(encoding="utf-8"))
-    return facts
 
 
 @functools.cache

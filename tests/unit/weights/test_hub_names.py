@@ -13,7 +13,7 @@ import torch
 from hub import COMMIT, CONFIG, REPO, Hub
 
 from t2l_cli.errors import RequestError, WeightsError
-from t2l_cli.weights import cache, download, loading, registry
+from t2l_cli.weights import cache, download, loading, names, registry
 
 NAME = f"hf-hub:{REPO}"
 WEIGHTS, CONFIGURATION = "open_clip_model.safetensors", "open_clip_config.json"
@@ -63,11 +63,11 @@ def test_a_repository_is_downloaded_once_and_loaded_as_it_describes_itself(
 
 def test_robust_is_such_a_repository(described: Hub, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The true one is fetched by its name and file names; here a stand-in is served as it."""
-    repo = registry.ALIASES["robust"].removeprefix("hf-hub:")
+    repo = names.ALIASES["robust"].removeprefix("hf-hub:")
     for file in (WEIGHTS, CONFIGURATION):
         described.files[f"{repo}/{file}"] = described.files[f"{REPO}/{file}"]
     assert registry.pull("robust").read_bytes() == weights
-    assert loading.load_clip("robust", offline=True).name == registry.ALIASES["robust"]
+    assert loading.load_clip("robust", offline=True).name == names.ALIASES["robust"]
     (entry,) = (entry for entry in registry.list_models() if entry.name == "robust")
     assert (entry.cached, entry.size, entry.about, entry.licence) == (True, len(weights), False, "mit")
     assert registry.remove("robust") > len(weights)
