@@ -17,7 +17,7 @@ TYPE_CHECKING = False  # typing and importlib would be most of the time before t
 if TYPE_CHECKING:
     from typing import Any
 
-    from t2l_cli.api import composite, edit_image, edit_video, fit_atlas, info, render_atlas
+    from t2l_cli.api import composite, doctor, edit_image, edit_video, fit_atlas, info, render_atlas
     from t2l_cli.config import PRESETS, EditConfig, FitConfig
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.layers import EditLayer
@@ -48,7 +48,7 @@ _ERRORS = (
     "OutputError",
 )
 _HOMES = {
-    **dict.fromkeys(("composite", "edit_image", "edit_video", "fit_atlas", "info", "render_atlas"), "api"),
+    **dict.fromkeys(("composite", "doctor", "edit_image", "edit_video", "fit_atlas", "info", "render_atlas"), "api"),
     **dict.fromkeys(("PRESETS", "EditConfig", "FitConfig"), "config"),
     "Clip": "engine.clip",
     "EditLayer": "engine.layers",
@@ -80,6 +80,7 @@ __all__ = [
     "Tick",
     "WeightsError",
     "composite",
+    "doctor",
     "edit_image",
     "edit_video",
     "fit_atlas",
