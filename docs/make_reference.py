@@ -25,6 +25,7 @@ COMMANDS = {
     "render-atlas": (),
     "composite": (),
     "info": (),
+    "doctor": (),
     "models": ("list", "pull", "path", "remove"),
     "config": ("show", "path"),
     "schema": (),

@@ -20,7 +20,7 @@ from t2l_cli.cli import options as o
 from t2l_cli.cli.command import Command, Defaults, commands, with_values
 from t2l_cli.cli.terminal import printable, report, stderr_console
 from t2l_cli.errors import RequestError, T2LError
-from t2l_cli.jobs.doctor import Finding, worst
+from t2l_cli.jobs.doctor import Check, Finding, worst
 from t2l_cli.media.paths import shown
 
 WIDTH = 100  # characters per line: more than bug trackers show without scrolling is folded
@@ -50,7 +50,7 @@ def doctor(ctx: typer.Context, offline: Offline = False, as_json: Json = False, 
     something is a problem.
     """
     with o.terminal(ctx) as terminal:
-        own = [("settings", partial(_settings, ctx)), ("terminal", _terminal)]
+        own: list[tuple[str, Check]] = [("settings", partial(_settings, ctx)), ("terminal", _terminal)]
         found = []
         for finding in t2l_cli.doctor(offline=offline, more=own):
             found.append(finding)

@@ -7,6 +7,7 @@ shown to others.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import math
 import os
@@ -70,11 +71,11 @@ def diagnose(offline: bool = False, more: Iterable[tuple[str, Check]] = ()) -> I
         [
             ("t2l", _program),
             ("variables", _variables),
-            ("packages", _packages),
             ("processor", _processor),
             ("memory", _memory),
-            ("torch", _torch),
+            ("torch", _torch),  # before the other packages, one of which changes its number of threads
             ("devices", _devices),
+            ("packages", _packages),
             ("folders", _folders),
             ("models", _models),
             ("video", _video),
@@ -159,50 +160,55 @@ def without_password(address: str) -> str:
 
 def _packages() -> Iterator[Finding]:
     """Each package that t2l needs: whether it is there, new enough, and can be imported."""
-    import importlib
     import importlib.metadata as metadata
 
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
+    extras = ["", *sorted(set(metadata.metadata("t2l").get_all("Provides-Extra") or ()) - {_WORKSHOP})]
     versions: dict[str, str] = {}
-    wrong: list[str] = []
-    absent: dict[str, list[str]] = {}  # of each extra
-    broken: dict[str, Exception] = {}
-    extras = set(metadata.metadata("t2l").get_all("Provides-Extra") or ()) - {_WORKSHOP}
+    wrong: list[Finding] = []
+    absent: dict[str, list[str]] = {}  # the packages of each extra
     required = [Requirement(line) for line in metadata.requires("t2l") or ()]
     for one in sorted(required, key=lambda one: one.name != "torch"):  # many of the others import it
-        name = canonicalize_name(one.name)
-        extra = next((extra for extra in extras if one.marker and one.marker.evaluate({"extra": extra})), None)
-        if one.marker and not one.marker.evaluate({"extra": ""}) and extra is None:
+        name = str(canonicalize_name(one.name))
+        asking = [extra for extra in extras if one.marker is None or one.marker.evaluate({"extra": extra})]
+        if not asking:
             continue  # for another system, or for the workshop
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            version = ""
-        if not version and extra is not None and not one.marker.evaluate({"extra": ""}):  # type: ignore[union-attr]
-            absent.setdefault(extra, []).append(name)
+        version, error = _imported(name)
+        if not version and "" not in asking:
+            absent.setdefault(asking[0], []).append(name)
             continue
-        try:
-            module = importlib.import_module(_MODULES.get(name, name.replace("-", "_")))
-            version = version or str(getattr(module, "__version__", "of unknown version"))  # under another name
-        except Exception as error:
-            broken[name] = error
         versions[name] = version
         if not version:
-            wrong.append(f"{name} is missing")
+            wrong.append(Finding("packages", "problem", f"{name} is missing: pip install --upgrade t2l"))
         elif version[0].isdigit() and not one.specifier.contains(version, prereleases=True):
-            wrong.append(f"{name} is {version}, and t2l needs {one.specifier}")
+            text = f"{name} is {version}, and t2l needs {one.specifier}: pip install --upgrade t2l"
+            wrong.append(Finding("packages", "problem", text))
+        elif error is not None:
+            text = f"{name} cannot be imported: {_in_a_line(error)}"
+            wrong.append(Finding("packages", "problem", text, trace="".join(traceback.format_exception(error))))
     listed = ", ".join(f"{name} {version or '-'}" for name, version in sorted(versions.items()))
     yield Finding("packages", "ok", listed, versions)
-    for text in wrong:
-        yield Finding("packages", "problem", f"{text}: pip install --upgrade t2l")
-    for name, error in broken.items():
-        if versions[name]:
-            trace = "".join(traceback.format_exception(error))
-            yield Finding("packages", "problem", f"{name} cannot be imported: {_in_a_line(error)}", trace=trace)
+    yield from wrong
     for extra, names in sorted(absent.items()):
         yield Finding("packages", "ok", f"without the extra {extra} ({', '.join(names)}): pip install 't2l[{extra}]'")
+
+
+def _imported(name: str) -> tuple[str, Exception | None]:
+    """The version of the package ``name``, "" where there is none, and why it cannot be imported."""
+    import importlib
+    import importlib.metadata as metadata
+
+    version, error = "", None
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        version = metadata.version(name)
+    try:
+        module = importlib.import_module(_MODULES.get(name, name.replace("-", "_")))
+        version = version or str(getattr(module, "__version__", "of unknown version"))  # OpenCV has several names
+    except Exception as raised:
+        error = raised
+    return version, error
 
 
 def _processor() -> Iterator[Finding]:
@@ -308,7 +314,7 @@ def _folders() -> Iterator[Finding]:
 
 def _folder(name: str, path: Path, words: str = "") -> Iterator[Finding]:
     """Whether ``path``, or the folder in which it would be made, can be written, and what is free there."""
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    there = next(folder for folder in (path, *path.parents) if folder.exists() or not folder.name)
     words = words or shown(path)
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -384,7 +390,7 @@ def encode_one(recipe: Any) -> int:
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))
     frame.pts, frame.time_base = 0, Fraction(1, 25)
-    size = sum(packet.size for packet in [*context.encode(frame), *context.encode(None)])
+    size = sum(int(packet.size) for packet in [*context.encode(frame), *context.encode(None)])
     if not size:
         raise T2LError(f"{recipe.encoder} makes nothing of a frame")
     return size
@@ -405,7 +411,7 @@ def _pictures() -> Iterator[Finding]:
         try:
             Image.new("RGB", (16, 16), (200, 30, 30)).save(file, kind)
             file.seek(0)
-            red, green, blue = open_image(file, kind).convert("RGB").resize((1, 1)).getdata()[0]
+            red, green, blue = open_image(file, kind).convert("RGB").tobytes()[:3]
             if not (red > 150 and max(green, blue) < 80):
                 wrong[kind] = f"a red picture came back as ({red}, {green}, {blue})"
         except Exception as error:

@@ -177,6 +177,7 @@ BASES: dict[str, tuple[list[str], ...]] = {
     ),
     "fit-atlas": (words("video", "-o", "new"),),
     "info": (["photo.png"], ["run.json"], ["atlas"], ["video.mp4"]),
+    "doctor": ([], ["--offline"], ["--json"]),
     "models list": ([],),
     "models path": ([],),
     "models pull": (["mini"], ["ViT-B-32"], ["raft"]),

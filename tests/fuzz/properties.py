@@ -21,7 +21,7 @@ from tests.fuzz.texts import FORGED
 PEAK = 2 << 30  # bytes
 LONGEST_LINE = 2100  # characters of stderr
 
-_WITHOUT_FILES = ("models", "config", "schema")  # commands whose answer is text
+_WITHOUT_FILES = ("models", "config", "schema", "doctor")  # commands whose answer is text
 _CLIPS = (".mp4", ".mkv", ".mov")
 
 
