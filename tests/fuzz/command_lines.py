@@ -20,7 +20,7 @@ from tests.fuzz.case import SHORT, Case, words
 from tests.fuzz.dice import Dice
 
 # Options that name what is written: their values are chosen with care, so that nothing outside the case is touched.
-_WRITTEN = ("--output", "--run-dir", "--events")
+_WRITTEN = ("--output", "--run-dir", "--events", "--preview")
 _CHOICES = {
     "--preset": ("draft", "standard", "fine"),
     "--fit-preset": ("draft", "standard", "fine"),
