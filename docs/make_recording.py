@@ -28,9 +28,9 @@ from PIL import Image
 DOCS = Path(__file__).parent
 TARGET = DOCS / "images" / "recording.svg"
 COMMAND = [
-    *"t2l edit-image cup.jpg".split(),
+    *["t2l", "edit-image", "cup.jpg"],
     "red cup",
-    *"--clip mini --preset draft --steps 40 -o red-cup.png".split(),
+    *["--clip", "mini", "--preset", "draft", "--steps", "40", "-o", "red-cup.png"],
 ]
 COLUMNS, ROWS = 100, 9
 PLAYED, STAYS = 9.0, 5.0  # s: the command, and its last screen

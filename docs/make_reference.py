@@ -27,6 +27,7 @@ COMMANDS = {
     "composite": (),
     "report": (),
     "info": (),
+    "doctor": (),
     "models": ("list", "pull", "path", "remove"),
     "config": ("show", "path"),
     "schema": (),

@@ -17,7 +17,18 @@ TYPE_CHECKING = False  # typing and importlib would be most of the time before t
 if TYPE_CHECKING:
     from typing import Any
 
-    from t2l_cli.api import batch, composite, edit_image, edit_video, fit_atlas, info, merge_batch, render_atlas, report
+    from t2l_cli.api import (
+        batch,
+        composite,
+        doctor,
+        edit_image,
+        edit_video,
+        fit_atlas,
+        info,
+        merge_batch,
+        render_atlas,
+        report,
+    )
     from t2l_cli.config import PRESETS, EditConfig, FitConfig
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.layers import EditLayer
@@ -54,6 +65,7 @@ _HOMES = {
         (
             "batch",
             "composite",
+            "doctor",
             "edit_image",
             "edit_video",
             "fit_atlas",
@@ -97,6 +109,7 @@ __all__ = [
     "WorkerError",
     "batch",
     "composite",
+    "doctor",
     "edit_image",
     "edit_video",
     "fit_atlas",

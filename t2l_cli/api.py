@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from t2l_cli.jobs.atlas import RenderJob
     from t2l_cli.jobs.batch.batch import Batch
     from t2l_cli.jobs.composite import CompositeJob
+    from t2l_cli.jobs.doctor import Check, Finding
     from t2l_cli.jobs.fit import FitJob
     from t2l_cli.jobs.info import Info
     from t2l_cli.jobs.judge import Judge
@@ -401,6 +402,17 @@ def merge_batch(output: Path) -> tuple[str, int]:
 
     path, jobs = merge_results(fspath(output))
     return str(path), jobs
+
+
+def doctor(*, offline: bool = False, more: Iterable[tuple[str, Check]] = ()) -> Iterator[Finding]:
+    """Look at the machine and try what t2l needs: a finding after the other, each ok, a note or a problem.
+
+    The last is of a short edit with mini. Nothing is raised for what is broken. offline: the model hub is not asked for
+    an answer. more: further checks by name, functions that return findings.
+    """
+    from t2l_cli.jobs.doctor import diagnose
+
+    return diagnose(offline, more)
 
 
 def _texts(prompts: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -12,8 +12,11 @@ from t2l_cli.progress import Tick, duration
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from t2l_cli.media.compositing import Bytes
+
 ESTIMATE_AFTER = 4  # steps; the first one is left out of the rate: it warms caches up
 READ_EVERY = 0.5  # s between looks at the loss terms: on an accelerator each look waits for the step to end
+PICTURES_PER_SECOND = 1  # refreshes of the screen with a picture on it: each sends it again
 PLAIN_PARTS = 10  # lines per stage where there is no terminal
 PLAIN_SECONDS = 60.0  # s after which a batch says where it is, though no tenth of it is done
 PLAIN_BYTES = 100_000_000  # bytes per line of a download of unknown size
@@ -124,11 +127,14 @@ class Lines:
 class Bars:
     """A bar with the loss terms below it. Of a batch: a bar for all jobs, and one for each job in work."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, pictures: bool = False) -> None:
+        """pictures: whether there will be some below."""
         from rich.console import Group
         from rich.live import Live
         from rich.progress import BarColumn, Progress, TaskID, TextColumn
         from rich.text import Text
+
+        from t2l_cli.cli.half_blocks import HalfBlocks
 
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -138,8 +144,11 @@ class Bars:
         )
         self._rows: dict[str, TaskID] = {}  # job -> its bar
         self._terms = Text("", style="dim", no_wrap=True, overflow="ellipsis")
-        group = Group(self._progress, self._terms)
-        self._live = Live(group, console=console, refresh_per_second=8, redirect_stdout=False)
+        self._console = console
+        self._picture = HalfBlocks() if pictures else None
+        group = Group(self._progress, self._terms, *([self._picture] if self._picture else []))
+        often = PICTURES_PER_SECOND if pictures else 8
+        self._live = Live(group, console=console, refresh_per_second=often, redirect_stdout=False)
         self._read_at = 0.0
 
     def show(self, tick: Tick, pace: Pace) -> None:
@@ -164,6 +173,11 @@ class Bars:
         if not tick.job and (now - self._read_at >= READ_EVERY or done == tick.n):
             self._read_at = now
             self._terms.plain = losses(tick)
+
+    def draw(self, picture: Bytes) -> None:
+        """Draw ``picture`` (H, W, 3), uint8, below; the screen shows it when it is next refreshed."""
+        if self._picture is not None:
+            self._picture.draw(picture, self._console)
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -20,7 +20,7 @@ from tests.fuzz.case import SHORT, Case, words
 from tests.fuzz.dice import Dice
 
 # Options that name what is written: their values are chosen with care, so that nothing outside the case is touched.
-_WRITTEN = ("--output", "--run-dir", "--events")
+_WRITTEN = ("--output", "--run-dir", "--events", "--preview")
 _NEVER = ("--watch", "--ray", "--workers")  # they wait for photos, or start processes
 _CHOICES = {
     "--preset": ("draft", "standard", "fine"),
@@ -188,6 +188,7 @@ BASES: dict[str, tuple[list[str], ...]] = {
         words("video", "*.png", "--prompt", "swan", "-p", "a swan", SHORT, "-o", "out", "--each-prompt"),
         words("--jobs", "jobs.jsonl", SHORT, "-o", "out"),
     ),
+    "doctor": ([], ["--offline"], ["--json"]),
     "models list": ([],),
     "models path": ([],),
     "models pull": (["mini"], ["ViT-B-32"], ["raft"]),
