@@ -21,10 +21,13 @@ REFERENCE = Path(__file__).parent / "reference"
 COMMANDS = {
     "edit-image": (),
     "edit-video": (),
+    "batch": (),
     "fit-atlas": (),
     "render-atlas": (),
     "composite": (),
+    "report": (),
     "info": (),
+    "doctor": (),
     "models": ("list", "pull", "path", "remove"),
     "config": ("show", "path"),
     "schema": (),

@@ -17,7 +17,18 @@ TYPE_CHECKING = False  # typing and importlib would be most of the time before t
 if TYPE_CHECKING:
     from typing import Any
 
-    from t2l_cli.api import composite, edit_image, edit_video, fit_atlas, info, render_atlas
+    from t2l_cli.api import (
+        batch,
+        composite,
+        doctor,
+        edit_image,
+        edit_video,
+        fit_atlas,
+        info,
+        merge_batch,
+        render_atlas,
+        report,
+    )
     from t2l_cli.config import PRESETS, EditConfig, FitConfig
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.layers import EditLayer
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
         StoppedError,
         T2LError,
         WeightsError,
+        WorkerError,
     )
     from t2l_cli.jobs.job import Result
     from t2l_cli.progress import Reporter, Silent, Tick
@@ -46,9 +58,24 @@ _ERRORS = (
     "DeviceMemoryError",
     "DivergedError",
     "OutputError",
+    "WorkerError",
 )
 _HOMES = {
-    **dict.fromkeys(("composite", "edit_image", "edit_video", "fit_atlas", "info", "render_atlas"), "api"),
+    **dict.fromkeys(
+        (
+            "batch",
+            "composite",
+            "doctor",
+            "edit_image",
+            "edit_video",
+            "fit_atlas",
+            "info",
+            "merge_batch",
+            "render_atlas",
+            "report",
+        ),
+        "api",
+    ),
     **dict.fromkeys(("PRESETS", "EditConfig", "FitConfig"), "config"),
     "Clip": "engine.clip",
     "EditLayer": "engine.layers",
@@ -79,13 +106,18 @@ __all__ = [
     "T2LError",
     "Tick",
     "WeightsError",
+    "WorkerError",
+    "batch",
     "composite",
+    "doctor",
     "edit_image",
     "edit_video",
     "fit_atlas",
     "info",
     "load_clip",
+    "merge_batch",
     "render_atlas",
+    "report",
 ]
 
 

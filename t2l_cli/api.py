@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -24,11 +24,14 @@ from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Setting, Table, ch
 
 if TYPE_CHECKING:
     from t2l_cli.jobs.atlas import RenderJob
+    from t2l_cli.jobs.batch.batch import Batch
     from t2l_cli.jobs.composite import CompositeJob
+    from t2l_cli.jobs.doctor import Check, Finding
     from t2l_cli.jobs.fit import FitJob
     from t2l_cli.jobs.info import Info
     from t2l_cli.jobs.judge import Judge
     from t2l_cli.jobs.photo import PhotoJob
+    from t2l_cli.jobs.report.report import ReportJob
     from t2l_cli.jobs.video import VideoJob
 
 Path = str | PathLike[str]
@@ -292,6 +295,23 @@ def composite(
     return composite_job(request, reporter)
 
 
+def report(
+    sources: Path | Sequence[Path],
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> ReportJob:
+    """Show edits on one page that opens offline: a job with ``html`` and ``save()``.
+
+    sources: run directories or a folder of several, folders of batches, and results that hold their record.
+    """
+    from t2l_cli.jobs.report.report import ReportJob, ReportRequest
+
+    each = [sources] if isinstance(sources, str | PathLike) else sources
+    return ReportJob(ReportRequest(tuple(fspath(one) for one in each), _path(output) or "", overwrite), reporter)
+
+
 def info(path: Path) -> Info:
     """What is known about a picture, a video, a run.json or its folder, or an atlas folder.
 
@@ -301,6 +321,98 @@ def info(path: Path) -> Info:
     from t2l_cli.jobs.info import look
 
     return look(path)
+
+
+@_with_settings(PHOTO)
+def batch(
+    sources: Path | Sequence[Path] = (),
+    prompt: str | Sequence[str] | None = None,
+    *,
+    output: Path | None = None,
+    jobs: Path | None = None,
+    recursive: bool = False,
+    each_prompt: bool = False,
+    name: str | None = None,
+    keep_going: bool = False,
+    fail_fast: bool = False,
+    overwrite: bool = False,
+    watch: bool = False,
+    workers: int | None = None,
+    ray: str | None = None,
+    gpus_per_worker: float | None = None,
+    cpus_per_worker: float | None = None,
+    threads: int | None = None,
+    ship: bool = False,
+    shard: str | None = None,
+    mask: Path | None = None,
+    preset: str | None = None,
+    clip_weights: Path | None = None,
+    offline: bool = False,
+    config: Path | None = None,
+    run_dir: Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Batch:
+    """Do many edits, and go on where an earlier batch ended: iterate it for its jobs as they end, or ``run()`` it.
+
+    sources: photos, folders (``recursive``) and patterns; or jobs: a manifest (.jsonl, .csv or .toml), whose rows are
+        jobs. prompt: one, or several for one edit; with ``each_prompt`` each is a job of its own.
+    output: the folder of the results and of results.jsonl, the record of what is done. name: a template of the
+        outputs' names, such as "{stem}-{prompt}.jpg". run_dir: a folder for each job's run directory.
+    keep_going: leave out what cannot be, instead of doing nothing. fail_fast: end with the first failure. watch: go on
+        with photos that come into the folders.
+    workers, ray, gpus_per_worker, cpus_per_worker, ship: Ray's workers, on this machine or on the cluster ``ray``.
+    threads: of the CPU, per worker. shard: "I/N", the I-th of N shares, or "auto".
+    The rest is as for :func:`edit_image`, for all jobs.
+    """
+    from t2l_cli.jobs.batch.batch import Batch, BatchRequest
+
+    more = {"mask": _path(mask), "preset": preset, "clip_weights": _path(clip_weights), "config": _path(config)}
+    values = {name: value for name, value in {**settings, **more}.items() if value is not None}
+    request = BatchRequest(
+        output=_path(output) or "",
+        sources=(fspath(sources),)
+        if isinstance(sources, str | PathLike)
+        else tuple(fspath(source) for source in sources or ()),
+        prompts=_texts(prompt),
+        manifest=_path(jobs),
+        values=values | ({"offline": True} if offline else {}),
+        run_dirs=_path(run_dir),
+        recursive=recursive,
+        each_prompt=each_prompt,
+        name=name,
+        keep_going=keep_going,
+        fail_fast=fail_fast,
+        overwrite=overwrite,
+        watch=watch,
+        workers=workers,
+        ray=ray,
+        gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        threads=threads,
+        ship=ship,
+        shard=shard,
+    )
+    return Batch(request, reporter)
+
+
+def merge_batch(output: Path) -> tuple[str, int]:
+    """Join the results of a batch's shards in the folder ``output``: the path of results.jsonl, and its jobs."""
+    from t2l_cli.jobs.batch.shards import merge_results
+
+    path, jobs = merge_results(fspath(output))
+    return str(path), jobs
+
+
+def doctor(*, offline: bool = False, more: Iterable[tuple[str, Check]] = ()) -> Iterator[Finding]:
+    """Look at the machine and try what t2l needs: a finding after the other, each ok, a note or a problem.
+
+    The last is of a short edit with mini. Nothing is raised for what is broken. offline: the model hub is not asked for
+    an answer. more: further checks by name, functions that return findings.
+    """
+    from t2l_cli.jobs.doctor import diagnose
+
+    return diagnose(offline, more)
 
 
 def _texts(prompts: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -6,7 +6,8 @@
     ├── WeightsError          exit 1  weights    model weights could not be had or trusted
     ├── DeviceMemoryError     exit 1  memory     the accelerator ran out of memory
     ├── DivergedError         exit 1  diverged   a loss became NaN or infinite
-    └── OutputError           exit 1  output     a result could not be written
+    ├── OutputError           exit 1  output     a result could not be written
+    └── WorkerError           exit 1  worker     a batch's worker died each time that it did this job
 
 The message is one or two lines for a person: what is wrong, then what to do. The word in the third column is the
 error's ``code``, for programs; it never changes. ``CODES`` has them all, also those of other exceptions. Foreign
@@ -36,8 +37,8 @@ class StoppedError(T2LError):
 
     code = "stopped"
 
-    def __init__(self) -> None:
-        super().__init__("stopped; nothing was written.")
+    def __init__(self, text: str = "stopped; nothing was written.") -> None:
+        super().__init__(text)
 
 
 class WeightsError(T2LError):
@@ -62,6 +63,12 @@ class OutputError(T2LError):
     """A result could not be written; no half-written file is left behind."""
 
     code = "output"
+
+
+class WorkerError(T2LError):
+    """A worker of a batch died at this job, each time that it was tried."""
+
+    code = "worker"
 
 
 _KINDS: tuple[type[T2LError], ...] = (T2LError, *T2LError.__subclasses__())

@@ -32,7 +32,7 @@ from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.records import plain
 from t2l_cli.progress import Show, Silent, Tick, Unit
 
-EVERY = 0.25  # s between two steps; a stage's last step is always told
+EVERY = 0.25  # s between two steps; a stage's last step, and the end of a batch's job, are always told
 _FIRST = b'{"event": "start"'
 
 
@@ -51,13 +51,17 @@ class Start(Event, tag="start"):
 
 
 class Step(Event, tag="step"):
-    """So many of ``total`` (null: unknown) steps, frames or bytes are ``done``. losses: null where not finite."""
+    """So many of ``total`` (null: unknown) steps, frames, bytes or jobs are ``done``. losses: null where not finite.
+
+    of: in a batch, the output of the job that this is about; such a step of unit "jobs" says that the job ended.
+    """
 
     stage: str
     done: int
     total: int | None
     unit: Unit
     losses: dict[str, float | None]
+    of: str = ""
 
 
 class Preview(Event, tag="preview"):
@@ -129,7 +133,7 @@ class Events(Silent):
                 self.note(tick.note)
             now = time.monotonic()
             untold = tick
-            if now - told >= EVERY or tick.i + 1 == tick.n:
+            if now - told >= EVERY or tick.i + 1 == tick.n or tick.unit == "jobs":
                 self._step(tick)
                 told, untold = now, None
 
@@ -152,7 +156,7 @@ class Events(Silent):
 
     def _step(self, tick: Tick) -> None:
         parts = {"stage": tick.stage, "done": tick.i + 1, "total": tick.n or None, "unit": tick.unit}
-        self._tell(Step, **parts, losses=dict(tick.terms))
+        self._tell(Step, **parts, losses=dict(tick.terms), of=tick.job)
 
     def _tell(self, kind: Callable[..., Event], **parts: Any) -> None:
         if not self._ended:

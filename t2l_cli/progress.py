@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-Unit = Literal["steps", "frames", "bytes"]
+if TYPE_CHECKING:
+    from t2l_cli.media.compositing import Bytes
+
+Glimpse = Callable[[], "Bytes"]
+"""Makes a picture of the work as it is now, (H, W, 3) uint8; that takes some time."""
+
+Unit = Literal["steps", "frames", "bytes", "jobs", "edits"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Tick:
     stage: str = ""  # which part of the work, in words for a person; "" where there is only one
     note: str = ""  # what had to be changed to go on, for the user to know
     unit: Unit = "steps"  # what is counted
+    job: str = ""  # of a batch: the job that this is about, whose end is told by a tick of unit "jobs"
 
     @property
     def terms(self) -> Mapping[str, float]:
@@ -47,6 +54,9 @@ class Reporter(Protocol):
 
     def preview(self, path: Path) -> None:
         """A picture of the work so far was written."""
+
+    def offer(self, glimpse: Glimpse) -> None:
+        """The work can be looked at now, between two steps, by calling ``glimpse``; nobody has to."""
 
     def track(self) -> AbstractContextManager[Show]:
         """Within the block, ticks are shown by calling what it gives."""
@@ -72,6 +82,9 @@ class Silent:
 
     def preview(self, path: Path) -> None:
         """Nothing."""
+
+    def offer(self, glimpse: Glimpse) -> None:
+        """Nothing is looked at."""
 
     def track(self) -> AbstractContextManager[Show]:
         """Ticks go nowhere."""
@@ -106,6 +119,11 @@ class Both:
         """Told to each."""
         for reporter in self._reporters:
             reporter.preview(path)
+
+    def offer(self, glimpse: Glimpse) -> None:
+        """Offered to each."""
+        for reporter in self._reporters:
+            reporter.offer(glimpse)
 
     @contextmanager
     def track(self) -> Iterator[Show]:

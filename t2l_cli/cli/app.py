@@ -9,9 +9,11 @@ import typer
 from typer.core import TyperGroup
 
 import t2l_cli
+from t2l_cli.cli.batch import batch
 from t2l_cli.cli.command import Command
 from t2l_cli.cli.composite import composite
 from t2l_cli.cli.config import config
+from t2l_cli.cli.doctor import Robust, doctor
 from t2l_cli.cli.edit_image import edit_image
 from t2l_cli.cli.edit_video import edit_video
 from t2l_cli.cli.fit_atlas import fit_atlas
@@ -19,6 +21,7 @@ from t2l_cli.cli.info import info
 from t2l_cli.cli.interrupt import exit_code
 from t2l_cli.cli.models import models
 from t2l_cli.cli.render_atlas import render_atlas
+from t2l_cli.cli.report import report as report_on
 from t2l_cli.cli.schema import schema
 from t2l_cli.cli.terminal import abandon_stdout, printable, report, stderr_console, unprinted
 
@@ -43,14 +46,17 @@ app = typer.Typer(
 for name, command, summary in (
     ("edit-image", edit_image, "Edit a photo from text."),
     ("edit-video", edit_video, "Edit a video from text."),
+    ("batch", batch, "Edit many photos and videos, and go on after an interruption."),
     ("fit-atlas", fit_atlas, "Take a video apart into its layers."),
     ("render-atlas", render_atlas, "Turn an atlas into pictures to look at and paint on."),
     ("composite", composite, "Lay an edit layer over a photo, or painted layers over a video."),
+    ("report", report_on, "Show edits on one page that opens offline."),
     ("info", info, "Show what a picture or video holds, and how t2l made it."),
+    ("doctor", doctor, "Check this machine and installation, for a bug report."),
 ):
     paragraphs = (command.__doc__ or "").split("\n\n")  # typer keeps the line breaks within one
     text = "\n\n".join(" ".join(text.split()) for text in paragraphs)
-    app.command(name, cls=Command, short_help=summary, help=text)(command)
+    app.command(name, cls=Robust if command is doctor else Command, short_help=summary, help=text)(command)
 app.add_typer(models, name="models")
 app.add_typer(config, name="config")
 app.command("schema", short_help="Print the JSON Schema of files, events and requests.")(schema)

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 from t2l_cli.cli.user_file import Entry, UserFile, load, options_of
 
-BARE = {"--events": "-"}  # options that may come without a value, and what that means
+BARE = {"--events": "-", "--preview": "-"}  # options that may come without a value, and what that means
 
 
 class Command(TyperCommand):

@@ -32,6 +32,7 @@ def edit_image(
     metadata: o.Metadata = True,
     as_json: o.Json = False,
     events: o.Events = None,
+    preview: o.Preview = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     mask: o.Mask = None,

@@ -101,6 +101,7 @@ def edit_video(
     metadata: o.Metadata = True,
     as_json: o.Json = False,
     events: o.Events = None,
+    preview: o.Preview = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     atlas: AtlasPath = None,

@@ -62,7 +62,9 @@ def _parameter(table: Table[Any], setting: Any) -> inspect.Parameter:
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-_HOW_TO_SPEAK = ("as_json", "quiet", "verbose", "events")  # of the terminal; the rest says what to do
+_HOW_TO_SPEAK = ("as_json", "quiet", "verbose", "events", "preview")  # of the terminal; the rest says what to do
+
+_NOT_REPLACED = ("source", "mask", "config", "clip_weights", "atlas", "output", "events")  # by a preview's file
 
 
 def asked(ctx: typer.Context) -> dict[str, Any]:
@@ -80,6 +82,9 @@ def terminal(ctx: typer.Context) -> Iterator[Terminal]:
         made.check_stdout(None if output is None else str(output), events)
         if events is not None:
             made.tell_events(events, words_of(ctx), wanted.get("overwrite", False))
+        if (preview := wanted.get("preview")) is not None:
+            inputs = tuple(wanted.get(name) for name in _NOT_REPLACED)
+            made.show_previews(preview, wanted.get("overwrite", False), inputs)
         yield made
 
 
@@ -145,6 +150,16 @@ Events = Annotated[
         metavar="[FILE]",
         panel=OUTPUT,
         help="Tell what happens as lines of JSON, to FILE or, without FILE, to stdout instead of the paths written.",
+    ),
+]
+Preview = Annotated[
+    str | None,
+    option(
+        "--preview",
+        metavar="[FILE.png]",
+        panel=OUTPUT,
+        help="Look at the edit while it trains: in the terminal or, with FILE.png, in that file, which is rewritten. "
+        "It takes at most 2 % of the time.",
     ),
 ]
 Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="No progress and no notes.")]

@@ -20,13 +20,16 @@ import typer
 from t2l_cli.cli.interrupt import Interruption, exit_code
 from t2l_cli.errors import OutputError, RequestError, StoppedError, T2LError, code_of
 from t2l_cli.media.paths import STDIO, reason, shown
-from t2l_cli.progress import Both, Reporter, Show
+from t2l_cli.progress import Both, Glimpse, Reporter, Show
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from t2l_cli.cli.bars import Bars
     from t2l_cli.events import Events
     from t2l_cli.jobs.job import Result
+    from t2l_cli.jobs.preview import Preview
+    from t2l_cli.media.compositing import Bytes
 
 LONGEST = 2000  # characters of a line that a person may read
 
@@ -57,6 +60,8 @@ class Terminal:
         self.console = stderr_console()
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.events: Events | None = None
+        self._preview: Preview | None = None
+        self._bars: Bars | None = None  # on the screen now
         self._silent_stdout = False  # whether stdout is the events'
         self._origin = origin
         self._filters = warnings.catch_warnings()
@@ -73,10 +78,13 @@ class Terminal:
         """Show ticks on stderr: bars on a terminal, lines elsewhere, nothing where --quiet asks for it."""
         from t2l_cli.cli.bars import Bars, Lines, Nothing, Track
 
-        display = Nothing() if self.quiet else Bars(self.console) if self.animated else Lines(self.note)
+        bars = Bars(self.console, pictures=self._preview is not None) if self.animated else None
+        display = bars or (Nothing() if self.quiet else Lines(self.note))
+        self._bars = bars
         try:
             yield Track(display, self.note)
         finally:
+            self._bars = None
             display.close()
 
     def note(self, text: str) -> None:
@@ -95,6 +103,14 @@ class Terminal:
     def preview(self, path: Path) -> None:
         """Nothing: it is in the run directory, whose path the user chose."""
 
+    def offer(self, glimpse: Glimpse) -> None:
+        """Nothing: who was asked to look does it beside this terminal."""
+
+    def draw(self, picture: Bytes) -> None:
+        """Draw ``picture`` (H, W, 3), uint8, below the bar, where there is one."""
+        if self._bars is not None:
+            self._bars.draw(picture)
+
     def should_stop(self) -> bool:
         """Whether a signal came."""
         return self._interruption.requested is not None
@@ -110,8 +126,9 @@ class Terminal:
 
     @property
     def reporter(self) -> Reporter:
-        """This terminal, and beside it the events where they are told."""
-        return self if self.events is None else Both(self, self.events)
+        """This terminal, and beside it the events where they are told, and who looks at the work."""
+        beside: list[Reporter] = [one for one in (self.events, self._preview) if one is not None]
+        return Both(self, *beside) if beside else self
 
     def check_stdout(self, output: str | None, events: str | None = None) -> None:
         """RequestError where more than one thing would go to stdout: the result, the word about it, the events."""
@@ -130,15 +147,36 @@ class Terminal:
         file = getattr(buffer, "raw", buffer) if place == STDIO else opened(Path(place), overwrite)
         self.events = Events(Log(file.write, self._without_events), command)
 
+    def show_previews(self, place: str, overwrite: bool, inputs: tuple[Any, ...]) -> None:
+        """Show the work as it goes on: in the file ``place``, which is none of the ``inputs``, or for "-" here."""
+        if place != STDIO:
+            from t2l_cli.jobs.preview import PreviewFile
+
+            told = (lambda path: None) if self.events is None else self.events.preview
+            self._preview = PreviewFile(place, overwrite, inputs, self.warn, told)
+            return
+        from t2l_cli.cli.half_blocks import can_draw
+
+        if not self.animated or not can_draw(self.console):
+            self.note("--preview draws on a terminal with colours only; elsewhere, name a file: --preview FILE.png")
+            return
+        from t2l_cli.cli.drawing import Drawing
+
+        self._preview = Drawing(self)
+
     def _without_events(self, error: OSError) -> None:
         self.warn(f"no more events are told: {reason(error)}.")
 
     def result(self, result: Result) -> None:
         """Print what ``paths`` prints of a job's result, and end the command as the job ended."""
         failed = {} if result.error is None else {"error": dataclasses.asdict(result.error)}
+        self.paths(result.files, failed | result.record)
+        self.ended(result)
+
+    def ended(self, result: Result) -> None:
+        """End the command as a job ended."""
         if self.events is not None:
             self.events.result(result)
-        self.paths(result.files, failed | result.record)
         if result.error is not None:
             raise typer.Exit(report(T2LError(result.error.message), self.verbose))
         if result.status == "interrupted":
@@ -178,8 +216,9 @@ class Terminal:
         logging.disable(logging.NOTSET)
         if isinstance(error, (typer.Exit, SystemExit)):
             return
-        if isinstance(error, StoppedError) and self._interruption.requested is not None:
-            error = self._interruption.requested
+        if isinstance(error, (StoppedError, KeyboardInterrupt)) and (asked := self._interruption.requested) is not None:
+            asked.args = error.args if isinstance(error, KeyboardInterrupt) else asked.args
+            error = asked
         if error is not None:
             raise typer.Exit(self._fail(error)) from None
         if self._unprinted is not None:
@@ -237,7 +276,7 @@ def explained(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     match code_of(error):
         case "stopped":
-            return "interrupted; nothing was written.", exit_code(error)
+            return str(error) or "interrupted; nothing was written.", exit_code(error)
         case "memory":
             text = "this machine's memory does not hold the job."
             return f"{text}\nTry a smaller --size, fewer --views or --preset draft.", 1

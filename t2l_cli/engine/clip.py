@@ -25,6 +25,7 @@ from t2l_cli.engine.towers.kinds import tower_of
 VIEW_LONG_SIDE = 320 / 224  # maximum long side of a picture in the text terms, in units of the model's input size
 STRUCTURE_LONG_SIDE = 380 / 224  # the same for L_structure
 TEXT_BATCH = 64  # texts per pass
+TEXT_MEMORY = 64  # lists of texts whose embeddings are kept; one has about 40 texts
 ROI_MARGIN = 1.0  # logits, see choose_roi
 
 
@@ -69,9 +70,24 @@ class Clip:
         std = getattr(visual, "image_std", None) or OPENAI_DATASET_STD
         self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1)
+        self._embedded: dict[tuple[str, ...], Tensor] = {}  # the last texts and their embeddings
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embed N ``texts``: (N, D) float32, not normalised, without gradient."""
+        """Embed N ``texts``: (N, D) float32, not normalised, without gradient.
+
+        The last TEXT_MEMORY lists of texts are remembered: the edits of a batch ask for the same ones. Not single
+        texts: the last bits of an embedding depend on what else is in its pass.
+        """
+        asked = tuple(texts)
+        embedded = self._embedded.pop(asked, None)
+        if embedded is None:
+            embedded = self._embed_texts(asked)
+        self._embedded[asked] = embedded
+        while len(self._embedded) > TEXT_MEMORY:
+            del self._embedded[next(iter(self._embedded))]
+        return embedded.clone()
+
+    def _embed_texts(self, texts: tuple[str, ...]) -> Tensor:
         length = getattr(self.model, "context_length", None)
         tokens = self.tokenizer(list(texts), context_length=length)
         with torch.no_grad():

@@ -153,6 +153,10 @@ class Edit(ABC):
         """The layer at training size, on the training device."""
         return self._painted(self._run).within(self.bounds)
 
+    def glimpse(self) -> Tensor:
+        """The picture, or the layer's atlas, with the layer over it at training size: (3, h, w), on the device."""
+        return self.preview().over(self.canvas)[0]
+
     def score(self, run: Run | None = None) -> float:
         """The cosine between the change of the picture and the change of the text, in CLIP's space: -1 to 1.
 

@@ -34,22 +34,22 @@ class Info:
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and values for a person, in the order to read them; "" as name for a line of text."""
-        rows = [("file", shown(self.path)), ("kind", self.kind), *_flat(self.facts)]
+        rows = [("file", shown(self.path)), ("kind", self.kind), *flat(self.facts)]
         if self.digital_source_type:
             rows.append(("digital source type", self.digital_source_type))
         if self.record is None:
             return [*rows, ("", "no record of t2l in it")]
         first = {key: self.record[key] for key in _FIRST if key in self.record}
         rest = {key: value for key, value in self.record.items() if key not in (*_FIRST, *_UNREAD)}
-        config = _unlike_default(self.record.get("config"), self.record.get("command"))
-        return [*rows, ("", ""), *_flat(first | rest), *_flat({"config": config})]
+        config = unlike_default(self.record.get("config"), self.record.get("command"))
+        return [*rows, ("", ""), *flat(first | rest), *flat({"config": config})]
 
 
 _FIRST = ("command", "source", "layer", "layers", "texts", "ended", "steps_done", "seed")
 _UNREAD = ("format", "version", "details", "config")
 
 
-def _unlike_default(config: Any, command: Any) -> dict[str, Any]:
+def unlike_default(config: Any, command: Any) -> dict[str, Any]:
     """What of a run's configuration is not the default of its command."""
     default = plain((VIDEO if command == "edit-video" else PHOTO).base) | {"prompts": None}
     given = dict(_leaves(config if isinstance(config, dict) else {}))
@@ -113,7 +113,7 @@ def _run(path: Path) -> Info:
     return Info(str(path), "run", {}, record)
 
 
-def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and values of nested mappings, as rows; what is empty is left out."""
     for name, value in _leaves(values):
         if value not in (None, "", [], ()):

@@ -24,7 +24,7 @@ def slug(text: str) -> str:
     """
     words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).lower())
     whole = "-".join(words)
-    short = _cut(whole)
+    short = cut(whole)
     if short != whole and "-" in short and whole[len(short)] != "-":
         short = short.rpartition("-")[0]
     return short.strip("-") or "edit"
@@ -33,7 +33,7 @@ def slug(text: str) -> str:
 def default_output(source: str | Path, prompt: str, suffix: str = ".png") -> Path:
     """``photo-crochet-swan.png`` for ``photo.jpg`` and "crochet swan"; stdin is called ``picture``."""
     stem = "picture" if str(source) == STDIO else Path(os.path.realpath(source)).stem
-    return Path(f"{_cut(stem)}-{slug(prompt)}{suffix}")
+    return Path(f"{cut(stem)}-{slug(prompt)}{suffix}")
 
 
 def _try_folder(folder: Path) -> None:
@@ -45,7 +45,8 @@ def _try_folder(folder: Path) -> None:
         raise RequestError(f"cannot write in the folder {shown(folder)}: {reason(error)}.") from error
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """The beginning of ``text`` that fits into ``MAX_NAME`` bytes."""
     return text.encode("utf-8", "surrogateescape")[:MAX_NAME].decode("utf-8", "ignore")
 
 

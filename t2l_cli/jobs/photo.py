@@ -16,7 +16,7 @@ from t2l_cli.jobs.earlier import read_run
 from t2l_cli.jobs.job import Training, absolute, existing, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.naming import default_output
-from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
+from t2l_cli.jobs.pixels import in_notebook, picture_bytes, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, mark_of, say_matte, say_matting, say_tries
 from t2l_cli.media.compositing import Bytes, Rows, over
 from t2l_cli.media.images import Picture, load_picture, mask_of
@@ -220,10 +220,11 @@ class PhotoJob(Training):
             yield step
 
     def after_step(self, tick: Tick) -> None:
-        """Note the losses in the run directory."""
+        """Note the losses in the run directory, and offer a look."""
         if self.run_dir is not None and self.last is not None:
             self._run_dir = self._run_dir or RunDir(self.run_dir, self.reporter.warn, self.reporter.preview)
             self._run_dir.add(self.last, self.edit)
+        self.reporter.offer(lambda: picture_bytes(self.edit.glimpse()))
 
     def write_outputs(self) -> tuple[str, ...]:
         """Write the photo with the edit, then all the rest into the run directory."""

@@ -18,7 +18,7 @@ from t2l_cli.jobs.fitted_atlas import fitted_atlas
 from t2l_cli.jobs.job import Training, absolute, need_result
 from t2l_cli.jobs.judge import Judge, load_judge
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
-from t2l_cli.jobs.pixels import bytes_of, in_notebook
+from t2l_cli.jobs.pixels import bytes_of, in_notebook, picture_bytes
 from t2l_cli.jobs.record import (
     RunDir,
     check_run_dir,
@@ -207,13 +207,15 @@ class VideoJob(Training):
             self._settle()
 
     def after_step(self, tick: Tick) -> None:
-        """Note the losses in the layer's folder of the run directory."""
+        """Note the losses in the layer's folder of the run directory, and offer a look at the painted atlas."""
         course = self._course
         if self.run_dir is not None and course is not None and course.last is not None:
             self._run_dir = self._run_dir or RunDir(
                 self.run_dir / course.name, self.reporter.warn, self.reporter.preview
             )
             self._run_dir.add(course.last, course.edit)
+        if course is not None:
+            self.reporter.offer(lambda: picture_bytes(course.edit.glimpse()))
 
     def write_outputs(self) -> tuple[str, ...]:
         """Write the painted atlas layers and the video. Where the video cannot be written, the layers stay."""

@@ -94,10 +94,15 @@ def is_temporary(name: str) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files and folders in ``folder`` whose process has ended."""
+    """``remove_stale``, once in this process."""
     if folder in swept_folders:
         return
     swept_folders.add(folder)
+    remove_stale(folder)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the temporary files and folders in ``folder`` whose process has ended."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
             match = _NAME.fullmatch(entry.name)

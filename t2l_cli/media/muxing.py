@@ -60,17 +60,25 @@ class VideoFile:
 
     ``partial``: the frames are a part of the video, so the first one's time becomes 0, and the audio begins and ends
     with them. Otherwise times are the source's, except that a broadcast recording starts at 0. The ``mark`` is what the
-    file says of its making; ``keep`` the source's tags. Raises PyAV's errors, which for a full disk are also OSErrors.
+    file says of its making; ``keep`` the source's tags. ``recipe``: another one than that of ``codec``. Raises PyAV's
+    errors, which for a full disk are also OSErrors.
     """
 
     def __init__(
-        self, path: Path, info: VideoInfo, codec: Codec, partial: bool, mark: Mark | None = None, keep: bool = True
+        self,
+        path: Path,
+        info: VideoInfo,
+        codec: Codec,
+        partial: bool,
+        mark: Mark | None = None,
+        keep: bool = True,
+        recipe: Recipe | None = None,
     ) -> None:
         self._path, self._info, self._mark, self._keep = path, info, mark, keep
         self._tagged = path.suffix.lower() == ".mkv"  # the mark is tags, not an XMP packet
         self._partial = partial
         odd = bool(info.width % 2 or info.height % 2)
-        self.recipe = recipe_of(codec, odd)
+        self.recipe = recipe or recipe_of(codec, odd)
         self._shift = 0  # ticks by which the output is earlier than the source
         self._start = self._end = Fraction(0)  # s, of the frames written
         self._count = 0

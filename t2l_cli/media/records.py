@@ -39,14 +39,14 @@ def plain(record: object) -> Any:
     return json.loads(json.dumps(msgspec.to_builtins(record)), parse_constant=lambda name: None)
 
 
-def built(kind: type[_Record], data: Any, name: str, extra: bool = False) -> _Record:
+def built(kind: type[_Record], data: Any, name: str, extra: bool = False, text: bool = False) -> _Record:
     """Convert JSON values to the dataclass ``kind``; absent fields take their defaults.
 
-    extra: allow unknown keys at the top level. Raises RequestError, which calls the data ``name``, if a value has the
-    wrong type or is missing, or if a key is unknown.
+    extra: allow unknown keys at the top level. text: numbers and yes or no may be written as text. Raises RequestError,
+    which calls the data ``name``, if a value has the wrong type or is missing, or if a key is unknown.
     """
     try:
-        record = msgspec.convert(data, kind)
+        record = msgspec.convert(data, kind, strict=not text)
     except (msgspec.ValidationError, OverflowError) as error:
         raise RequestError(f"{name}: {explained(str(error))}.") from error
     known = plain(record)

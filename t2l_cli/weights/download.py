@@ -11,8 +11,10 @@ import errno
 import hashlib
 import logging
 import os
+import queue
 import re
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +137,27 @@ def is_offline() -> bool:
 def endpoint() -> str:
     """Address of the hub, without a trailing slash."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def unreached(seconds: float) -> str | None:
+    """Why the hub gave no answer at all, of whatever kind, within ``seconds``; None where it did."""
+    answers: queue.Queue[str | None] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            import huggingface_hub
+
+            huggingface_hub.get_session().head(endpoint(), timeout=seconds)
+        except Exception as error:  # see _had
+            answers.put(f"{type(error).__name__}: {error}".splitlines()[0][:200])
+        else:
+            answers.put(None)
+
+    threading.Thread(target=ask, daemon=True).start()  # a look-up of a server's name knows no limit of time
+    try:
+        return answers.get(timeout=seconds)
+    except queue.Empty:
+        return f"no answer within {seconds:g} s"
 
 
 def _received(wanted: _Wanted, files: Sequence[str], part: Path, progress: Progress | None) -> tuple[Path, str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +67,21 @@ def pixels(path: Path) -> Bytes:
     """The RGB bytes of a written picture."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def started(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    """The running program, its streams piped."""
+    line = [*command(), *map(str, arguments)]
+    return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 300.0) -> None:
+    """Wait until ``what`` is true; the process must be running until then."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def lines(stream: bytes) -> list[str]:

@@ -42,7 +42,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with VideoWriter("video.mp4", info, "lossless") as writer:
         for frame in read_frames(info):
             writer.write(frame, frame.rgb)
-    for name, quick in (("edit_image", QUICK), ("edit_video", QUICK), ("fit_atlas", QUICK_FIT)):
+    for name, quick in (("edit_image", QUICK), ("edit_video", QUICK), ("fit_atlas", QUICK_FIT), ("batch", QUICK)):
         monkeypatch.setattr(t2l, name, functools.partial(getattr(t2l, name), **quick))
     return tmp_path
 
@@ -70,3 +70,12 @@ def test_the_notebook(tmp_path: Path) -> None:
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     assert sum("image/png" in output["data"] for output in shown) >= 2
+
+
+def test_the_page_for_many_photos(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "photos").mkdir()
+    (place / "photo.jpg").rename(place / "photos/photo.jpg")
+    (snippet,) = blocks("docs/batch.md")
+    exec(snippet, {})
+    assert capsys.readouterr().out.startswith("done photo-red-cup.png ")
+    assert (place / "out/photo-red-cup.png").is_file()

@@ -20,7 +20,8 @@ from tests.fuzz.case import SHORT, Case, words
 from tests.fuzz.dice import Dice
 
 # Options that name what is written: their values are chosen with care, so that nothing outside the case is touched.
-_WRITTEN = ("--output", "--run-dir", "--events")
+_WRITTEN = ("--output", "--run-dir", "--events", "--preview")
+_NEVER = ("--watch", "--ray", "--workers")  # they wait for photos, or start processes
 _CHOICES = {
     "--preset": ("draft", "standard", "fine"),
     "--fit-preset": ("draft", "standard", "fine"),
@@ -44,6 +45,9 @@ _CHOICES = {
         "../x",
     ),
     "--mask-class": ("dog", "Dog", "unicorn"),
+    "--name": ("{stem}", "{prompt}/{stem}.jpg", "{i}", "x", "{x}", "{", "../{stem}", "{stem}.png/"),
+    "--shard": ("1/1", "1/2", "2/2", "0/1", "3/2", "auto", "1", "x"),
+    "--jobs": ("jobs.jsonl", "jobs.csv", "run.json"),
     "--frames": ("0:3", "0:2", "1:", ":-1", ":", "2:1", "0:99", "-1:", "0", "0:2:1", "a:b", "0:9999999999"),
 }
 
@@ -85,7 +89,7 @@ def options(dice: Dice, case: Case, command: str, most: int) -> list[str]:
     found: list[str] = []
     for option in dice.some(commands()[command], most):
         name = option.names[0]
-        if name in (*_WRITTEN, "--overwrite", "--verbose"):
+        if name in (*_WRITTEN, *_NEVER, "--overwrite", "--verbose"):
             continue
         if option.kind is bool:
             if option.variable and dice.maybe(0.3):
@@ -133,6 +137,7 @@ def furnished(case: Case, dice: Dice) -> None:
     case.put("photo.png", pictures.plain())
     case.put("layer.png", pictures.layer(dice, (32, 24), clear=False))
     case.put("mask.png", pictures.plain(mode="L"))
+    case.put("jobs.jsonl", b'{"source": "photo.png", "prompt": "swan"}\n{"source": "layer.png", "prompt": "fog"}\n')
     case.put("run.json", records.fresh("photo.png", case.folder))
     atlases.furnish(case.folder)
 
@@ -176,7 +181,14 @@ BASES: dict[str, tuple[list[str], ...]] = {
         words("atlas", "-o", "new", "--video", "video"),
     ),
     "fit-atlas": (words("video", "-o", "new"),),
+    "report": (["run.json", "-o", "out.html"], ["run.json"], ["."], [".", "-o", "out.html"]),
     "info": (["photo.png"], ["run.json"], ["atlas"], ["video.mp4"]),
+    "batch": (
+        words("photo.png", "--prompt", "swan", SHORT, "-o", "out"),
+        words("video", "*.png", "--prompt", "swan", "-p", "a swan", SHORT, "-o", "out", "--each-prompt"),
+        words("--jobs", "jobs.jsonl", SHORT, "-o", "out"),
+    ),
+    "doctor": ([], ["--offline"], ["--json"]),
     "models list": ([],),
     "models path": ([],),
     "models pull": (["mini"], ["ViT-B-32"], ["raft"]),
@@ -217,7 +229,7 @@ def chaos(dice: Dice, folder: Path) -> Case:
     """Words in any order: commands, options of all commands, values, files, nonsense."""
     case = Case(folder)
     furnished(case, dice)
-    every = sorted({name for own in commands().values() for option in own for name in option.names})
+    every = sorted({name for own in commands().values() for option in own for name in option.names} - {*_NEVER})
     pool = (
         lambda: dice.choice(list(commands())).split()[0],
         lambda: dice.choice(every),

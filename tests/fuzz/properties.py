@@ -17,11 +17,12 @@ from PIL import Image
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Outcome, Snapshot
 from tests.fuzz.texts import FORGED
+from tests.pages import Page
 
 PEAK = 2 << 30  # bytes
 LONGEST_LINE = 2100  # characters of stderr
 
-_WITHOUT_FILES = ("models", "config", "schema")  # commands whose answer is text
+_WITHOUT_FILES = ("models", "config", "schema", "doctor")  # commands whose answer is text
 _CLIPS = (".mp4", ".mkv", ".mov")
 
 
@@ -69,7 +70,7 @@ def _words(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"a line of stderr has {max(map(len, lines))} characters"
     if len(errors) != (outcome.code != 0):
         yield f"there are {len(errors)} errors for the exit code {outcome.code}"
-    elif errors and len(lines) - errors[0] > 2 + lines[-1].startswith("Try '"):
+    elif errors and case.argv[:1] != ["batch"] and len(lines) - errors[0] > 2 + lines[-1].startswith("Try '"):
         yield f"the error has {len(lines) - errors[0]} lines"
     if " is kept" in text and not outcome.out and case.stdout == "pipe":
         yield "it says that a result is kept, and there is none"
@@ -142,7 +143,9 @@ def _inside(case: Case, path: str) -> list[str]:
 
 
 def _named(case: Case, outcome: Outcome) -> list[str]:
-    """The files that the program says it wrote, below the case's folder."""
+    """The files that the program says it wrote, below the case's folder; of a batch its whole folder."""
+    if case.argv[:1] == ["batch"]:
+        return _inside(case, case.output or "")
     if case.stdout != "pipe":  # it could not say; then what it was told counts
         stem = os.path.splitext(case.output or "")[0]
         names = [case.output or "", *(f"{stem}-{layer}.png" for layer in ("foreground", "background"))]
@@ -184,8 +187,17 @@ def _results(case: Case, outcome: Outcome) -> Iterator[str]:
             yield f"{name!r} was named as a result and is not there"
         elif path.suffix.lower() in _CLIPS:
             yield from _video(case, path)
+        elif path.suffix.lower() in (".html", ".htm"):
+            yield from _page(path)
         else:
             yield from _picture(case if place == 0 else None, path.read_bytes(), name)
+
+
+def _page(path: Path) -> Iterator[str]:
+    try:
+        Page(path.read_text(encoding="utf-8")).needs_nothing_else()
+    except AssertionError as error:
+        yield f"{path.name!r} is no page that stands alone: {error}"
 
 
 def _events(outcome: Outcome) -> list[dict[str, Any]]:

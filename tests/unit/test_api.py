@@ -17,6 +17,8 @@ from PIL import Image
 
 import t2l_cli as t2l
 from t2l_cli.atlases.store import save_atlas
+from t2l_cli.jobs.batch import work
+from t2l_cli.jobs.judge import load_judge
 from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Table
 from tests.tiny_videos import make_video
 from tests.truth import make_truth
@@ -90,6 +92,7 @@ TABLES: dict[str, tuple[Any, Table[Any]]] = {
     "edit_image": (t2l.edit_image, PHOTO),
     "edit_video": (t2l.edit_video, VIDEO),
     "fit_atlas": (t2l.fit_atlas, FIT),
+    "batch": (t2l.batch, PHOTO),
 }
 
 
@@ -99,7 +102,7 @@ def test_every_setting_is_a_keyword(name: str) -> None:
     keywords = inspect.signature(function).parameters
     assert {setting.name for setting in table.settings} <= keywords.keys()
     assert "settings" not in keywords
-    assert (set(FIT_SETTINGS) <= keywords.keys()) == (name != "edit_image")
+    assert (set(FIT_SETTINGS) <= keywords.keys()) == (name not in ("edit_image", "batch"))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -201,3 +204,37 @@ def test_a_painted_layer_is_matted_over_its_photo(tmp_path: Path) -> None:
         t2l.composite(tmp_path / "photo.png", tmp_path / "layer.png", blend="shade")
     with pytest.raises(t2l.RequestError, match="--matte must be"):
         t2l.composite(tmp_path / "photo.png", tmp_path / "layer.png", matte="maybe")  # type: ignore[arg-type]
+
+
+def test_a_batch_says_nothing_leaves_everything_as_it_was_and_loads_clip_once(
+    unchanged: None, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+    monkeypatch.setattr(work, "load_judge", lambda *given: loads.append(given) or load_judge(*given))
+    for name in "abc":
+        Image.fromarray(draw()).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    batch = t2l.batch(tmp_path, "red cup", output=tmp_path / "out", threads=1, **QUICK)
+    entries = list(batch)
+    assert [(entry.output, entry.status) for entry in entries] == [
+        ("a-red-cup.png", "done"),
+        ("b-red-cup.png", "failed"),
+        ("c-red-cup.png", "done"),
+    ]
+    assert len(loads) == 1
+    assert batch.record["done"] == 2
+    alone = t2l.edit_image(tmp_path / "c.png", "red cup", **QUICK).run()
+    with Image.open(tmp_path / "out/c-red-cup.png") as image:
+        assert np.array_equal(np.asarray(image), np.asarray(alone.image))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_clip_that_cannot_be_had_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    monkeypatch.setattr(work, "load_judge", lambda *given: loads.append(given) or load_judge(*given))
+    for name in "abc":
+        Image.fromarray(draw()).save(tmp_path / f"{name}.png")
+    result = t2l.batch(tmp_path, "red cup", output=tmp_path / "out", **QUICK | {"clip": "ViT-B-32"}).run()
+    assert (result.status, result.record["failed"], len(loads)) == ("failed", 3, 1)
+    (failure,) = result.record["failures"]
+    assert (failure["code"], len(failure["sources"])) == ("weights", 3)

@@ -39,6 +39,7 @@ REQUESTS: dict[str, Any] = {
     "fit-atlas": lambda: t2l.fit_atlas("a.mp4", output="atlas", frames="0:3"),
     "render-atlas": lambda: t2l.render_atlas("atlas", output="new"),
     "composite": lambda: t2l.composite("a.png", "layer.png", output="out.png"),
+    "report": lambda: t2l.report(["run", "batch"], output="report.html"),
 }
 
 

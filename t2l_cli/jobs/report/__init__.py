@@ -1,0 +1,1 @@
+"""A report: one HTML file that shows edits to a person, offline."""

@@ -1,0 +1,84 @@
+"""--preview: on a terminal, into a file, into a pipe; and that it changes nothing in the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from program import Run, command, lines
+
+LONGER = ("--clip", "mini", "--offline", "--steps", "60", "--views", "1", "--size", "129", "--matte", "off")
+BLOCK = "\u2580"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_a_terminal_shows_the_edit_below_the_bar(photo: Path, tmp_path: Path) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    env.pop("NO_COLOR", None)
+    line = [*command(), "edit-image", str(photo), "red ball", *LONGER, "-o", "out.png", "--preview"]
+    with subprocess.Popen(line, stderr=theirs, stdout=subprocess.PIPE, cwd=tmp_path, env=env) as run:
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                part = os.read(ours, 1 << 16)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            said += part
+        assert run.stdout is not None
+        assert run.stdout.read() == b"out.png\n"
+    os.close(ours)
+    assert run.returncode == 0
+    text = said.decode()
+    assert text.count(BLOCK) > 500
+    assert "38;2;" in text
+    assert "no more previews" not in text
+
+
+def test_a_file_is_rewritten_and_the_result_is_the_same(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
+    seen = t2l(
+        "edit-image", photo, "red ball", *LONGER, "-o", "seen.png", "--preview", "look.png", "--events", "e.jsonl"
+    )
+    assert seen.returncode == 0, seen.stderr
+    assert t2l("edit-image", photo, "red ball", *LONGER, "-o", "unseen.png").returncode == 0
+    with Image.open(tmp_path / "look.png") as image:
+        assert min(image.size) == 129
+    assert (tmp_path / "seen.png").read_bytes() == (tmp_path / "unseen.png").read_bytes()
+    events = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert {event["path"] for event in events if event["event"] == "preview"} == {"look.png"}
+
+
+def test_without_a_terminal_there_is_a_note(t2l: Callable[..., Run], photo: Path) -> None:
+    done = t2l("edit-image", photo, "red ball", *LONGER, "--steps", "1", "-o", "out.png", "--preview")
+    assert done.returncode == 0
+    assert [line for line in lines(done.stderr) if "--preview FILE.png" in line]
+    assert BLOCK.encode() not in done.stderr
+
+
+def test_the_photo_is_never_the_previews_file(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
+    png = tmp_path / "photo.png"
+    Image.open(photo).save(png)
+    before = png.read_bytes()
+    for words in (
+        ["edit-image", "photo.png", "red ball", "--preview", "photo.png"],
+        ["edit-image", "--preview", "photo.png", "red ball"],
+    ):
+        done = t2l(*words, *LONGER, "-o", "out.png", "--overwrite")
+        assert done.returncode == 2
+        assert len(lines(done.stderr)) <= 2
+    assert png.read_bytes() == before
