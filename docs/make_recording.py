@@ -13,6 +13,7 @@ import io
 import itertools
 import os
 import pty
+import shlex
 import struct
 import sys
 import tempfile
@@ -27,11 +28,7 @@ from PIL import Image
 
 DOCS = Path(__file__).parent
 TARGET = DOCS / "images" / "recording.svg"
-COMMAND = [
-    *["t2l", "edit-image", "cup.jpg"],
-    "red cup",
-    *["--clip", "mini", "--preset", "draft", "--steps", "40", "-o", "red-cup.png"],
-]
+COMMAND = 't2l edit-image cup.jpg "red cup" --clip mini --preset draft --steps 40 -o red-cup.png'
 COLUMNS, ROWS = 100, 9
 PLAYED, STAYS = 9.0, 5.0  # s: the command, and its last screen
 FRAMES = 48  # of the command
@@ -75,17 +72,16 @@ def line(row: dict[int, pyte.screens.Char]) -> Line:
     return (*pieces[:-1], (text.rstrip(), colour, bold))
 
 
-def record(command: list[str], folder: Path) -> list[Frame]:
+def record(command: str, folder: Path) -> list[Frame]:
     """Run ``command`` in ``folder`` and keep the screen's changes. SystemExit if it fails."""
     screen = pyte.Screen(COLUMNS, ROWS)
     stream, decode = pyte.Stream(screen), codecs.getincrementaldecoder("utf-8")()
-    words = " ".join(f'"{word}"' if " " in word else word for word in command)
-    stream.feed(f"\x1b[32m$\x1b[0m {words}\r\n")
+    stream.feed(f"\x1b[32m$\x1b[0m {command}\r\n")
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
         os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(ROWS)}
-        os.execv(sys.executable, [sys.executable, "-m", "t2l_cli", *command[1:]])
+        os.execv(sys.executable, [sys.executable, "-m", "t2l_cli", *shlex.split(command)[1:]])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     start, frames = time.monotonic(), [Frame(0.0, tuple(line(screen.buffer[y]) for y in range(ROWS)))]
     while True:
