@@ -183,7 +183,7 @@ def _packages() -> Iterator[Finding]:
         if not version:
             wrong.append(Finding("packages", "problem", f"{name} is missing: pip install --upgrade t2l"))
         elif version[0].isdigit() and not one.specifier.contains(version, prereleases=True):
-            text = f"{name} is {version}, and t2l needs {one.specifier}: pip install --upgrade t2l"
+            text = f"{name} is {version}, and t2l needs {one.specifier}: python -m pip install --upgrade {name}"
             wrong.append(Finding("packages", "problem", text))
         elif error is not None:
             text = f"{name} cannot be imported: {_in_a_line(error)}"
@@ -192,7 +192,7 @@ def _packages() -> Iterator[Finding]:
     yield Finding("packages", "ok", listed, versions)
     yield from wrong
     for extra, names in sorted(absent.items()):
-        yield Finding("packages", "ok", f"without the extra {extra} ({', '.join(names)}): pip install 't2l[{extra}]'")
+        yield Finding("packages", "ok", f"without the extra {extra}: python -m pip install {' '.join(names)}")
 
 
 def _imported(name: str) -> tuple[str, Exception | None]:

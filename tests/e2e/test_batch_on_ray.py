@@ -124,7 +124,7 @@ def test_without_ray_a_line_says_how_to_install_it(t2l: Callable[..., Run], scen
     where = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = t2l("batch", scenes, *PROMPT, "-o", "out", "--workers", "2", PYTHONPATH=where)
     assert done.returncode == 2
-    assert lines(done.stderr) == ["Error: several workers need Ray: pip install 't2l[ray]'."]
+    assert lines(done.stderr) == ["Error: several workers need Ray: python -m pip install ray."]
 
 
 def test_a_cluster_that_is_not_there_is_a_line(t2l: Callable[..., Run], scenes: Path) -> None:

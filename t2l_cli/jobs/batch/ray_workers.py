@@ -311,7 +311,7 @@ def _ray() -> Any:
         with _as_it_was():
             import ray
     except ImportError as error:
-        raise RequestError("several workers need Ray: pip install 't2l[ray]'.") from error
+        raise RequestError("several workers need Ray: python -m pip install ray.") from error
     return ray
 
 
