@@ -82,7 +82,7 @@ Watch = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    o.option("--workers", metavar="N", panel=MANY, help="Processes that work at once; more than one need the package ray."),
+    o.option("--workers", metavar="N", panel=MANY, help="Processes that work at once; several need the package ray."),
 ]
 Ray = Annotated[
     str | None,

@@ -281,8 +281,7 @@ def explained(error: BaseException) -> tuple[str, int]:
             text = "this machine's memory does not hold the job."
             return f"{text}\nTry a smaller --size, fewer --views or --preset draft.", 1
         case "installation":
-            again = "Install it again: pip install --force-reinstall t2l"
-            return f"t2l's installation is incomplete ({error}).\n{again}", 1
+            return f"t2l's installation is incomplete ({error}).\nInstall it again.", 1
     if isinstance(error, OSError) and error.errno is not None:
         where = "" if error.filename is None else f"{shown(os.fsdecode(error.filename))}: "
         return f"{where}{reason(error)}.", 1

@@ -181,7 +181,7 @@ def _packages() -> Iterator[Finding]:
             continue
         versions[name] = version
         if not version:
-            wrong.append(Finding("packages", "problem", f"{name} is missing: pip install --upgrade t2l"))
+            wrong.append(Finding("packages", "problem", f"{name} is missing: python -m pip install {name}"))
         elif version[0].isdigit() and not one.specifier.contains(version, prereleases=True):
             text = f"{name} is {version}, and t2l needs {one.specifier}: python -m pip install --upgrade {name}"
             wrong.append(Finding("packages", "problem", text))
