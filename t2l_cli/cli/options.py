@@ -83,8 +83,8 @@ def terminal(ctx: typer.Context) -> Iterator[Terminal]:
         if events is not None:
             made.tell_events(events, words_of(ctx), wanted.get("overwrite", False))
         if (preview := wanted.get("preview")) is not None:
-            inputs = tuple(wanted.get(name) for name in _NOT_REPLACED)
-            made.show_previews(preview, wanted.get("overwrite", False), inputs)
+            others = tuple(wanted.get(name) for name in _NOT_REPLACED)
+            made.show_previews(preview, wanted.get("overwrite", False), others)
         yield made
 
 

@@ -147,13 +147,13 @@ class Terminal:
         file = getattr(buffer, "raw", buffer) if place == STDIO else opened(Path(place), overwrite)
         self.events = Events(Log(file.write, self._without_events), command)
 
-    def show_previews(self, place: str, overwrite: bool, inputs: tuple[Any, ...]) -> None:
-        """Show the work as it goes on: in the file ``place``, which is none of the ``inputs``, or for "-" here."""
+    def show_previews(self, place: str, overwrite: bool, others: tuple[Any, ...]) -> None:
+        """Show the work as it goes on: in the file ``place``, which is none of the ``others``, or for "-" here."""
         if place != STDIO:
             from t2l_cli.jobs.preview import PreviewFile
 
             told = (lambda path: None) if self.events is None else self.events.preview
-            self._preview = PreviewFile(place, overwrite, inputs, self.warn, told)
+            self._preview = PreviewFile(place, overwrite, others, self.warn, told)
             return
         from t2l_cli.cli.half_blocks import can_draw
 

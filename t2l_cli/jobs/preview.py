@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -68,20 +69,23 @@ class PreviewFile(Preview):
         self,
         path: str | Path,
         overwrite: bool,
-        inputs: tuple[str | Path | None, ...],
+        others: tuple[str | Path | None, ...],
         warn: Callable[[str], None],
         told: Callable[[Path], None] = lambda path: None,
     ) -> None:
         """told: called with the path after each picture.
 
-        RequestError where ``path`` has another suffix, is one of the ``inputs``, or exists without ``overwrite``.
+        RequestError where ``path`` has another suffix, exists without ``overwrite``, or is one of the ``others``: of
+        the work's inputs and outputs, which need not exist yet.
         """
         super().__init__(warn)
         self._path, self._told = Path(path), told
         if self._path.suffix.lower() != ".png":
             raise RequestError(f"--preview writes a PNG: {shown(path)} does not end in .png.")
         try:
-            check_place(self._path, overwrite, *inputs)
+            check_place(self._path, overwrite, *others)
+            if os.path.realpath(path) in {os.path.realpath(one) for one in others if one}:
+                raise RequestError(f"{shown(path)} has another part in this command; choose another --output.")
         except RequestError as error:
             raise RequestError(str(error).replace("another --output", "another file for --preview")) from error
 

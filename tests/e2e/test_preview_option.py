@@ -77,6 +77,8 @@ def test_the_photo_is_never_the_previews_file(t2l: Callable[..., Run], photo: Pa
     for words in (
         ["edit-image", "photo.png", "red ball", "--preview", "photo.png"],
         ["edit-image", "--preview", "photo.png", "red ball"],
+        ["edit-image", "--preview", "photo.png", "red ball", "a red ball"],
+        ["edit-image", "photo.png", "red ball", "--preview", "out.png"],
     ):
         done = t2l(*words, *LONGER, "-o", "out.png", "--overwrite")
         assert done.returncode == 2

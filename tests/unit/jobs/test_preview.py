@@ -99,14 +99,15 @@ def test_the_file_is_rewritten_and_told_of(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("name", ["there.png", "source.png", "look.jpg", "look", "no/look.png"])
+@pytest.mark.parametrize("name", ["there.png", "source.png", "out.png", "look.jpg", "look", "no/look.png"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_no_file_of_the_users_is_replaced(name: str, overwrite: bool, tmp_path: Path) -> None:
     for there in ("there.png", "source.png"):
         (tmp_path / there).write_bytes(b"mine")
+    others = (tmp_path / "source.png", tmp_path / "out.png", None)
     if overwrite and name == "there.png":
-        PreviewFile(tmp_path / name, overwrite, (tmp_path / "source.png",), pytest.fail)
+        PreviewFile(tmp_path / name, overwrite, others, pytest.fail)
     else:
         with pytest.raises(RequestError, match=r"--preview|does not exist"):
-            PreviewFile(tmp_path / name, overwrite, (tmp_path / "source.png",), pytest.fail)
+            PreviewFile(tmp_path / name, overwrite, others, pytest.fail)
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "source.png").read_bytes() == b"mine"
