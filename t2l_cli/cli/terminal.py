@@ -61,6 +61,7 @@ class Terminal:
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.events: Events | None = None
         self._preview: Preview | None = None
+        self._claims = contextlib.ExitStack()  # on the preview's file, which is then no result's
         self._bars: Bars | None = None  # on the screen now
         self._silent_stdout = False  # whether stdout is the events'
         self._origin = origin
@@ -150,10 +151,12 @@ class Terminal:
     def show_previews(self, place: str, overwrite: bool, others: tuple[Any, ...]) -> None:
         """Show the work as it goes on: in the file ``place``, which is none of the ``others``, or for "-" here."""
         if place != STDIO:
+            from t2l_cli.jobs.naming import claimed
             from t2l_cli.jobs.preview import PreviewFile
 
             told = (lambda path: None) if self.events is None else self.events.preview
             self._preview = PreviewFile(place, overwrite, others, self.warn, told)
+            self._claims.enter_context(claimed(Path(place)))
             return
         from t2l_cli.cli.half_blocks import can_draw
 
@@ -211,6 +214,7 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._claims.close()
         self._interruption.__exit__(kind, error, trace)
         self._filters.__exit__(None, None, None)
         logging.disable(logging.NOTSET)

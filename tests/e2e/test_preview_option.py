@@ -84,3 +84,11 @@ def test_the_photo_is_never_the_previews_file(t2l: Callable[..., Run], photo: Pa
         assert done.returncode == 2
         assert len(lines(done.stderr)) <= 2
     assert png.read_bytes() == before
+
+
+def test_it_never_takes_the_place_of_the_result(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
+    """The name that the result gets by itself is found out by the job; it is refused before any work."""
+    done = t2l("edit-image", photo, "red ball", *LONGER, "--preview", "photo-red-ball.png", "-q")
+    assert done.returncode == 2
+    assert b"photo-red-ball.png right now; choose another --output" in done.stderr
+    assert not (tmp_path / "photo-red-ball.png").exists()
