@@ -22,7 +22,7 @@ from tests.pages import Page
 PEAK = 2 << 30  # bytes
 LONGEST_LINE = 2100  # characters of stderr
 
-_WITHOUT_FILES = ("models", "config", "schema", "info", "doctor")  # commands whose answer is text
+_WITHOUT_FILES = ("models", "config", "schema", "info", "doctor", "batch")  # whose answer is text, or many files
 _CLIPS = (".mp4", ".mkv", ".mov")
 
 
