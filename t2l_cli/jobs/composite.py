@@ -23,7 +23,7 @@ from t2l_cli.media.compositing import Levels, Pixels, Rows, deepened, over, rgba
 from t2l_cli.media.encode import check_video_output
 from t2l_cli.media.images import Picture, load_layer, load_picture
 from t2l_cli.media.layered import Layers, check_photo_output, is_ora, load_ora_layer, save_photo
-from t2l_cli.media.opening import sha256_of
+from t2l_cli.media.opening import sha256_if_file
 from t2l_cli.media.paths import STDIO
 from t2l_cli.progress import Reporter
 
@@ -190,6 +190,10 @@ class VideoComposite(CompositeJob):
         return open_video(self.request.source, self.request.frames, self.reporter)
 
     @cached_property
+    def _source_sha256(self) -> str | None:
+        return sha256_if_file(self.request.source)
+
+    @cached_property
     def atlas(self) -> Atlas:
         """The atlas of the video."""
         return open_atlas(self.request.atlas or "", self.excerpt, self.reporter)
@@ -223,7 +227,7 @@ class VideoComposite(CompositeJob):
         return {
             "command": "composite",
             **{name: absolute(getattr(request, name)) for name in names},
-            "source_sha256": sha256_of(request.source),
+            "source_sha256": self._source_sha256,
             **({} if request.paint is None else {"frame": request.frame, "paint_layer": request.paint_layer}),
             "excerpt": request.frames,
             "blend": request.blend,

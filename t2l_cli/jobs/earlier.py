@@ -12,7 +12,7 @@ from typing import Any, Literal
 from t2l_cli.config import EditConfig, FitConfig
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.record import file_name, parsed_mark
-from t2l_cli.media.opening import sha256_of
+from t2l_cli.media.opening import sha256_if_file
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.records import built, read_json
 
@@ -58,7 +58,7 @@ class Earlier:
             raise RequestError(f"{what}: {_INPUTS[name]}.")
         if not beside.is_file():
             raise RequestError(f"{what}, which is not beside it: {_INPUTS[name]}.")
-        if sha256_of(beside) != digest:
+        if sha256_if_file(beside) != digest:
             raise RequestError(f"{what}, and {shown(beside)} is not that file: {_INPUTS[name]}.")
         return str(beside)
 

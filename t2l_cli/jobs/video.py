@@ -34,7 +34,7 @@ from t2l_cli.jobs.record import (
 from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.compositing import Bytes, rgba
 from t2l_cli.media.encode import check_video_output
-from t2l_cli.media.opening import sha256_of
+from t2l_cli.media.opening import sha256_if_file
 from t2l_cli.media.output import check_output, save_layer
 from t2l_cli.media.paths import shown
 from t2l_cli.media.records import plain
@@ -149,7 +149,7 @@ class VideoJob(Training):
             "atlas": absolute(request.atlas),
             "fit": None if request.atlas is not None else request.fit.config,
             "mask": absolute(request.fit.mask),
-            "mask_sha256": None if request.fit.mask is None else sha256_of(request.fit.mask),
+            "mask_sha256": self._mask_sha256,
             "clip_weights": absolute(request.clip_weights),
             "layers": {name: list(request.configs[name].prompts) for name in records},
             "details": records,
@@ -257,7 +257,12 @@ class VideoJob(Training):
 
     @cached_property
     def _source_sha256(self) -> str | None:
-        return sha256_of(self.request.source)
+        return sha256_if_file(self.request.source)
+
+    @cached_property
+    def _mask_sha256(self) -> str | None:
+        mask = self.request.fit.mask
+        return None if mask is None else sha256_if_file(mask)
 
     @cached_property
     def _frames(self) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import hashlib
 import io
 import re
 import stat
@@ -18,7 +17,7 @@ from typing import BinaryIO
 from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from t2l_cli.errors import RequestError
-from t2l_cli.media.paths import STDIO, reason, shown
+from t2l_cli.media.paths import STDIO, reason, sha256_of, shown
 
 MAX_PIXELS = 300_000_000  # px; a header that claims more is taken for a decompression bomb
 MAX_PIPED = 1 << 30  # maximum bytes from a pipe: more than 300 megapixels of uncompressed 8-bit RGB
@@ -69,12 +68,11 @@ def _drained(stream: BinaryIO, path: str | Path) -> BinaryIO:
     return whole
 
 
-def sha256_of(path: str | Path) -> str | None:
+def sha256_if_file(path: str | Path) -> str | None:
     """SHA-256, in hexadecimal, of a regular file's bytes; None where there is none, or it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
         if stat.S_ISREG(Path(path).stat().st_mode):
-            with Path(path).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of(path)
     return None
 
 

@@ -1,7 +1,8 @@
-"""How paths and system errors are shown in the program's one-line messages."""
+"""How paths and system errors are shown in the program's one-line messages, and what tells two files apart."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -27,3 +28,9 @@ def reason(error: OSError | ValueError) -> str:
     if isinstance(error, UnicodeEncodeError):
         return f"this system's encoding, {error.encoding}, has no such name"
     return "the name holds a zero byte"
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal; OSError if it cannot be read."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

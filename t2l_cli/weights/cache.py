@@ -14,7 +14,6 @@ where they lie, and never changed. This module imports neither torch nor open_cl
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -28,7 +27,7 @@ import platformdirs
 
 from t2l_cli.errors import RequestError, WeightsError
 from t2l_cli.media.atomic import temporary_beside
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.paths import reason, sha256_of, shown
 from t2l_cli.media.records import built, read_json
 
 _RECORD, _HUB_RECORD = "source.json", "hub.json"
@@ -186,12 +185,6 @@ def locked(repo: str) -> Iterator[Path]:
         yield folder
     finally:
         lock.release()
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal; OSError if it cannot be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(folder: Path, name: str = _RECORD) -> _Record | None:

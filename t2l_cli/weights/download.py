@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from t2l_cli.errors import WeightsError
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.paths import reason, sha256_of, shown
 from t2l_cli.weights import cache
 from t2l_cli.weights.cache import CachedWeights
 
@@ -189,7 +189,7 @@ def _download_url(wanted: _Wanted, url: str, part: Path, progress: Progress | No
     got = part / url.rsplit("/", 1)[1]
     with got.open("wb") as file:
         http_get(url, file, tqdm_class=progress_bar(progress))
-    sha256 = cache.sha256_of(got)
+    sha256 = sha256_of(got)
     if not (digits := _digits(url)) or not sha256.startswith(digits):
         raise _wrong(wanted)
     return cache.store(got, wanted.repo, sha256, url)
@@ -217,7 +217,7 @@ def _look_up(name: str, repo: str, files: Sequence[str]) -> tuple[str, HfFileMet
 
 def _checked(path: Path, etag: str, wanted: _Wanted) -> str:
     """Compare ``path`` with the hub's checksum, a SHA-256 or (for small files) git's blob SHA-1; return the SHA-256."""
-    sha256 = cache.sha256_of(path)
+    sha256 = sha256_of(path)
     if re.fullmatch(r"[0-9a-f]{64}", etag):
         good = sha256 == etag
     elif re.fullmatch(r"[0-9a-f]{40}", etag):

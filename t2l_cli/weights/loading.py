@@ -18,7 +18,7 @@ import torch
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 
 from t2l_cli.errors import RequestError, WeightsError
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.paths import reason, sha256_of, shown
 from t2l_cli.weights import cache, download
 from t2l_cli.weights.download import Progress
 from t2l_cli.weights.names import MINI
@@ -186,7 +186,7 @@ def _load_mini(weights: Path | None) -> LoadedClip:
 
 def _hash(path: Path) -> str:
     try:
-        return cache.sha256_of(path)
+        return sha256_of(path)
     except FileNotFoundError as error:
         raise RequestError(f"there is no weights file {shown(path)}.") from error
     except OSError as error:

@@ -21,9 +21,8 @@ import msgspec
 
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.jobs.job import Failure
-from t2l_cli.media.paths import reason, shown
+from t2l_cli.media.paths import reason, sha256_of, shown
 from t2l_cli.media.records import plain
-from t2l_cli.weights.cache import sha256_of
 
 RESULTS = "results"
 

@@ -16,7 +16,7 @@ from t2l_cli.jobs.batch.results import Entry, known_entries, results_file, shard
 from t2l_cli.jobs.info import flat, look, unlike_default
 from t2l_cli.jobs.job import Ended, Failure
 from t2l_cli.jobs.record import FILES, file_name
-from t2l_cli.media.opening import sha256_of
+from t2l_cli.media.opening import sha256_if_file
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.records import explained
 from t2l_cli.progress import duration
@@ -297,7 +297,7 @@ def _known_file(path: str | None, digest: str | None, what: str) -> tuple[Path |
         return Path(path), ""
     if not os.path.isfile(path):
         return None, f"The {what} {name} is no longer there: only the result is shown."
-    if digest is not None and sha256_of(path) != digest:
+    if digest is not None and sha256_if_file(path) != digest:
         return None, f"The {what} {name} has changed since: only the result is shown."
     return Path(path), ""
 
