@@ -45,9 +45,9 @@ def _try_folder(folder: Path) -> None:
         raise RequestError(f"cannot write in the folder {shown(folder)}: {reason(error)}.") from error
 
 
-def cut(text: str) -> str:
-    """The beginning of ``text`` that fits into ``MAX_NAME`` bytes."""
-    return text.encode("utf-8", "surrogateescape")[:MAX_NAME].decode("utf-8", "ignore")
+def cut(text: str, most: int = MAX_NAME) -> str:
+    """The beginning of ``text`` that fits into ``most`` bytes."""
+    return text.encode("utf-8", "surrogateescape")[:most].decode("utf-8", "ignore")
 
 
 @contextlib.contextmanager

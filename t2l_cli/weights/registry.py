@@ -94,8 +94,7 @@ def resolve(name: str) -> ModelSpec:
     if tag and tag not in tags:
         raise RequestError(f"{architecture} has no weights {tag!r}; there are {', '.join(tags) or 'none published'}.")
     spec = spec_of(architecture, tag or preferred_tag(architecture))
-    if problem := problem_of(_config(spec.architecture)):
-        raise RequestError(f"{spec.name} cannot be used: {problem}. ViT-B-32, ViT-B-16 and ViT-L-14 can.")
+    _check(spec, _config(spec.architecture))
     return spec
 
 
@@ -118,8 +117,9 @@ def list_models() -> list[ModelEntry]:
     for name in vision.NETWORKS:
         here = vision.find(name)
         entries.append(ModelEntry(name, here is not None, here.size if here else None))
-    entries += [_entry(resolve(alias), alias) for alias in ALIASES]
-    listed = {resolve(alias).repo for alias in ALIASES}
+    aliases = {alias: resolve(alias) for alias in ALIASES}
+    entries += [_entry(spec, alias) for alias, spec in aliases.items()]
+    listed = {spec.repo for spec in aliases.values()}
     for architecture, tag in open_clip.list_pretrained():
         spec = spec_of(architecture, tag)
         if spec.architecture != architecture or problem_of(_config(architecture)):
@@ -170,9 +170,14 @@ def hub_config(spec: ModelSpec, offline: bool = False) -> tuple[Path, dict[str, 
         whole = False
     if not whole:
         raise WeightsError(f"{shown(path)} is not the configuration of an open_clip model.")
-    if problem := problem_of(model):
-        raise RequestError(f"{spec.name} cannot be used: {problem}. ViT-B-32, ViT-B-16 and ViT-L-14 can.")
+    _check(spec, model)
     return path, model
+
+
+def _check(spec: ModelSpec, config: dict[str, Any]) -> None:
+    """RequestError where t2l cannot use ``spec``, whose open_clip configuration is ``config``."""
+    if problem := problem_of(config):
+        raise RequestError(f"{spec.name} cannot be used: {problem}. ViT-B-32, ViT-B-16 and ViT-L-14 can.")
 
 
 def pull(name: str, progress: Progress | None = None, offline: bool = False) -> Path:

@@ -180,8 +180,9 @@ class Batch:
         if request.run_dirs is not None:
             jobs = [_with_run_dir(job, Path(request.run_dirs)) for job in jobs]
         if request.ship:
-            wrong += [Wrong(job.row.where, what) for job in jobs if (what := _unshippable(job))]
-            jobs = [job for job in jobs if not _unshippable(job)]
+            problems = [_unshippable(job) for job in jobs]
+            wrong += [Wrong(job.row.where, what) for job, what in zip(jobs, problems, strict=True) if what]
+            jobs = [job for job, what in zip(jobs, problems, strict=True) if not what]
         return jobs, wrong
 
     def _leave_out(self, what: str, lines: list[str], then: str = "") -> None:
@@ -213,7 +214,7 @@ class Batch:
         total = len(self.jobs)  # it raises for wrong rows, before a folder is made
         workers = self._workers()  # it raises where Ray is not installed
         _make_folder(self.folder)
-        with Ledger(results_file(self.folder, None if self.shard is None else self.shard.i)) as ledger:
+        with Ledger(self._results) as ledger:
             todo: list[_Todo] = []
             refused: list[str] = []
             for job, decision in self.preview():

@@ -128,7 +128,7 @@ class Names:
         if suffix.lower() not in known:
             suffix = ".png" if row.command == PHOTO_COMMAND else ".mov" if _is_prores(row) else ".mp4"
             path = path.with_name(path.name + suffix)
-        return str(path.with_name(_short(path.name.removesuffix(suffix)) + suffix))
+        return str(path.with_name(cut(path.name.removesuffix(suffix), _MAX_NAME) + suffix))
 
 
 def _first_text(row: Row) -> object:
@@ -137,10 +137,6 @@ def _first_text(row: Row) -> object:
 
 def _is_prores(row: Row) -> bool:
     return row.values.get("codec") == "prores"
-
-
-def _short(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape")[:_MAX_NAME].decode("utf-8", "ignore")
 
 
 def _folded(name: str) -> str:
@@ -208,9 +204,7 @@ def _planned(row: Row, name: str, output: Path) -> Planned | Wrong:
         for what, path in job.inputs.items():
             if not Path(path).exists():
                 return Wrong(row.where, f"there is no {'photo or video' if what == 'source' else what} {shown(path)}.")
-    except (RequestError, ValueError, OSError) as error:
-        return Wrong(row.where, str(error))
-    except TypeError as error:  # a setting that this command does not have
+    except (RequestError, ValueError, OSError, TypeError) as error:  # TypeError: a setting that this command has not
         return Wrong(row.where, str(error))
     return job
 
