@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from program import SCENES, Run, Scene, command, draw_scene
 
+from tests.unit.jobs.batching import contents
+
 
 @pytest.fixture
 def t2l(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
@@ -30,6 +32,26 @@ def t2l(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
     """One of the drawn scenes, 320 x 240, shaded and slightly noisy as a photo is."""
     return draw_scene(request.param, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a photo of each scene, for batches."""
+    folder = tmp_path_factory.mktemp("scenes")
+    for name in SCENES:
+        draw_scene(name, folder, (160, 132))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_worker(
+    request: pytest.FixtureRequest, scenes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """What one worker makes of them in one go, with the module's PROMPT: the bytes of each file."""
+    out = tmp_path_factory.mktemp("one") / "out"
+    line = [*command(), "batch", str(scenes), *request.module.PROMPT, "-o", str(out)]
+    subprocess.run(line, check=True, capture_output=True)
+    return contents(out)
 
 
 @pytest.fixture

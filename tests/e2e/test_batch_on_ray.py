@@ -14,13 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from program import SHORT, Run, command, draw_scene, lines, started, wait_for
+from program import SCENES, SHORT, Run, lines, started, wait_for
 
 from tests.unit.jobs.batching import contents, recorded
 
-NAMES = ("ball", "mug", "pear")
 PROMPT = ("--prompt", "red ball", *SHORT, "--steps", "6")
-DONE = [f"{name}-red-ball.png" for name in NAMES]
+DONE = [f"{name}-red-ball.png" for name in SCENES]
 
 
 @pytest.fixture(autouse=True)
@@ -28,22 +27,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """Ray writes a token into the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    for name in NAMES:
-        draw_scene(name, folder, (160, 132))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def alone(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What one worker makes of the photos."""
-    out = tmp_path_factory.mktemp("alone") / "out"
-    subprocess.run([*command(), "batch", str(scenes), *PROMPT, "-o", str(out)], check=True, capture_output=True)
-    return contents(out)
 
 
 @pytest.fixture
@@ -67,7 +50,7 @@ def in_flight(out: Path) -> set[str]:
 
 
 def test_a_node_dies_in_the_middle(
-    cluster: subprocess.Popen[str], scenes: Path, alone: dict[str, bytes], tmp_path: Path
+    cluster: subprocess.Popen[str], scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
     assert cluster.stdin is not None
     assert cluster.stdout is not None
@@ -83,23 +66,23 @@ def test_a_node_dies_in_the_middle(
     _, err = process.communicate(timeout=600)
     assert process.returncode == 1, err
     assert lines(err)[-2] == "Error: 1 of 4 jobs failed; the same command tries them again."
-    assert contents(out) == alone
+    assert contents(out) == one_worker
     entries = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert sorted(entry["output"] for entry in entries) == sorted(["bad-red-ball.png", *DONE])
 
     shipped = started("batch", scenes, *PROMPT, "-o", tmp_path / "shipped", *on_ray[:2], "--workers", "1", "--ship")
     _, err = shipped.communicate(timeout=600)
     assert shipped.returncode == 0, err
-    assert contents(tmp_path / "shipped") == alone
+    assert contents(tmp_path / "shipped") == one_worker
 
 
 def test_two_workers_make_what_one_makes(
-    t2l: Callable[..., Run], scenes: Path, alone: dict[str, bytes], tmp_path: Path
+    t2l: Callable[..., Run], scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
     done = t2l("batch", scenes, *PROMPT, "-o", "out", "--workers", "2", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["done"] == 3
-    assert contents(Path("out")) == alone
+    assert contents(Path("out")) == one_worker
     assert {entry.status for entry in recorded(Path("out")).values()} == {"done"}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from program import SHORT, Run, command, draw_scene, lines, started, wait_for
+from program import SCENES, SHORT, Run, command, draw_scene, lines, started, wait_for
 
 from t2l_cli.atlases.store import save_atlas
 from tests.fits_schema import fits
@@ -23,25 +23,7 @@ from tests.truth import make_truth
 from tests.unit.jobs.batching import contents, recorded
 
 PROMPT = ("--prompt", "red ball", *SHORT)
-NAMES = ("ball", "mug", "pear")
-DONE = [f"{name}-red-ball.png" for name in NAMES]
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three photos."""
-    folder = tmp_path_factory.mktemp("scenes")
-    for name in NAMES:
-        draw_scene(name, folder, (160, 132))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What one worker makes of the photos, in one go."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    subprocess.run([*command(), "batch", str(scenes), *PROMPT, "-o", str(out)], check=True, capture_output=True)
-    return contents(out)
+DONE = [f"{name}-red-ball.png" for name in SCENES]
 
 
 def begun(folder: Path) -> bool:
@@ -56,7 +38,7 @@ def no_temporary_files(folder: Path) -> bool:
     return not [name for name in os.listdir(folder) if name.startswith(".t2l-")]
 
 
-def test_a_folder_with_a_broken_photo(t2l: Callable[..., Run], scenes: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_folder_with_a_broken_photo(t2l: Callable[..., Run], scenes: Path, one_worker: dict[str, bytes]) -> None:
     shutil.copytree(scenes, "in")
     Path("in/bad.jpg").write_bytes(b"broken")
     done = t2l("batch", "in", *PROMPT, "-o", "out")
@@ -65,7 +47,7 @@ def test_a_folder_with_a_broken_photo(t2l: Callable[..., Run], scenes: Path, und
     said = lines(done.stderr)
     assert said[-2] == "Error: 1 of 4 jobs failed; the same command tries them again."
     assert said[-1] == "in/bad.jpg is not a picture in any format that t2l reads."
-    assert contents(Path("out")) == undisturbed
+    assert contents(Path("out")) == one_worker
     bad = recorded(Path("out"))["bad-red-ball.png"]
     assert bad.error is not None
     assert (bad.status, bad.error.code, bad.files) == ("failed", "request", {})
@@ -93,16 +75,16 @@ def test_events_tell_the_end_of_each_job(t2l: Callable[..., Run], scenes: Path, 
     fits({"source": "ball.png", "prompt": ["red", "blue"], "clip": ["mini", "mini"], "steps": 3}, "row")
 
 
-def test_a_batchs_picture_is_edit_images(t2l: Callable[..., Run], scenes: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_batchs_picture_is_edit_images(t2l: Callable[..., Run], scenes: Path, one_worker: dict[str, bytes]) -> None:
     """The last of the batch, whose worker had done others before."""
     done = t2l("edit-image", scenes / "pear.png", "red ball", *SHORT)
     assert done.returncode == 0, done.stderr
-    assert Path("pear-red-ball.png").read_bytes() == undisturbed["pear-red-ball.png"]
+    assert Path("pear-red-ball.png").read_bytes() == one_worker["pear-red-ball.png"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_any_moment_and_run_again(
-    seed: int, scenes: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    seed: int, scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
     dice = random.Random(seed)
     out = tmp_path / "out"
@@ -116,7 +98,7 @@ def test_killed_at_any_moment_and_run_again(
     said = last.communicate(timeout=600)
     assert last.returncode == 0, said
     assert sorted(str(line["output"]) for line in whole_lines(out)) == DONE
-    assert contents(out) == undisturbed
+    assert contents(out) == one_worker
     assert no_temporary_files(out)
 
 
@@ -133,7 +115,7 @@ def test_of_two_at_once_the_second_is_refused(t2l: Callable[..., Run], scenes: P
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_what_is_done(
-    number: signal.Signals, scenes: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    number: signal.Signals, scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     process = started("batch", scenes, "--prompt", "red ball", *SHORT, "-o", out)
@@ -147,7 +129,7 @@ def test_an_interruption_leaves_what_is_done(
     assert no_temporary_files(out)
     assert len(contents(out)) == done < 3
     subprocess.run([*command(), "batch", str(scenes), *PROMPT, "-o", str(out)], check=True, capture_output=True)
-    assert contents(out) == undisturbed
+    assert contents(out) == one_worker
 
 
 def test_a_wrong_manifest_is_refused_before_any_work(t2l: Callable[..., Run], scenes: Path) -> None:
@@ -193,7 +175,7 @@ def test_a_manifest_of_photos_and_a_video(t2l: Callable[..., Run], scenes: Path,
 
 
 def test_shards_make_what_one_makes(
-    t2l: Callable[..., Run], scenes: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    t2l: Callable[..., Run], scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
     done = t2l("batch", scenes, *PROMPT, "-o", "out", "--shard", "1/2")
     assert done.returncode == 0, done.stderr
@@ -203,7 +185,7 @@ def test_shards_make_what_one_makes(
     merged = t2l("batch", "--merge", "-o", "out", "--json")
     assert merged.returncode == 0, merged.stderr
     assert json.loads(merged.stdout) == {"files": ["out/results.jsonl"], "jobs": 3}
-    assert contents(Path("out")) == undisturbed
+    assert contents(Path("out")) == one_worker
     assert sorted(os.listdir("out")) == sorted([".results.jsonl.lock", "results.jsonl", *DONE])
 
 
@@ -218,7 +200,7 @@ def watching(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_new_photos_are_edited_as_they_come(
-    watching: subprocess.Popen[bytes], scenes: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    watching: subprocess.Popen[bytes], scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
     wait_for(lambda: (tmp_path / "out/results.jsonl").exists(), watching)
     for name in ("ball", "mug"):
@@ -231,4 +213,4 @@ def test_new_photos_are_edited_as_they_come(
     assert watching.returncode == 130, err
     assert lines(err)[-1] == "Error: interrupted; 2 of 3 jobs are done, the same command goes on."
     assert lines(out) == [str(tmp_path / f"out/{name}-red-ball.png") for name in ("ball", "mug")]
-    assert contents(tmp_path / "out") == {name: undisturbed[name] for name in DONE[:2]}
+    assert contents(tmp_path / "out") == {name: one_worker[name] for name in DONE[:2]}
