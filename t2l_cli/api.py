@@ -261,6 +261,7 @@ def composite(
     frames: str | None = None,
     codec: str = "h264",
     blend: BlendMode = "normal",
+    opacity: float = 1.0,
     matte: MatteMode = "off",
     output: Path | None = None,
     overwrite: bool = False,
@@ -270,8 +271,9 @@ def composite(
     """Lay an edit layer over its photo, or painted atlas layers over their video: a job with ``image`` and ``save()``.
 
     layer: RGBA, of the photo's size. With an ``atlas``: foreground, background: painted RGBA layers of it; paint: RGBA
-        paint on one ``frame``, carried to all of them with the layer ``paint_layer``. blend: how the paint meets the
-        frames. matte: whether the outlines of a photo's layer are brought to those of the photo.
+        paint on one ``frame``, carried to all of them with the layer ``paint_layer``. blend: how its colours meet what
+        is below; a layer of ``edit_image`` shows its edit with normal. opacity: factor on the layer's own. matte: whether
+        the outlines of a photo's layer are brought to those of the photo.
     """
     from t2l_cli.jobs.composite import CompositeRequest, composite_job
 
@@ -288,6 +290,7 @@ def composite(
         frames=frames,
         codec=codec,
         blend=blend,
+        opacity=opacity,
         matte=matte,
         overwrite=overwrite,
         metadata=metadata,

@@ -50,13 +50,13 @@ Blend = Annotated[
     o.option(
         "--blend",
         metavar="MODE",
-        panel=VIDEOS,
-        help="How the paint meets the frames, as in t2l edit-video.",
+        help="How the layer's colours meet what is below: as in t2l edit-video, or in an image editor. A photo's layer "
+        "shows its edit with normal.",
         autocompletion=o.one_of(get_args(BlendMode)),
     ),
 ]
 
-
+Opacity = Annotated[float, o.option("--opacity", metavar="X", help="How much of the layer is seen, from 0 to 1.")]
 Matte = Annotated[
     str,
     o.option("--matte", metavar="auto|on|off", help="Bring the outlines of a photo's LAYER to those of the photo."),
@@ -68,6 +68,8 @@ def composite(
     source: Source,
     output: Annotated[str, o.option("--output", "-o", metavar="PATH", help="Where to write; - is a PNG to stdout.")],
     layer: Layer = None,
+    blend: Blend = "normal",
+    opacity: Opacity = 1.0,
     matte: Matte = "off",
     atlas: AtlasPath = None,
     foreground: Foreground = None,
@@ -77,7 +79,6 @@ def composite(
     paint_layer: LayerName = "foreground",
     frames: Frames = None,
     codec: Codec = "h264",
-    blend: Blend = "normal",
     overwrite: o.Overwrite = False,
     metadata: o.Metadata = True,
     as_json: o.Json = False,

@@ -63,6 +63,10 @@ class EditLayer:
         """The layer with alpha multiplied by ``mask`` (B, 1, H, W) in [0, 1]; None leaves it unchanged."""
         return self if mask is None else EditLayer(self.rgb, self.alpha * mask)
 
+    def dimmed(self, opacity: float) -> EditLayer:
+        """The layer with alpha multiplied by ``opacity`` in [0, 1]."""
+        return EditLayer(self.rgb, self.alpha * opacity)
+
     def resize(self, size: tuple[int, int]) -> EditLayer:
         """The layer at ``size`` = (height, width), bilinear and antialiased."""
         if size == self.size:

@@ -19,7 +19,7 @@ from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.naming import claimed
 from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import mark_of, versions
-from t2l_cli.media.compositing import Levels, Pixels, Rows, deepened, over, rgba
+from t2l_cli.media.compositing import Levels, Pixels, Rows, check_sizes, deepened, over, rgba
 from t2l_cli.media.encode import check_video_output
 from t2l_cli.media.images import Picture, load_layer, load_picture
 from t2l_cli.media.layered import Layers, check_photo_output, is_ora, load_ora_layer, save_photo
@@ -49,7 +49,8 @@ class CompositeRequest:
     paint_layer: str = "foreground"  # that the paint sticks to
     frames: str | None = None  # "a:b", the frames of the video that the atlas is of
     codec: str = "h264"
-    blend: BlendMode = "normal"  # how the painted layers of a video meet its frames
+    blend: BlendMode = "normal"  # how the layers' colours meet what is below them
+    opacity: float = 1.0  # factor on the layers' own, 0 to 1
     matte: MatteMode = "off"  # whether the outlines of a photo's layer are brought to those of the photo
     overwrite: bool = False
     metadata: bool = True  # whether the result holds a record, and what the source's file says of it
@@ -60,11 +61,11 @@ class CompositeRequest:
             raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
         if self.matte not in get_args(MatteMode):
             raise RequestError(f"--matte must be auto, on or off, not {self.matte!r}.")
+        if not 0 <= self.opacity <= 1:
+            raise RequestError(f"--opacity must be between 0 and 1, not {self.opacity:g}.")
         if self.atlas is not None and self.matte != "off":
             raise RequestError("--matte is for a photo's layer; a video's is matted by t2l edit-video.")
         if self.atlas is None:
-            if self.blend != "normal":
-                raise RequestError("a photo's layer holds its colours as blended already: --blend is for videos.")
             if self.layer is None or painted:
                 raise RequestError("give a photo and its LAYER, or a video with --atlas and painted atlas layers.")
             if self.source == self.layer == STDIO:
@@ -127,27 +128,29 @@ class PhotoComposite(CompositeJob):
 
     @cached_property
     def layer(self) -> Pixels:
-        """The layer (H, W, 4), with as many bits as the photo, and with its outlines where they are asked for."""
-        photo, given = self.picture.finest, self.given
+        """The layer (H, W, 4) as it lies over the photo, with as many bits as that."""
+        photo, given, request = self.picture.finest, self.given, self.request
         assert given.alpha is not None
         layer: Pixels = rgba(given.rgb, given.alpha)
         if photo.dtype == np.uint16:
             layer = deepened(layer) if given.deep is None else given.deep
-        if self.request.matte == "off":
+        if (request.matte, request.blend, request.opacity) == ("off", "normal", 1):
             return layer
-        if layer.shape[:2] != photo.shape[:2]:
-            raise RequestError("--matte needs a layer of the photo's size.")
-        return self._matted(layer if isinstance(layer, np.ndarray) else layer.whole(), photo)
+        check_sizes(photo.shape, layer.shape)
+        return self._worked(layer if isinstance(layer, np.ndarray) else layer.whole(), photo)
 
-    def _matted(self, layer: Levels, photo: Levels) -> Rows:
-        """The ``layer`` with the outlines of the ``photo``."""
+    def _worked(self, levels: Levels, photo: Levels) -> Rows:
+        """The layer ``levels`` with the outlines, the blend and the opacity that are asked for."""
         from t2l_cli.engine.fullres import FullLayer
         from t2l_cli.engine.matte import matted
 
-        source = planes_of(photo)[None]
-        matte = matted(layer_of(layer[..., :3], layer[..., 3]), source, self.request.matte)
-        self.reporter.note(matte.about)
-        return rows_of(FullLayer(matte.layer, source), deep=photo.dtype == np.uint16)
+        request, source = self.request, planes_of(photo)[None]
+        layer = layer_of(levels[..., :3], levels[..., 3])
+        if request.matte != "off":
+            matte = matted(layer, source, request.matte)
+            self.reporter.note(matte.about)
+            layer = matte.layer
+        return rows_of(FullLayer(layer.dimmed(request.opacity), source, blend=request.blend), photo.dtype == np.uint16)
 
     @property
     def image(self) -> Image.Image:
@@ -165,6 +168,8 @@ class PhotoComposite(CompositeJob):
             "layer": absolute(request.layer),
             "layer_sha256": self.given.sha256,
             "matte": request.matte,
+            "blend": request.blend,
+            "opacity": request.opacity,
             "picture_size": list(picture.size),
             "versions": versions(),
         }
@@ -212,7 +217,7 @@ class VideoComposite(CompositeJob):
         picture = load_layer(path)
         assert picture.alpha is not None
         self._trained = self._trained or picture.trained
-        return layer_of(picture.rgb, picture.alpha)
+        return layer_of(picture.rgb, picture.alpha).dimmed(self.request.opacity)
 
     @property
     def image(self) -> Image.Image:
@@ -231,6 +236,7 @@ class VideoComposite(CompositeJob):
             **({} if request.paint is None else {"frame": request.frame, "paint_layer": request.paint_layer}),
             "excerpt": request.frames,
             "blend": request.blend,
+            "opacity": request.opacity,
             "versions": versions(),
         }
 

@@ -61,7 +61,7 @@ def over(layer: Pixels, picture: Pixels) -> Rows:
 
     Both have the same number of bits. The picture's own alpha stays. RequestError if the sizes differ.
     """
-    _check_sizes(picture.shape, layer.shape)
+    check_sizes(picture.shape, layer.shape)
 
     def make(rows: slice) -> Any:
         strip, below = layer[rows], picture[rows]
@@ -111,8 +111,8 @@ def composite(rgb: Any, layer_rgb: Any, layer_alpha: Any, out: Any = None) -> An
     """
     if not rgb.dtype == layer_rgb.dtype == layer_alpha.dtype:
         raise ValueError(f"{rgb.dtype}, {layer_rgb.dtype} and {layer_alpha.dtype} do not belong together")
-    _check_sizes(rgb.shape, layer_rgb.shape)
-    _check_sizes(rgb.shape, layer_alpha.shape)
+    check_sizes(rgb.shape, layer_rgb.shape)
+    check_sizes(rgb.shape, layer_alpha.shape)
     out = np.empty_like(rgb) if out is None else out
     top = np.iinfo(rgb.dtype).max
     for rows in strips(layer_alpha.shape):
@@ -124,7 +124,8 @@ def composite(rgb: Any, layer_rgb: Any, layer_alpha: Any, out: Any = None) -> An
     return out
 
 
-def _check_sizes(picture: tuple[int, ...], layer: tuple[int, ...]) -> None:
+def check_sizes(picture: tuple[int, ...], layer: tuple[int, ...]) -> None:
+    """RequestError where two shapes (H, W, C) differ in height or width."""
     if picture[:2] != layer[:2]:
         raise RequestError(f"the layer is {layer[1]} x {layer[0]} pixels and the picture {picture[1]} x {picture[0]}.")
 

@@ -167,6 +167,7 @@ BASES: dict[str, tuple[list[str], ...]] = {
     ),
     "composite": (
         words("photo.png", "layer.png", "-o", "out.png"),
+        words("photo.png", "layer.png", "-o", "out.png", "--opacity", "0.5", "--blend", "multiply"),
         words("video", "--atlas", "atlas", "--foreground", "fg.png", "-o", "out.mp4"),
         words("video", "--atlas", "atlas", "--background", "bg.png", "-o", "out"),
         words("video", "--atlas", "atlas", "--paint", "paint.png", "-o", "out.mkv"),

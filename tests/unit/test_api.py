@@ -8,7 +8,7 @@ import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,8 +17,11 @@ from PIL import Image
 
 import t2l_cli as t2l
 from t2l_cli.atlases.store import save_atlas
+from t2l_cli.config import BlendMode
+from t2l_cli.engine.layers import EditLayer
 from t2l_cli.jobs.batch import work
 from t2l_cli.jobs.judge import load_judge
+from t2l_cli.media.output import save_picture
 from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Table
 from tests.tiny_videos import make_video
 from tests.truth import make_truth
@@ -200,10 +203,33 @@ def test_a_painted_layer_is_matted_over_its_photo(tmp_path: Path) -> None:
     assert red[20:40, 25:55].mean() > 0.97
     assert not red[:18].any()
     assert (np.abs(np.asarray(plain).astype(int) - (220, 20, 20)).max(-1) < 40)[20:40, 25:55].mean() < 0.8
-    with pytest.raises(t2l.RequestError, match="blended already"):
-        t2l.composite(tmp_path / "photo.png", tmp_path / "layer.png", blend="shade")
     with pytest.raises(t2l.RequestError, match="--matte must be"):
         t2l.composite(tmp_path / "photo.png", tmp_path / "layer.png", matte="maybe")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("mode", get_args(BlendMode))
+def test_a_layer_is_blended_and_dimmed_over_its_photo(tmp_path: Path, mode: BlendMode, deep: bool) -> None:
+    rng = np.random.default_rng(0)
+    rgb, layer = (rng.integers(0, 256, (20, 30, channels), np.uint8) for channels in (3, 4))
+    layer[:, :10, 3] = 0
+    photo, painted = saved(rgb, tmp_path), tmp_path / "layer.png"
+    if deep:
+        photo = tmp_path / "deep.tif"
+        save_picture(photo, rgb.astype(np.uint16) * 257)
+    Image.fromarray(layer).save(painted)
+    job = t2l.composite(photo, painted, blend=mode, opacity=0.25, output=tmp_path / f"out{photo.suffix}")
+    made = np.asarray(job.image, float)
+    below, paint = (torch.from_numpy(x[..., :3] / 255).permute(2, 0, 1)[None].float() for x in (rgb, layer))
+    alpha = torch.from_numpy(layer[..., 3] / 255)[None, None].float() * 0.25
+    want = EditLayer(paint, alpha).blended(below, mode).over(below)[0].permute(1, 2, 0).numpy()
+    assert np.abs(made - 255 * want).max() < 1.5
+    assert (made[:, :10] == rgb[:, :10]).all()
+    assert {"blend": mode, "opacity": 0.25}.items() <= job.write().record.items()
+    assert not np.asarray(t2l.composite(photo, painted, opacity=0.0).layer[0:20])[..., 3].any()  # type: ignore[attr-defined]
+    for opacity in (-0.1, 1.1, float("nan")):
+        with pytest.raises(t2l.RequestError, match="--opacity must be between 0 and 1"):
+            t2l.composite(photo, painted, opacity=opacity)
 
 
 def test_a_batch_says_nothing_leaves_everything_as_it_was_and_loads_clip_once(
