@@ -272,8 +272,8 @@ def composite(
 
     layer: RGBA, of the photo's size. With an ``atlas``: foreground, background: painted RGBA layers of it; paint: RGBA
         paint on one ``frame``, carried to all of them with the layer ``paint_layer``. blend: how its colours meet what
-        is below; a layer of ``edit_image`` shows its edit with normal. opacity: factor on the layer's own. matte: whether
-        the outlines of a photo's layer are brought to those of the photo.
+        is below; a layer of ``edit_image`` shows its edit with normal. opacity: factor on the layer's own. matte:
+        whether the outlines of a photo's layer are brought to those of the photo.
     """
     from t2l_cli.jobs.composite import CompositeRequest, composite_job
 
