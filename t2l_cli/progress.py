@@ -6,6 +6,7 @@ batch, a worker or a notebook.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -187,6 +188,30 @@ def downloading(name: str, reporter: Reporter) -> Iterator[Callable[[int, int | 
 
     with reporter.track() as show:
         yield tell
+
+
+class Pace:
+    """Steps (or frames, or bytes) per second, measured from the end of the first one on."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start: tuple[float, int] | None = None
+        self.ticks = 0
+        self.rate: float | None = None  # per s; None before the second tick
+
+    def tick(self, i: int) -> None:
+        """Number ``i`` is done."""
+        now = self._clock()
+        self.ticks += 1
+        if self._start is None:
+            self._start = (now, i)
+            return
+        began, first = self._start
+        self.rate = (i - first) / max(now - began, 1e-9)
+
+    def left(self, steps: int) -> float | None:
+        """Seconds that ``steps`` more will take."""
+        return steps / self.rate if self.rate else None
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from t2l_cli.media.paths import shown
-from t2l_cli.progress import Tick, duration
+from t2l_cli.progress import Pace, Tick, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,30 +30,6 @@ class Display(Protocol):
 
     def close(self) -> None:
         """Take down what is still on the screen."""
-
-
-class Pace:
-    """Steps (or frames, or bytes) per second, measured from the end of the first one on."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._start: tuple[float, int] | None = None
-        self.ticks = 0
-        self.rate: float | None = None  # per s; None before the second tick
-
-    def tick(self, i: int) -> None:
-        """Number ``i`` is done."""
-        now = self._clock()
-        self.ticks += 1
-        if self._start is None:
-            self._start = (now, i)
-            return
-        began, first = self._start
-        self.rate = (i - first) / max(now - began, 1e-9)
-
-    def left(self, steps: int) -> float | None:
-        """Seconds that ``steps`` more will take."""
-        return steps / self.rate if self.rate else None
 
 
 class Track:

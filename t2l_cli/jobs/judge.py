@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2l_cli.config import EditConfig
+from t2l_cli.errors import StoppedError, T2LError
 from t2l_cli.progress import Reporter, downloading
 
 if TYPE_CHECKING:
     from t2l_cli.engine.clip import Clip
     from t2l_cli.engine.runtime import Runtime
+
+MOST_KEPT = 2  # judges: a list of jobs seldom needs more, and memory ends
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,28 @@ def load_judge(config: EditConfig, weights: str | None, offline: bool, reporter:
         loaded[name, file] = Clip(one.model, one.tokenizer, runtime.device, runtime.dtype), one.sha256
     clips, sums = zip(*(loaded[each] for each in asked), strict=True)
     return Judge(clips, runtime, sums)
+
+
+class Judges:
+    """Judges for one job after the other; those of the last few are kept, by CLIP, weights, device and precision."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], Judge | T2LError] = {}  # or why there is none
+
+    def of(self, config: EditConfig, weights: str | None, offline: bool, reporter: Reporter) -> Judge:
+        """As :func:`load_judge`. T2LError where there is none, which is found out once."""
+        key = (config.clip, weights, config.device, config.precision)
+        judge = self._kept.pop(key, None)
+        if judge is None:
+            try:
+                judge = load_judge(config, weights, offline, reporter)
+            except StoppedError:
+                raise
+            except T2LError as error:
+                judge = error
+        self._kept[key] = judge
+        while len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+        if isinstance(judge, T2LError):
+            raise judge.with_traceback(None)  # else each raise makes it longer
+        return judge

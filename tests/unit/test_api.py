@@ -19,7 +19,7 @@ import t2l_cli as t2l
 from t2l_cli.atlases.store import save_atlas
 from t2l_cli.config import BlendMode
 from t2l_cli.engine.layers import EditLayer
-from t2l_cli.jobs.batch import work
+from t2l_cli.jobs import judge
 from t2l_cli.jobs.judge import load_judge
 from t2l_cli.media.output import save_picture
 from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Table
@@ -236,7 +236,7 @@ def test_a_batch_says_nothing_leaves_everything_as_it_was_and_loads_clip_once(
     unchanged: None, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads = []
-    monkeypatch.setattr(work, "load_judge", lambda *given: loads.append(given) or load_judge(*given))
+    monkeypatch.setattr(judge, "load_judge", lambda *given: loads.append(given) or load_judge(*given))
     for name in "abc":
         Image.fromarray(draw()).save(tmp_path / f"{name}.png")
     (tmp_path / "b.png").write_bytes(b"broken")
@@ -257,7 +257,7 @@ def test_a_batch_says_nothing_leaves_everything_as_it_was_and_loads_clip_once(
 
 def test_clip_that_cannot_be_had_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
-    monkeypatch.setattr(work, "load_judge", lambda *given: loads.append(given) or load_judge(*given))
+    monkeypatch.setattr(judge, "load_judge", lambda *given: loads.append(given) or load_judge(*given))
     for name in "abc":
         Image.fromarray(draw()).save(tmp_path / f"{name}.png")
     result = t2l.batch(tmp_path, "red cup", output=tmp_path / "out", **QUICK | {"clip": "ViT-B-32"}).run()

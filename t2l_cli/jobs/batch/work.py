@@ -14,20 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from t2l_cli.config import EditConfig
 from t2l_cli.errors import RequestError, StoppedError, T2LError, code_of
 from t2l_cli.jobs.batch.plan import Planned
 from t2l_cli.jobs.batch.results import Stamp, fingerprint, stamp
 from t2l_cli.jobs.batch.rows import PHOTO_COMMAND, Request
 from t2l_cli.jobs.job import Failure, Result, from_json, to_json
-from t2l_cli.jobs.judge import Judge, load_judge
+from t2l_cli.jobs.judge import Judges
 from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
 from t2l_cli.jobs.video import VideoJob
 from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.progress import Reporter, Show, Silent, Tick
-
-MOST_JUDGES = 2  # CLIP models that a worker keeps: a manifest seldom has more, and memory ends
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ class Desk:
     def __init__(self, threads: int | None = None) -> None:
         """threads: of the CPU, for each job; None: as torch has it."""
         self._threads = threads
-        self._judges: dict[tuple[Any, ...], Judge | T2LError] = {}  # or why there is none
+        self._judges = Judges()
         self.who = f"{platform.node()}:{os.getpid()}"
 
     def do(self, task: Task, reporter: Reporter) -> Outcome:
@@ -174,28 +171,10 @@ class Desk:
     def _write(self, request: Request, reporter: Reporter) -> tuple[Result, tuple[str, ...]]:
         """Do the work; the result, and the SHA-256 of each CLIP's weights."""
         config = request.config if isinstance(request, PhotoRequest) else next(iter(request.configs.values()))
-        judge = self._judge(config, request, reporter)
+        judge = self._judges.of(config, request.clip_weights, request.offline, reporter)
         if isinstance(request, PhotoRequest):
             return PhotoJob(request, reporter, judge=judge).write(), judge.weights_sha256
         return VideoJob(request, reporter, judge).write(), judge.weights_sha256
-
-    def _judge(self, config: EditConfig, request: Request, reporter: Reporter) -> Judge:
-        """CLIP for a request; T2LError where it cannot be had, which is found out once."""
-        key = (config.clip, request.clip_weights, config.device, config.precision)
-        judge = self._judges.pop(key, None)
-        if judge is None:
-            try:
-                judge = load_judge(config, request.clip_weights, request.offline, reporter)
-            except StoppedError:
-                raise
-            except T2LError as error:
-                judge = error
-        self._judges[key] = judge
-        while len(self._judges) > MOST_JUDGES:
-            del self._judges[next(iter(self._judges))]
-        if isinstance(judge, T2LError):
-            raise judge.with_traceback(None)  # else each raise makes it longer
-        return judge
 
 
 def _stamped(path: str) -> Stamp:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from t2l_cli.cli.bars import Pace, duration
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.progress import Silent, Tick, counted, downloading, tracked
 
@@ -22,25 +21,6 @@ class FakeStep(Tick):
 def _tracked(terminal: Terminal, n: int) -> list[Tick]:
     with tracked((FakeStep(i, n) for i in range(n)), terminal) as steps:
         return list(steps)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
-)
-def test_duration(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_the_pace_leaves_the_first_step_out() -> None:
-    times = iter([0.0, 100.0, 102.0, 104.0])
-    pace = Pace(clock=lambda: next(times))
-    next(times)
-    pace.tick(0)
-    assert pace.rate is None
-    pace.tick(1)
-    pace.tick(2)
-    assert pace.rate == pytest.approx(0.5)
-    assert pace.left(10) == pytest.approx(20)
 
 
 @pytest.mark.parametrize("n", [1, 3, 10, 25, 1000])
