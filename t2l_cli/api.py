@@ -189,7 +189,7 @@ def fit_atlas(
     *,
     frames: str | None = None,
     mask: Path | None = None,
-    mask_frame: int = 0,
+    mask_frame: int | None = None,
     preset: str | None = None,
     threads: int | None = None,
     offline: bool = False,
@@ -203,7 +203,8 @@ def fit_atlas(
     """Take a raw video apart: a job with ``atlas``, ``foreground``, ``background``, ``alpha`` (PIL) and ``save()``.
 
     source: a video file or a folder of frames. mask: the object in white, as a video, a folder, or one picture for the
-        frame ``mask_frame``. threads: of the CPU. resume: go on with an interrupted fit of the folder ``output``.
+        frame ``mask_frame``, by default the first. threads: of the CPU. resume: go on with an interrupted fit of the
+        folder ``output``.
     """
     from t2l_cli.jobs.fit import FitJob, FitRequest
 

@@ -22,7 +22,10 @@ Mask = Annotated[
         "Default: what moves.",
     ),
 ]
-MaskFrame = Annotated[int, o.option("--mask-frame", metavar="N", help="Frame of a single mask picture, from 0.")]
+MaskFrame = Annotated[
+    int | None,
+    o.option("--mask-frame", metavar="N", help="Frame of a single mask picture. Default: the first of --frames."),
+]
 Preset = Annotated[
     str,
     o.option("--preset", metavar="|".join(FIT_PRESETS), help="draft is for a CPU.", autocompletion=o.preset_names),
@@ -45,7 +48,7 @@ def fit_atlas(
     output: Annotated[Path, o.option("--output", "-o", metavar="ATLAS", help="The atlas folder to write.")],
     frames: Frames = None,
     mask: Mask = None,
-    mask_frame: MaskFrame = 0,
+    mask_frame: MaskFrame = None,
     preset: Preset = "standard",
     threads: Threads = None,
     run_dir: RunDir = None,

@@ -101,7 +101,7 @@ def open_atlas(
     return atlas
 
 
-def fitted_key(excerpt: Excerpt, config: FitConfig, mask: str | None = None, mask_frame: int = 0) -> str:
+def fitted_key(excerpt: Excerpt, config: FitConfig, mask: str | None = None, mask_frame: int | None = None) -> str:
     """A name for the atlas that ``config`` makes of these very frames, with the user's ``mask``, if any."""
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
     some = range(0, excerpt.frames, max(1, excerpt.frames // 8))
@@ -110,7 +110,7 @@ def fitted_key(excerpt: Excerpt, config: FitConfig, mask: str | None = None, mas
             digest.update(frame_digest(frame.rgb).encode())
     digest.update(f"{excerpt.span} {excerpt.info.width} {excerpt.info.height}".encode())
     if mask is not None:
-        digest.update(f"{mask_frame}".encode())
+        digest.update(f"{excerpt.span[0] if mask_frame is None else mask_frame}".encode())
         place = Path(mask)
         try:
             for file in sorted(place.iterdir()) if os.path.isdir(place) else [place]:

@@ -50,7 +50,7 @@ class FitRequest:
     output: str = ""  # the atlas folder; "" where the atlas is only needed on the way to something else
     frames: str | None = None  # "a:b"
     mask: str | None = None
-    mask_frame: int = 0
+    mask_frame: int | None = None  # that a mask of one picture is of; None: the first that is wanted
     threads: int | None = None
     run_dir: str | None = None
     resume: bool = False

@@ -46,14 +46,15 @@ def class_masks(name: str, offline: bool, device: torch.device, reporter: Report
         return class_mask(load_mask_rcnn(offline, tell), class_number(name), device)
 
 
-def given_masks(path: Path, frame: int, excerpt: Excerpt) -> Tensor | FrameMask:
-    """The user's mask: one picture for ``frame``, or a video or folder with one for every frame of the video."""
+def given_masks(path: Path, frame: int | None, excerpt: Excerpt) -> Tensor | FrameMask:
+    """The user's mask: one picture for ``frame`` (None: the first), or a video or folder with one for every frame."""
     import torch
 
     from t2l_cli.engine.motion.masks import FrameMask
 
     info, (first, end) = excerpt.info, excerpt.span
     if os.path.isfile(path) and path.suffix.lower() in {*FORMATS, ".gif"}:
+        frame = first if frame is None else frame
         if not first <= frame < end:
             raise RequestError(f"--mask-frame {frame} is not among the frames {first} to {end - 1}.")
         return FrameMask(frame - first, torch.from_numpy(load_mask(path, (info.height, info.width))))
