@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         merge_batch,
         render_atlas,
         report,
+        studio,
     )
     from t2l_cli.config import PRESETS, EditConfig, FitConfig
     from t2l_cli.engine.clip import Clip
@@ -73,6 +74,7 @@ _HOMES = {
             "merge_batch",
             "render_atlas",
             "report",
+            "studio",
         ),
         "api",
     ),
@@ -118,6 +120,7 @@ __all__ = [
     "merge_batch",
     "render_atlas",
     "report",
+    "studio",
 ]
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from t2l_cli.config import BlendMode, MatteMode
+from t2l_cli.config import DEFAULT_PRESET, BlendMode, MatteMode
 from t2l_cli.progress import Reporter
 from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Setting, Table, check_names
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from t2l_cli.jobs.photo import PhotoJob
     from t2l_cli.jobs.report.report import ReportJob
     from t2l_cli.jobs.video import VideoJob
+    from t2l_cli.web.studio import Studio
 
 Path = str | PathLike[str]
 Source = Any
@@ -314,6 +315,40 @@ def report(
 
     each = [sources] if isinstance(sources, str | PathLike) else sources
     return ReportJob(ReportRequest(tuple(fspath(one) for one in each), _path(output) or "", overwrite), reporter)
+
+
+def studio(
+    source: Path | None = None,
+    *,
+    output: Path = "t2l-studio",
+    preset: str | None = None,
+    clip: str | Sequence[str] = (),
+    address: str = "127.0.0.1",
+    port: int | None = None,
+    password: str | None = None,
+    offline: bool = False,
+    reporter: Reporter | None = None,
+) -> Studio:
+    """Open a page on which to edit: it has a ``url``, and is open until its ``close()``, or the end of a with block.
+
+    source: a photo or video to begin with. output: the folder of the results and their records. preset, clip: what the
+    page has chosen at first. address, port: where to listen, by default for this machine only and on the first free
+    port from 7860 on; another address needs a ``password``. ``wait()`` returns when the reporter wants to stop.
+    RequestError where it cannot be, or without gradio.
+    """
+    from t2l_cli.web.studio import Studio, StudioRequest
+
+    request = StudioRequest(
+        fspath(output),
+        _path(source),
+        address,
+        port,
+        password,
+        preset or DEFAULT_PRESET,
+        _texts(clip),
+        offline,
+    )
+    return Studio(request, reporter)
 
 
 def info(path: Path) -> Info:

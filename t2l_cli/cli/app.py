@@ -23,6 +23,7 @@ from t2l_cli.cli.models import models
 from t2l_cli.cli.render_atlas import render_atlas
 from t2l_cli.cli.report import report as report_on
 from t2l_cli.cli.schema import schema
+from t2l_cli.cli.studio import studio
 from t2l_cli.cli.terminal import abandon_stdout, printable, report, stderr_console, unprinted
 
 
@@ -51,6 +52,7 @@ for name, command, summary in (
     ("render-atlas", render_atlas, "Turn an atlas into pictures to look at and paint on."),
     ("composite", composite, "Lay an edit layer over a photo, or painted layers over a video."),
     ("report", report_on, "Show edits on one page that opens offline."),
+    ("studio", studio, "Edit on a page in the browser."),
     ("info", info, "Show what a picture or video holds, and how t2l made it."),
     ("doctor", doctor, "Check this machine and installation, for a bug report."),
 ):

@@ -99,7 +99,7 @@ class VideoJob(Training):
     @cached_property
     def atlas(self) -> Atlas:
         """The video's atlas: the one that is given, or one that is fitted."""
-        request, device = self.request, next(iter(self.request.configs.values())).device
+        request, device = self.request, self.request.config.device
         if request.atlas is None:
             return fitted_atlas(self.excerpt, request.fit, self.reporter)
         return open_atlas(request.atlas, self.excerpt, self.reporter, request.resolution, device)
@@ -107,8 +107,7 @@ class VideoJob(Training):
     @cached_property
     def judge(self) -> Judge:
         """CLIP, one or several."""
-        first = next(iter(self.request.configs.values()))
-        return load_judge(first, self.request.clip_weights, self.request.offline, self.reporter)
+        return load_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
 
     @property
     def image(self) -> Image.Image:
@@ -253,7 +252,7 @@ class VideoJob(Training):
     @property
     def _blend(self) -> BlendMode:
         """The same for all layers."""
-        return next(iter(self.request.configs.values())).blend
+        return self.request.config.blend
 
     @cached_property
     def _source_sha256(self) -> str | None:

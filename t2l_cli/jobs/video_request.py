@@ -108,6 +108,11 @@ class VideoRequest:
             **more,
         )
 
+    @property
+    def config(self) -> EditConfig:
+        """That of the first layer; CLIP, device and blend are the same for all."""
+        return next(iter(self.configs.values()))
+
     def layer_file(self, name: str) -> Path:
         """Where the painted atlas layer goes: beside the video."""
         output = Path(self.output)

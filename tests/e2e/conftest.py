@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chromium import chromium
 from PIL import Image
 from program import SCENES, Run, Scene, command, draw_scene
 
@@ -61,3 +63,10 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
     Image.fromarray(rgb).save(path, quality=95)
     return path
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A fresh Chromium."""
+    with chromium() as made:
+        yield made

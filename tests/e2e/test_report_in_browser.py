@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import addresses
 from PIL import Image
 from program import SHORT, Run
 
 webdriver = pytest.importorskip("selenium.webdriver")
-BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH")
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -84,14 +70,6 @@ def test_the_page_works(browser: Any, page: Path) -> None:
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     assert browser.get_log("browser") == []
     assert all(address.startswith(("file:///", "data:")) for address in addresses(browser))
-
-
-def addresses(browser: Any) -> list[str]:
-    """What the browser asked for."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
-    assert asked
-    return asked
 
 
 def test_no_script_runs_but_its_own(browser: Any, page: Path) -> None:

@@ -170,8 +170,7 @@ class Desk:
 
     def _write(self, request: Request, reporter: Reporter) -> tuple[Result, tuple[str, ...]]:
         """Do the work; the result, and the SHA-256 of each CLIP's weights."""
-        config = request.config if isinstance(request, PhotoRequest) else next(iter(request.configs.values()))
-        judge = self._judges.of(config, request.clip_weights, request.offline, reporter)
+        judge = self._judges.of(request.config, request.clip_weights, request.offline, reporter)
         if isinstance(request, PhotoRequest):
             return PhotoJob(request, reporter, judge=judge).write(), judge.weights_sha256
         return VideoJob(request, reporter, judge).write(), judge.weights_sha256
