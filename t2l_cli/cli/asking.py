@@ -1,4 +1,4 @@
-"""What a terminal says of itself when it is asked. Nothing else that is typed meanwhile is lost where it can be helped."""
+"""What a terminal says of itself when it is asked."""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ class Graphics(Picture):
         from PIL import Image
 
         cell = cell_size() or self._cell
-        rows, columns = fitted(*picture.shape[:2], console, cell[0] / cell[1])
+        height, width = picture.shape[:2]
+        rows, columns = fitted(height, width, console, cell[0] / cell[1])
         self._drawn = self.encoded(Image.fromarray(picture), rows, columns, cell)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -39,7 +39,8 @@ class HalfBlocks(Picture):
         """Draw ``picture`` (H, W, 3), uint8, as large as the terminal of ``console`` has room for it."""
         from PIL import Image
 
-        rows, self._width = fitted(*picture.shape[:2], console)
+        height, width = picture.shape[:2]
+        rows, self._width = fitted(height, width, console)
         small: Any = Image.fromarray(picture).resize((self._width, 2 * rows), Image.Resampling.BOX)
         pixels = list(zip(*[iter(small.tobytes())] * 3, strict=True))
         segments: list[Segment] = []
