@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MOST_PIXELS = 480  # px, the longer side of what is sent
 CELL = (20, 10)  # px, (height, width) of a character where nobody says: a VT340's
 INLINE = ("iTerm2", "WezTerm")  # names of terminals that draw iTerm2's pictures best
+_ERASE_BELOW = "\x1b[J"  # also what the terminal moved there when its window was made larger
 _CHUNK = 4096  # characters per escape sequence, which kitty wants to be short
 _IDS = itertools.count(os.getpid() % (1 << 22) << 8 | 1)  # of pictures in a terminal, where others draw, too
 
@@ -72,10 +73,11 @@ class Graphics(Picture):
             return
         as_it_is = [(ControlType.CARRIAGE_RETURN,)]  # what rich does not measure, cut or style
         if not fits(drawn.rows, drawn.columns, options):
-            yield Segment(self.gone(), None, as_it_is)
+            yield Segment(_ERASE_BELOW + self.gone(), None, as_it_is)
             return
         yield from [Segment.line()] * drawn.rows
-        yield Segment(f"\x1b7\r\x1b[{drawn.rows}A{self.shown(drawn)}\x1b8", None, as_it_is)
+        above = f"\r\x1b[{drawn.rows}A"
+        yield Segment(f"\x1b7{above}{_ERASE_BELOW}{self.shown(drawn)}\x1b8", None, as_it_is)
 
     @abstractmethod
     def encoded(self, image: Image.Image, rows: int, columns: int, cell: tuple[int, int]) -> Drawn:
