@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BAND = 6  # px, the height of a row of sixels
-COLOURS = 128  # of the palette
+COLOURS = 256  # of the palette
 _EMPTY = re.compile(rb"\?{4,}")
 
 

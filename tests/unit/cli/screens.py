@@ -161,12 +161,11 @@ def unsixelled(body: str) -> Any:
         elif token[7]:
             x, y = 0, y + 6
         else:
-            for _ in range(int(token[3] or 1)):
-                bits = ord(token[4] or token[5]) - 63
-                for row in range(6):
-                    if bits >> row & 1:
-                        pixels[y + row, x] = palette[colour]
-                x += 1
+            bits, wide = ord(token[4] or token[5]) - 63, int(token[3] or 1)
+            for row in range(6):
+                if bits >> row & 1:
+                    pixels[y + row, x : x + wide] = palette[colour]
+            x += wide
     assert pixels.min() >= 0
     assert "".join(token[0] for token in re.finditer(r"[#!$;\d?-~-]+", found[3])) == found[3]
     return np.rint(pixels * 2.55).astype(np.uint8)

@@ -19,6 +19,7 @@ from t2l_cli.cli.pictures import OTHER_LINES, WAYS
 from tests.unit.cli.screens import CELL, Screen, Shown
 
 PIXELS = ("kitty", "iterm2", "sixel")
+NEAR = 8.0  # levels of 255 that a picture is off on average: 256 colours, JPEG, another size
 
 
 @pytest.fixture(autouse=True)
@@ -78,14 +79,14 @@ def off(one: Shown, picture: Any) -> float:
 
 
 @pytest.mark.parametrize("way", PIXELS)
-@pytest.mark.parametrize("size", [(120, 160), (700, 300), (9, 200), (2, 2), (1000, 1400)])
+@pytest.mark.parametrize("size", [(120, 160), (700, 300), (9, 200), (16, 16), (1000, 1400)])
 def test_what_arrives_is_the_picture_in_its_shape(way: str, size: tuple[int, int]) -> None:
     on = Watched(way)
     on.picture.draw(photo(*size), on.console)
     on.live.start()
     on.refresh()
     one = on.only()
-    assert off(one, photo(*size)) < 8
+    assert off(one, photo(*size)) < NEAR
     height, width = one.pixels.shape[:2]
     assert max(height, width) <= MOST_PIXELS
     assert one.rows <= 40 - OTHER_LINES
@@ -106,7 +107,7 @@ def test_pictures_replace_each_other_in_their_place(way: str, filled: int) -> No
         if i % 2 == 0:
             on.picture.draw(photo(150, 200, i), on.console)
         on.refresh()
-        assert off(on.only(), photo(150, 200, i - i % 2)) < 8
+        assert off(on.only(), photo(150, 200, i - i % 2)) < NEAR
         if i % 3 == 1:
             on.console.print(f"note {i}")
             on.show()
@@ -116,7 +117,7 @@ def test_pictures_replace_each_other_in_their_place(way: str, filled: int) -> No
     on.show()
     assert on.screen.drawn > 6
     (last,) = on.screen.pictures.values()
-    assert off(last, photo(150, 200, 4)) < 8
+    assert off(last, photo(150, 200, 4)) < NEAR
     lines = [line.rstrip() for line in on.screen.display]
     assert "the end" in lines[last.top + last.rows :], "what is said later is below"
     assert lines.count("the bar") == 1
@@ -131,7 +132,7 @@ def test_kitty_gets_each_picture_once_and_is_told_its_place_each_time() -> None:
     on.refresh()
     once = len(on.written)
     on.refresh()
-    assert len(on.written) - once < 300
+    assert len(on.written) - once < 500
     assert on.screen.drawn == 2
 
 
@@ -156,7 +157,7 @@ def test_a_window_that_becomes_too_small_has_none_until_the_next(way: str) -> No
     assert not on.screen.pictures
     on.picture.draw(photo(300, 200), on.console)
     on.refresh()
-    assert off(on.only(), photo(300, 200)) < 8
+    assert off(on.only(), photo(300, 200)) < NEAR
 
 
 @pytest.mark.parametrize("way", PIXELS)
