@@ -2,6 +2,9 @@
 
 https://sw.kovidgoyal.net/kitty/graphics-protocol, https://iterm2.com/documentation-images.html,
 https://vt100.net/docs/vt3xx-gp/chapter14.html
+
+Not by textual-image: it draws on stdout, which is for results here, has no iTerm2, and asks the terminal while it is
+imported, where it takes typed keys and fails if stdin is a pipe.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from t2l_cli.cli.interrupt import Interruption, exit_code
-from t2l_cli.cli.pictures import WAYS
+from t2l_cli.cli.pictures import WAYS, Picture
 from t2l_cli.errors import OutputError, RequestError, StoppedError, T2LError, code_of
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.progress import Both, Glimpse, Reporter, Show
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from t2l_cli.cli.bars import Bars
-    from t2l_cli.cli.pictures import Picture
     from t2l_cli.events import Events
     from t2l_cli.jobs.job import Result
     from t2l_cli.jobs.preview import Preview

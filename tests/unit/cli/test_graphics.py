@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
+
+if sys.platform == "win32":
+    pytest.skip("its screen needs pseudo-terminals", allow_module_level=True)
+
 from PIL import Image
 from rich.console import Console, Group
 from rich.live import Live
