@@ -12,6 +12,7 @@ from t2l_cli.progress import Pace, Tick, duration
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from t2l_cli.cli.pictures import Picture
     from t2l_cli.media.compositing import Bytes
 
 ESTIMATE_AFTER = 4  # steps; the first one is left out of the rate: it warms caches up
@@ -103,14 +104,12 @@ class Lines:
 class Bars:
     """A bar with the loss terms below it. Of a batch: a bar for all jobs, and one for each job in work."""
 
-    def __init__(self, console: Console, pictures: bool = False) -> None:
-        """pictures: whether there will be some below."""
+    def __init__(self, console: Console, picture: Picture | None = None) -> None:
+        """picture: what is below, where there is one."""
         from rich.console import Group
         from rich.live import Live
         from rich.progress import BarColumn, Progress, TaskID, TextColumn
         from rich.text import Text
-
-        from t2l_cli.cli.half_blocks import HalfBlocks
 
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -121,15 +120,16 @@ class Bars:
         self._rows: dict[str, TaskID] = {}  # job -> its bar
         self._terms = Text("", style="dim", no_wrap=True, overflow="ellipsis")
         self._console = console
-        self._picture = HalfBlocks() if pictures else None
-        group = Group(self._progress, self._terms, *([self._picture] if self._picture else []))
-        often = PICTURES_PER_SECOND if pictures else 8
+        self._picture = picture
+        group = Group(self._progress, self._terms, *([] if picture is None else [picture]))
+        often = 8 if picture is None else PICTURES_PER_SECOND
         self._live = Live(group, console=console, refresh_per_second=often, redirect_stdout=False)
         self._read_at = 0.0
 
     def show(self, tick: Tick, pace: Pace) -> None:
         """Move the bar, which appears with the first tick; the loss terms follow twice a second."""
-        self._live.start()
+        if not self._live.is_started:  # starting waits for a terminal that is slow to take the last picture
+            self._live.start()
         done = tick.i + 1
         job = "" if tick.unit == "jobs" else tick.job
         if job not in self._rows:

@@ -10,12 +10,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import ControlType, Segment, Segments
 from rich.style import Style
 
+from t2l_cli.cli.pictures import Picture, fits, fitted
+
 if TYPE_CHECKING:
     from t2l_cli.media.compositing import Bytes
 
 BLOCK = "\u2580"
-OTHER_LINES = 8  # of the terminal: for the bar, the losses and what was said before
-MOST_COLUMNS, MOST_LINES = 72, 24  # some 60 kB, which also a slow connection takes once a second
 _RESET, _BEGIN = "\x1b[0m", "\x1b["
 
 
@@ -28,8 +28,8 @@ def can_draw(console: Console) -> bool:
     return console.color_system is not None and not console.no_color and not console.legacy_windows
 
 
-class HalfBlocks:
-    """A picture as a renderable of rich, drawn once; a live display prints it again many times."""
+class HalfBlocks(Picture):
+    """A picture of at most some 60 kB of colours, which also a slow connection takes once a second."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -40,10 +40,7 @@ class HalfBlocks:
         from PIL import Image
 
         height, width = picture.shape[:2]
-        columns = min(console.width - 1, MOST_COLUMNS)
-        lines = max(1, min(console.height - OTHER_LINES, MOST_LINES))
-        scale = min(columns / width, 2 * lines / height)
-        self._width, rows = max(1, round(width * scale)), max(1, round(height * scale / 2))
+        rows, self._width = fitted(height, width, console)
         small: Any = Image.fromarray(picture).resize((self._width, 2 * rows), Image.Resampling.BOX)
         pixels = list(zip(*[iter(small.tobytes())] * 3, strict=True))
         segments: list[Segment] = []
@@ -56,14 +53,14 @@ class HalfBlocks:
             segments.append(Segment.line())
         file = io.StringIO()
         how: dict[str, Any] = {"color_system": console.color_system, "force_terminal": True, "legacy_windows": False}
-        paper = Console(file=file, width=columns + 1, **how)
+        paper = Console(file=file, width=self._width + 1, **how)
         paper.print(Segments(segments), end="")
         # Both colours are set anew for each block: nothing has to be put back before the end of the line.
         self._lines = file.getvalue().replace(f"{_RESET}{_BEGIN}", _BEGIN).splitlines()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self._width >= options.max_width or len(self._lines) > max(options.size.height - OTHER_LINES, 1):
-            return  # the terminal has become smaller
+        if not fits(len(self._lines), self._width, options):
+            return
         for line in self._lines:
             yield Segment(line, None, [(ControlType.CARRIAGE_RETURN,)])  # as it is: rich need not look at it again
             yield Segment.line()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from t2l_cli.cli.command import Defaults, commands, words_of
+from t2l_cli.cli.pictures import WAYS
 from t2l_cli.cli.precedence import chosen, origin
 from t2l_cli.cli.terminal import Terminal
 from t2l_cli.config import DEFAULT_PRESET, PRESETS
@@ -156,10 +157,12 @@ Preview = Annotated[
     str | None,
     option(
         "--preview",
-        metavar="[FILE.png]",
+        metavar="[FILE.png|WAY]",
         panel=OUTPUT,
         help="Look at the edit while it trains: in the terminal or, with FILE.png, in that file, which is rewritten. "
-        "It takes at most 2 % of the time.",
+        "It takes at most 2 % of the time. The terminal is asked for the best way to draw; "
+        f"WAY ({', '.join(WAYS)}) decides it.",
+        autocompletion=one_of(WAYS),
     ),
 ]
 Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="No progress and no notes.")]

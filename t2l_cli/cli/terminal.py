@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from t2l_cli.cli.interrupt import Interruption, exit_code
+from t2l_cli.cli.pictures import WAYS, Picture
 from t2l_cli.errors import OutputError, RequestError, StoppedError, T2LError, code_of
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.progress import Both, Glimpse, Reporter, Show
@@ -61,6 +62,7 @@ class Terminal:
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.events: Events | None = None
         self._preview: Preview | None = None
+        self._blank: Callable[[], Picture] | None = None  # makes the picture below a bar, which is still empty
         self._claims = contextlib.ExitStack()  # on the preview's file, which is then no result's
         self._bars: Bars | None = None  # on the screen now
         self._silent_stdout = False  # whether stdout is the events'
@@ -79,7 +81,7 @@ class Terminal:
         """Show ticks on stderr: bars on a terminal, lines elsewhere, nothing where --quiet asks for it."""
         from t2l_cli.cli.bars import Bars, Lines, Nothing, Track
 
-        bars = Bars(self.console, pictures=self._preview is not None) if self.animated else None
+        bars = Bars(self.console, self._blank() if self._blank else None) if self.animated else None
         display = bars or (Nothing() if self.quiet else Lines(self.note))
         self._bars = bars
         try:
@@ -149,8 +151,11 @@ class Terminal:
         self.events = Events(Log(file.write, self._without_events), command)
 
     def show_previews(self, place: str, overwrite: bool, others: tuple[Any, ...]) -> None:
-        """Show the work as it goes on: in the file ``place``, which is none of the ``others``, or for "-" here."""
-        if place != STDIO:
+        """Show the work as it goes on: in the file ``place``, which is none of the ``others``, or here.
+
+        place: for here "-", or one of WAYS, which is then the way to draw.
+        """
+        if place not in (STDIO, *WAYS):
             from t2l_cli.jobs.naming import claimed
             from t2l_cli.jobs.preview import PreviewFile
 
@@ -164,8 +169,9 @@ class Terminal:
             self.note("--preview draws on a terminal with colours only; elsewhere, name a file: --preview FILE.png")
             return
         from t2l_cli.cli.drawing import Drawing
+        from t2l_cli.cli.graphics import drawn_by
 
-        self._preview = Drawing(self)
+        self._preview, self._blank = Drawing(self), drawn_by("" if place == STDIO else place)
 
     def _without_events(self, error: OSError) -> None:
         self.warn(f"no more events are told: {reason(error)}.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from program import Run, command, lines
@@ -17,37 +18,55 @@ LONGER = ("--clip", "mini", "--offline", "--steps", "60", "--views", "1", "--siz
 BLOCK = "\u2580"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_a_terminal_shows_the_edit_below_the_bar(photo: Path, tmp_path: Path) -> None:
-    import fcntl
-    import pty
-    import struct
-    import termios
+on_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
 
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    env.pop("NO_COLOR", None)
+
+@on_a_terminal
+def test_a_terminal_shows_the_edit_below_the_bar(photo: Path, tmp_path: Path) -> None:
+    """Without graphics and without an answer: with half blocks."""
+    from tests.unit.cli.screens import run
+
     line = [*command(), "edit-image", str(photo), "red ball", *LONGER, "-o", "out.png", "--preview"]
-    with subprocess.Popen(line, stderr=theirs, stdout=subprocess.PIPE, cwd=tmp_path, env=env) as run:
-        os.close(theirs)
-        said = b""
-        while True:
-            try:
-                part = os.read(ours, 1 << 16)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            said += part
-        assert run.stdout is not None
-        assert run.stdout.read() == b"out.png\n"
-    os.close(ours)
-    assert run.returncode == 0
-    text = said.decode()
+    done = run(line, tmp_path, None)
+    assert (done.code, done.stdout) == (0, "out.png\n")
+    text = done.written.decode()
     assert text.count(BLOCK) > 500
     assert "38;2;" in text
     assert "no more previews" not in text
+    assert done.modes == [True, True, True, True]
+
+
+@on_a_terminal
+@pytest.mark.parametrize(
+    ("terminal", "way", "begins"),
+    [("KITTY", [], b"a=p,"), ("SIXEL", [], b"\x1bP0;"), ("PLAIN", ["iterm2"], b"\x1b]1337;")],
+)
+def test_a_terminal_with_graphics_shows_pixels_and_is_left_clean(
+    terminal: str, way: list[str], begins: bytes, photo: Path, tmp_path: Path
+) -> None:
+    """Also by an interrupted run, whose last picture is the only one."""
+    from tests.unit.cli import screens
+
+    asked = []
+
+    def interrupt(process: subprocess.Popen[bytes], written: bytes, descriptor: int) -> None:
+        if begins in written and not asked:
+            process.send_signal(signal.SIGINT)
+            asked.append(1)
+
+    line = [*command(), "edit-image", str(photo), "red ball", *LONGER, "-o", "out.png", "--preview", *way]
+    done = screens.run(line, tmp_path, getattr(screens, terminal), look=interrupt)
+    assert (done.code, done.stdout) == (130, "out.png\n")
+    assert done.modes == [True, True, True, True]
+    text = done.written.decode()
+    assert BLOCK not in text
+    screen = screens.Screen()
+    screen.take(text)
+    (one,) = screen.pictures.values()
+    assert screen.most == 1
+    assert not screen.cursor.hidden
+    small = Image.open(tmp_path / "out.png").convert("RGB").resize(one.pixels.shape[1::-1])
+    assert np.abs(np.asarray(small, float) - one.pixels).mean() < 25, "the photo, with an edit that has just begun"
 
 
 def test_a_file_is_rewritten_and_the_result_is_the_same(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from t2l_cli.cli.half_blocks import BLOCK, OTHER_LINES, HalfBlocks, can_draw
+from t2l_cli.cli.half_blocks import BLOCK, HalfBlocks, can_draw
+from t2l_cli.cli.pictures import OTHER_LINES
 
 
 def console(width: int = 60, height: int = 30, **more: Any) -> Console:
