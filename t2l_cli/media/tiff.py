@@ -18,7 +18,7 @@ _DEFLATE, _GREY, _RGB, _STRAIGHT_ALPHA, _INTERLEAVED = 8, 1, 2, 2, 1  # TIFF 6.0
 
 
 def encode_tiff(pixels: Pixels, beside: Tags) -> bytes:
-    """Encode ``pixels`` as a TIFF file with profile, EXIF and XMP.
+    """Encode ``pixels`` as a TIFF file with profile, EXIF, XMP and IPTC-IIM.
 
     pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with straight alpha, uint8 or uint16.
     """
@@ -32,6 +32,8 @@ def encode_tiff(pixels: Pixels, beside: Tags) -> bytes:
         tags[Tiff.ICCPROFILE] = beside.icc
     if beside.xmp:
         tags[Tiff.XMP] = beside.xmp
+    if beside.iptc:
+        tags[Tiff.IPTC_NAA_CHUNK] = beside.iptc
     if channels == 4:
         tags[Tiff.EXTRASAMPLES] = _STRAIGHT_ALPHA
     tags |= {
