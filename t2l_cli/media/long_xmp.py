@@ -1,7 +1,7 @@
-"""XMP packets of a JPEG that are longer than a segment, which has at most 64 kB.
+"""XMP packets in the segments of a JPEG, which have at most 64 kB.
 
-They stand in two: a main packet, which names the rest by a GUID, and in segments with that rest (XMP specification,
-part 3, 1.1.3.1). Pillow reads and writes the main packet alone.
+A longer packet is cut in two: a main packet, which names the rest by a GUID, and that rest in segments of its own (XMP
+specification, part 3, 1.1.3.1). Pillow reads and writes the main packet alone.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from t2l_cli.media.xmp import is_mark
 _MAX_MAIN, _MAX_PART = 65_502, 65_400  # bytes of a main packet, and of the rest in one segment
 _GUID = (NOTE, "HasExtendedXMP")
 _ROOM = 400  # bytes that naming the rest takes in the main packet
+_BEGIN_MAIN = b"http://ns.adobe.com/xap/1.0/\0"
 _BEGIN = b"http://ns.adobe.com/xmp/extension/\0"
 _HEAD = struct.Struct(f">{len(_BEGIN)}s32sLL")  # that, GUID, bytes of the whole rest, place of this part in it
 
@@ -69,13 +70,13 @@ def whole_packet(packet: bytes | str | None, segments: Iterable[bytes]) -> bytes
     return written(document)
 
 
-def in_segments(packet: bytes) -> tuple[bytes, list[bytes]]:
-    """``packet`` for a JPEG: a main packet and, where it is too long for one, what goes into more APP1 segments.
+def in_segments(packet: bytes) -> list[bytes]:
+    """The APP1 segments of a JPEG with ``packet``: a main packet, and where that is too long for one, the rest.
 
-    The longest properties go there, and those of a mark last. ValueError if the main packet is too long even so.
+    The longest properties are the rest, and those of a mark last. ValueError if the main packet is too long even so.
     """
     if len(packet) <= _MAX_MAIN:
-        return packet, []
+        return [_BEGIN_MAIN + packet]
     document, other = parsed(packet), parsed(None)
     tree = tree_of(document)
     found = [(node, each) for each in descriptions(tree) for node in properties(each)]
@@ -100,7 +101,10 @@ def in_segments(packet: bytes) -> tuple[bytes, list[bytes]]:
     if len(main) > _MAX_MAIN:
         raise ValueError("the XMP data is too long")
     starts = range(0, len(rest), _MAX_PART)
-    return main, [_HEAD.pack(_BEGIN, guid.encode(), len(rest), i) + rest[i : i + _MAX_PART] for i in starts]
+    return [
+        _BEGIN_MAIN + main,
+        *(_HEAD.pack(_BEGIN, guid.encode(), len(rest), i) + rest[i : i + _MAX_PART] for i in starts),
+    ]
 
 
 def _length(node: Node) -> int:

@@ -83,14 +83,13 @@ def _png_texts(tags: Tags) -> PngInfo:
 
 
 def _encode_jpeg(pixels: Pixels, tags: Tags) -> bytes:
-    packet, parts = in_segments(tags.xmp) if tags.xmp else (None, [])
-    segments = [_segment(_APP1, part) for part in parts]
+    segments = [_segment(_APP1, part) for part in (in_segments(tags.xmp) if tags.xmp else ())]
     if tags.iptc:
         segments.append(_segment(_APP13, photoshop_block(tags.iptc)))
     options: dict[str, Any] = {"quality": 95, "subsampling": 0, "extra": b"".join(segments)}
     if COMMENT in tags.texts:
         options["comment"] = tags.texts[COMMENT].encode()
-    return _encode_by_pillow("JPEG", options, pixels, replace(tags, xmp=packet))
+    return _encode_by_pillow("JPEG", options, pixels, replace(tags, xmp=None))
 
 
 def _segment(marker: int, data: bytes) -> bytes:
@@ -245,31 +244,32 @@ class _Way(NamedTuple):
     lost: str = ""  # in words
 
 
+def _way(lost: str = "", **values: Any) -> _Way:
+    return _Way(lambda tags: replace(tags, **values), lost)
+
+
 def _parts(source: Tags, mark: Mark | None) -> Iterator[list[_Way]]:
     """The parts of the metadata, the most important first; for each the ways to write it, the best first.
 
     The profile is the first, because colours depend on it, and the record the last: what the photo says counts more.
     """
-
-    def ways(name: str, *values: dict[str, Any]) -> list[_Way]:
-        return [*(_Way(lambda tags, new=new: replace(tags, **new)) for new in values), _Way(lambda tags: tags, name)]
-
     if source.icc:
-        yield ways("the colour profile", {"icc": source.icc})
+        yield [_way(icc=source.icc), _way("the colour profile")]
     if source.exif:
-        whole, nothing = ways("the EXIF data", {"exif": source.exif})
-        light = lighter(source.exif)
-        less = _Way(lambda tags: replace(tags, exif=light), "the camera maker's note in the EXIF data")
-        yield [whole, less, nothing] if light else [whole, nothing]
+        yield [
+            _way(exif=source.exif),
+            *(_way("the camera maker's note in the EXIF data", exif=exif) for exif in [lighter(source.exif)] if exif),
+            _way("the EXIF data"),
+        ]
     if source.xmp:
-        yield ways("the XMP data", {"xmp": source.xmp})
+        yield [_way(xmp=source.xmp), _way("the XMP data")]
     if source.iptc:
-        yield ways("the IPTC data", {"iptc": source.iptc})
+        yield [_way(iptc=source.iptc), _way("the IPTC data")]
     if source.texts:
-        yield ways("the comment" if list(source.texts) == [COMMENT] else "the texts", {"texts": source.texts})
+        yield [_way(texts=source.texts), _way("the comment" if set(source.texts) == {COMMENT} else "the texts")]
     if mark:
         record = _Way(lambda tags: replace(tags, xmp=marked(tags.xmp, mark), record=mark.record))
-        yield [record, _Way(lambda tags: tags, "the record of the edit")]
+        yield [record, _way("the record of the edit")]
 
 
 def _image(pixels: Pixels) -> Image.Image:

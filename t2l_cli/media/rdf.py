@@ -19,7 +19,9 @@ IPTC_CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 DC = "http://purl.org/dc/elements/1.1/"
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 NOTE = "http://ns.adobe.com/xmp/note/"
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _PREFIXES = {
+    _RDF: "rdf",
     OWN: "t2l",
     IPTC: "Iptc4xmpExt",
     IPTC_CORE: "Iptc4xmpCore",
@@ -28,7 +30,6 @@ _PREFIXES = {
     NOTE: "xmpNote",
 }
 
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"></rdf:RDF></x:xmpmeta>'
 _HEAD, _TAIL = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>', '<?xpacket end="w"?>'
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 has not
@@ -137,8 +138,8 @@ def append(document: minidom.Document, new: Sequence[Property]) -> None:
     """Add properties in a description of their own, without characters that XML does not have."""
     tree = tree_of(document)
     own = document.createElementNS(_RDF, "rdf:Description")
-    for uri, prefix in {_RDF: "rdf"} | {each.uri: _PREFIXES[each.uri] for each in new}.items():
-        own.setAttribute(f"xmlns:{prefix}", uri)
+    for uri in dict.fromkeys([_RDF, *(each.uri for each in new)]):
+        own.setAttribute(f"xmlns:{_PREFIXES[uri]}", uri)
     own.setAttributeNS(_RDF, "rdf:about", about(tree))
     for each in new:
         element = document.createElementNS(each.uri, f"{_PREFIXES[each.uri]}:{each.name}")

@@ -17,6 +17,7 @@ from t2l_cli.jobs.earlier import read_run
 from t2l_cli.jobs.record import MAX_MARK, mark_of, parsed_mark
 from t2l_cli.media.images import load_picture
 from t2l_cli.media.output import save_picture
+from t2l_cli.media.tags import Tags
 from t2l_cli.media.videos import probe, read_frames
 from t2l_cli.media.xmp import Mark
 from tests.tiny_videos import make_video
@@ -91,7 +92,7 @@ def test_without_metadata_nothing_is_said(tmp_path: Path, edits: tuple[Path, Any
     photo = tmp_path / "photo.jpg"
     exif = Image.Exif()
     exif[315] = "A. Person"
-    save_picture(photo, load_picture(edits[0] / "photo.png").rgb, exif=exif.tobytes(), mark=Mark("x"))
+    save_picture(photo, load_picture(edits[0] / "photo.png").rgb, beside=Tags(exif=exif.tobytes()), mark=Mark("x"))
     out = tmp_path / "out.png"
     t2l.edit_image(photo, "red cup", output=out, judge=edits[1], metadata=False, **QUICK).write()
     picture = load_picture(out)

@@ -17,6 +17,7 @@ from t2l_cli.media.encode import VideoWriter
 from t2l_cli.media.images import load_picture
 from t2l_cli.media.marks import look_at
 from t2l_cli.media.output import FORMATS, save_layer, save_picture
+from t2l_cli.media.tags import Tags
 from t2l_cli.media.video_tags import append_packet, packet_in
 from t2l_cli.media.videos import VideoInfo, probe, read_frames
 from t2l_cli.media.xmp import TRAINED, Mark, marked, portable_xmp
@@ -50,7 +51,7 @@ def as_exiftool_reads(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("suffix", TAGGED)
 def test_a_mark_and_what_the_source_said_come_back_from_every_format(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"p{suffix}"
-    assert save_picture(path, RGB, exif=exif_of(), xmp=TITLE, mark=MARK) == ()
+    assert save_picture(path, RGB, beside=Tags(exif=exif_of(), xmp=TITLE), mark=MARK) == ()
     facts = look_at(path)
     assert (facts.record, facts.source_type) == (MARK.record, TRAINED.rpartition("/")[2])
     assert (facts.kind, facts.values["width"], facts.values["height"], facts.values["bits"]) == ("picture", 30, 20, 8)
@@ -67,7 +68,7 @@ def test_a_mark_and_what_the_source_said_come_back_from_every_format(tmp_path: P
 
 @pytest.mark.parametrize("suffix", TAGGED)
 def test_another_reader_sees_the_mark(tmp_path: Path, suffix: str) -> None:
-    save_picture(tmp_path / f"p{suffix}", RGB, exif=exif_of(), xmp=TITLE, mark=MARK)
+    save_picture(tmp_path / f"p{suffix}", RGB, beside=Tags(exif=exif_of(), xmp=TITLE), mark=MARK)
     found = as_exiftool_reads(tmp_path / f"p{suffix}")
     assert (found["Record"], found["DigitalSourceType"], found["Artist"]) == (MARK.record, TRAINED, "A. Person")
     assert "Warning" not in found
@@ -98,7 +99,7 @@ def test_beside_a_long_packet_a_jpegs_mark_goes_into_its_exif(tmp_path: Path) ->
     """65,502 bytes are all that a JPEG's packet may have."""
     path = tmp_path / "p.jpg"
     packet = long_packet(64_800)
-    assert save_picture(path, RGB, exif=exif_of(), xmp=packet, mark=MARK) == ()
+    assert save_picture(path, RGB, beside=Tags(exif=exif_of(), xmp=packet), mark=MARK) == ()
     assert look_at(path).record == MARK.record
     picture = load_picture(path)
     assert picture.xmp == packet
@@ -120,7 +121,7 @@ def test_what_a_jpeg_cannot_hold_is_said_and_the_sources_comes_first(
     tmp_path: Path, exif: bytes, packet: int, record: str | None, lost: str
 ) -> None:
     path = tmp_path / "p.jpg"
-    notes = save_picture(path, RGB, exif=exif, xmp=long_packet(packet), mark=MARK)
+    notes = save_picture(path, RGB, beside=Tags(exif=exif, xmp=long_packet(packet)), mark=MARK)
     assert notes == (f"JPEG cannot hold {lost}: {path} is without it",)
     assert look_at(path).record == record
     assert b"A. Person" in (load_picture(path).exif or b"")
