@@ -57,7 +57,7 @@ def whole_packet(packet: bytes | str | None, segments: Iterable[bytes]) -> bytes
         rest += data[_HEAD.size :]
         if len(rest) > MAX_PACKET:
             raise ValueError("too long")
-    if any(size != len(rest) for _, own, size, _ in heads.values() if own == guid.encode()):
+    if {size for _, own, size, _ in heads.values() if own == guid.encode()} != {len(rest)}:
         raise ValueError("not complete")
     document = parsed(packet.encode() if isinstance(packet, str) else packet)
     tree = tree_of(document)
