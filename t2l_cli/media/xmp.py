@@ -94,6 +94,8 @@ def marked(packet: bytes | None, mark: Mark) -> bytes:
 
 def with_properties(packet: bytes | None, new: Sequence[Property]) -> bytes | None:
     """``packet``, of :func:`portable_xmp`, with what of ``new`` it does not say already; the first of a name counts."""
+    if not new:
+        return packet
     document = parsed(packet)
     there = names(tree_of(document))
     first = {(each.uri, each.name): each for each in reversed(new)}
