@@ -79,21 +79,24 @@ def in_segments(packet: bytes) -> list[bytes]:
         return [_BEGIN_MAIN + packet]
     document, other = parsed(packet), parsed(None)
     tree = tree_of(document)
-    found = [(node, each) for each in descriptions(tree) for node in properties(each)]
+    found = [(_length(node), node, each) for each in descriptions(tree) for node in properties(each)]
+    found.sort(key=lambda item: (is_mark(name_of(item[1])), -item[0]))
     too_much = len(packet) - _MAX_MAIN + _ROOM
-    places: dict[minidom.Element, minidom.Element] = {}
-    for node, description in sorted(found, key=lambda item: (is_mark(name_of(item[0])), -_length(item[0]))):
+    moved: dict[minidom.Element, list[Node]] = {}
+    for length, node, description in found:
         if too_much <= 0:
             break
-        too_much -= _length(node)
-        if description not in places:
-            places[description] = copied(description, other, about(tree), deep=False)
-            tree_of(other).appendChild(places[description])
-        if isinstance(node, minidom.Attr):
-            places[description].setAttributeNS(node.namespaceURI, node.name, node.value)
-        else:
-            places[description].appendChild(other.importNode(node, True))
-        remove(description, node)
+        too_much -= length
+        moved.setdefault(description, []).append(node)
+    for description, nodes in moved.items():
+        place = copied(description, other, about(tree), deep=False)
+        for node in nodes:
+            if isinstance(node, minidom.Attr):
+                place.setAttributeNS(node.namespaceURI, node.name, node.value)
+            else:
+                place.appendChild(other.importNode(node, True))
+        tree_of(other).appendChild(place)
+        remove(description, nodes)
     rest = written(other, wrapped=False)
     guid = hashlib.md5(rest, usedforsecurity=False).hexdigest().upper()
     append(document, [Property(*_GUID, "", (guid,))])

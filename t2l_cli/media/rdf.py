@@ -12,6 +12,8 @@ from typing import Any
 from xml.dom import XMLNS_NAMESPACE, minidom
 
 MAX_PACKET = 16_000_000  # bytes; anything larger holds pictures, not words about one
+_MAX_DEPTH = 200  # of tags in tags; minidom calls itself for each
+_MAX_SIGNS = 300_000  # tags and attributes; each takes some hundred bytes of memory as long as a packet is worked on
 
 OWN = "urn:x-t2l:1.0/"
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -51,12 +53,21 @@ class Property:
 def parsed(packet: bytes | None) -> minidom.Document:
     """``packet`` as XML, or an empty one. Raises whatever the parser does.
 
-    ValueError for a document type, which no packet has, and which can blow a parser up.
+    ValueError for a document type, which no packet has, and which can blow a parser up, and for a packet that is too
+    large to be words about a picture, or nested too deeply.
     """
     data = packet.strip(b"\0 \t\r\n") if packet else _EMPTY.encode()
-    if len(data) > MAX_PACKET or b"<!DOCTYPE" in data or b"<\0!\0D\0" in data or b"\0<\0!\0D" in data:
+    if len(data) > MAX_PACKET or data.count(b"<") + data.count(b"=") > _MAX_SIGNS:
+        raise ValueError("too large")
+    if b"<!DOCTYPE" in data or b"<\0!\0D\0" in data or b"\0<\0!\0D" in data:
         raise ValueError("not an XMP packet")
-    return minidom.parseString(data)
+    document = minidom.parseString(data)
+    level: list[Any] = [document]
+    for _ in range(_MAX_DEPTH):
+        level = [child for node in level for child in node.childNodes]
+        if not level:
+            return document
+    raise ValueError("nested too deeply")
 
 
 def written(document: minidom.Document, wrapped: bool = True) -> bytes:
@@ -79,11 +90,11 @@ def descriptions(tree: minidom.Element) -> Iterator[minidom.Element]:
 
 
 def properties(description: minidom.Element) -> Iterator[Node]:
-    """The properties in a ``description``, which may be removed on the way."""
-    for child in list(description.childNodes):
+    """The properties in a ``description``."""
+    for child in description.childNodes:
         if isinstance(child, minidom.Element):
             yield child
-    for attribute in list(description.attributes.values()):
+    for attribute in description.attributes.values():
         if attribute.namespaceURI not in (None, _RDF, XMLNS_NAMESPACE):
             yield attribute
 
@@ -98,20 +109,20 @@ def names(tree: minidom.Element) -> set[Name]:
     return {name_of(node) for description in descriptions(tree) for node in properties(description)}
 
 
-def remove(description: minidom.Element, node: Node) -> None:
-    """Remove a property from its ``description``."""
-    if isinstance(node, minidom.Attr):
-        description.removeAttributeNode(node)
-    else:
-        description.removeChild(node)
+def remove(description: minidom.Element, nodes: Iterable[Node]) -> None:
+    """Remove properties from their ``description``."""
+    gone = set(nodes)
+    for node in gone:
+        if isinstance(node, minidom.Attr):
+            description.removeAttributeNode(node)
+    # removeChild() would search the list for each of them.
+    description.childNodes[:] = [child for child in description.childNodes if child not in gone]
 
 
 def drop(found: Iterable[minidom.Element], unwanted: Callable[[Name], bool]) -> None:
     """Remove the ``unwanted`` properties from the descriptions ``found``."""
     for description in found:
-        for node in properties(description):
-            if unwanted(name_of(node)):
-                remove(description, node)
+        remove(description, [node for node in properties(description) if unwanted(name_of(node))])
 
 
 def value_of(packet: bytes | str | None, name: Name) -> str | None:
