@@ -18,10 +18,7 @@ _MAX_TEXTS = 32_000_000  # bytes of all unpacked texts of a PNG; anything larger
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _APP13, _START_OF_SCAN = 0xED, 0xDA
 # Keywords under which Pillow keeps what it knows of the picture itself; a text there would stand in for that.
-_PILLOWS = {
-    "aspect", "background", "bbox", "blend", "chromaticity", "default_image", "disposal", "dpi", "duration", "exif",
-    "gamma", "icc_profile", "interlace", "loop", "srgb", "transparency",
-}  # fmt: skip
+_PILLOWS = {b"bbox", b"icc_profile", b"interlace", b"transparency", b"xmp"}
 
 Span = tuple[int, int]  # of bytes: from, to
 
@@ -69,7 +66,7 @@ def _texts_in(file: BinaryIO) -> Iterator[Span]:
 def _size(kind: bytes, data: bytes, most: int) -> int | None:
     """How many bytes a text chunk has unpacked; None if it cannot be read, or has more than ``most``."""
     keyword, _, rest = data.partition(b"\0")
-    if keyword.decode("latin-1").lower() in _PILLOWS:
+    if keyword in _PILLOWS:
         return None
     if kind == b"tEXt":
         return len(data)
@@ -82,18 +79,13 @@ def _size(kind: bytes, data: bytes, most: int) -> int | None:
     if packed and rest[:1] != b"\0":  # no method of compression that there is
         return None
     try:
-        unpacked = _unpacked(rest[1:], most) if packed else rest[1:]
+        unpacked = zlib.decompressobj().decompress(rest[1:], most + 1) if packed else rest[1:]
         if kind == b"iTXt":
             unpacked.decode("utf-8")
     except (zlib.error, UnicodeDecodeError):
         return None
-    size = len(data) + len(unpacked)
+    size = len(data) + len(unpacked)  # the latter has no more than a byte too many
     return size if size <= most else None
-
-
-def _unpacked(data: bytes, most: int) -> bytes:
-    """The first ``most`` bytes, and one more, of what ``data`` unpacks to; zlib.error if it is damaged."""
-    return zlib.decompressobj().decompress(data, most + 1)
 
 
 def _blocks_in(file: BinaryIO) -> Iterator[Span]:
@@ -109,6 +101,7 @@ def _blocks_in(file: BinaryIO) -> Iterator[Span]:
 
 
 def _ends_in_a_head(block: bytes) -> bool:
+    """Whether a block of resources (number, name, length, data) ends right after a number."""
     place = len(PHOTOSHOP_BLOCK)
     while block.startswith(PHOTOSHOP_BLOCK) and block[place : place + 4] == b"8BIM":
         place += 6  # with the resource's number

@@ -17,7 +17,7 @@ RECORD = "t2l"  # the keyword of this program's record
 # ImageMagick read (of EXIF, of TIFF; its dates; its checksum of the pixels), and what a thumbnail was made from. XMP
 # and the program's own record have places of their own.
 _OF_THE_FILE = re.compile(
-    r"(raw profile type |thumb::|date:|exif:|tiff:|png:|jpeg:|icc:|8bim:|xmp:).*|signature|xml:com\.adobe\.xmp|"
+    r"(raw profile type |thumb::|date:|exif:|tiff:|png:|jpeg:|icc:|8bim:|xmp:).*|signature|exif|xml:com\.adobe\.xmp|"
     + RECORD,
     re.IGNORECASE | re.DOTALL,
 )

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from t2l_cli.media.broken import without_broken
 from t2l_cli.media.images import load_picture
@@ -40,6 +41,7 @@ def png(*chunks: bytes, late: bool = False) -> bytes:
 
 BOMB = zlib.compress(bytes(70_000_000))
 HALF = zlib.compress(b"x" * 20_000_000)
+PILLOWS = (b"transparency", b"icc_profile", b"bbox", b"interlace", b"xmp")
 BROKEN = {
     "a bomb": chunk(b"zTXt", b"Comment\0\0" + BOMB),
     "a bomb in other words": chunk(b"iTXt", b"Comment\0\1\0\0\0" + BOMB),
@@ -48,7 +50,7 @@ BROKEN = {
     "no UTF-8": chunk(b"iTXt", b"Comment\0\0\0\0\0\xff\xfe"),
     "cut": chunk(b"iTXt", b"Comment\0\0"),
     "very long": chunk(b"tEXt", b"Comment\0" + b"x" * 33_000_000),
-    "Pillow's own": chunk(b"tEXt", b"transparency\0no") + chunk(b"tEXt", b"icc_profile\0none"),
+    "Pillow's own": b"".join(chunk(b"tEXt", name + b"\0no") for name in PILLOWS),
 }
 
 
@@ -62,6 +64,19 @@ def test_a_text_that_cannot_be_read_costs_itself_alone(tmp_path: Path, case: str
     assert (picture.notes, picture.texts) == (TEXT, {"Title": "A title", "Author": "A. Person"})
     assert (picture.alpha, picture.icc) == (None, None)
     assert look_at(tmp_path / "p.png").values["width"] == 30
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "L", "RGBA"])
+@pytest.mark.parametrize(
+    "name", ["gamma", "dpi", "loop", "srgb", "aspect", "background", "comment", "photoshop", "exif"]
+)
+def test_no_text_costs_a_picture_of_any_kind(tmp_path: Path, name: str, mode: str) -> None:
+    """Pillow keeps texts among its own facts about the picture."""
+    info = PngInfo()
+    info.add_text(name, "no")
+    image = Image.fromarray(RGB).convert(mode)
+    image.save(tmp_path / "p.png", pnginfo=info)
+    assert np.array_equal(load_picture(tmp_path / "p.png").rgb, np.asarray(image.convert("RGB")))
 
 
 def test_texts_are_bounded_together(tmp_path: Path) -> None:
