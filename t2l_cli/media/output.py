@@ -226,8 +226,8 @@ def _fitting(form: Format, pixels: Pixels, parts: list[list[_Way]]) -> tuple[Tag
     tags, lost = Tags(), []
     for ways in parts:
         for way in ways:
-            more = way.add(tags)
             try:
+                more = way.add(tags)
                 form.encode(pixels, more)
             except Exception:  # as in _encode
                 continue

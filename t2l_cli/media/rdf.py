@@ -57,7 +57,7 @@ def parsed(packet: bytes | None) -> minidom.Document:
     large to be words about a picture, or nested too deeply.
     """
     data = packet.strip(b"\0 \t\r\n") if packet else _EMPTY.encode()
-    if len(data) > MAX_PACKET or data.count(b"<") + data.count(b"=") > _MAX_SIGNS:
+    if len(data) > MAX_PACKET or _signs(data) > _MAX_SIGNS:
         raise ValueError("too large")
     if b"<!DOCTYPE" in data or b"<\0!\0D\0" in data or b"\0<\0!\0D" in data:
         raise ValueError("not an XMP packet")
@@ -68,6 +68,15 @@ def parsed(packet: bytes | None) -> minidom.Document:
         if not level:
             return document
     raise ValueError("nested too deeply")
+
+
+def _signs(data: bytes) -> int:
+    return data.count(b"<") + data.count(b"=")
+
+
+def has_room(packet: bytes) -> bool:
+    """Whether the program's record can be added to ``packet`` without making it too large to be read."""
+    return len(packet) <= MAX_PACKET - 1_000_000 and _signs(packet) <= _MAX_SIGNS - 10_000
 
 
 def written(document: minidom.Document, wrapped: bool = True) -> bytes:

@@ -20,6 +20,7 @@ from t2l_cli.media.rdf import (
     append,
     descriptions,
     drop,
+    has_room,
     names,
     parsed,
     properties,
@@ -77,8 +78,10 @@ def portable_xmp(packet: bytes | str | None) -> tuple[bytes | None, tuple[str, .
         for description in descriptions(tree):
             if not any(properties(description)):
                 tree.removeChild(description)
-        kept = any(isinstance(child, minidom.Element) for child in tree.childNodes)
-        return (written(document) if kept else None), ()
+        if not any(isinstance(child, minidom.Element) for child in tree.childNodes):
+            return None, ()
+        kept = written(document)
+        return (kept, ()) if has_room(kept) else (None, ("its XMP data is too long and was left out",))
     except Exception:  # XML that is none raises whatever its bytes provoke (ExpatError, RecursionError, ...)
         return None, ("its XMP data is damaged and was left out",)
 
@@ -93,7 +96,10 @@ def marked(packet: bytes | None, mark: Mark) -> bytes:
 
 
 def with_properties(packet: bytes | None, new: Sequence[Property]) -> bytes | None:
-    """``packet``, of :func:`portable_xmp`, with what of ``new`` it does not say already; the first of a name counts."""
+    """``packet``, of :func:`portable_xmp`, with what of ``new`` it does not say already; the first of a name counts.
+
+    What would make it too long to be read is left out.
+    """
     if not new:
         return packet
     document = parsed(packet)
@@ -103,7 +109,8 @@ def with_properties(packet: bytes | None, new: Sequence[Property]) -> bytes | No
     if not missing:
         return packet
     append(document, missing)
-    return written(document)
+    more = written(document)
+    return more if has_room(more) else packet
 
 
 def is_mark(node_name: tuple[str, str]) -> bool:

@@ -113,6 +113,21 @@ def test_what_a_packet_says_already_is_not_said_again() -> None:
     assert with_properties(None, []) is None
 
 
+@pytest.mark.parametrize("text", ['"' * 3_000_000, "x" * 15_500_000])
+def test_a_packet_that_leaves_no_room_for_a_mark_is_left_out_with_a_note(text: str) -> None:
+    """Quotation marks become six characters each."""
+    packet = PHONE.replace(b"AAAA", b"").replace(b"J\xc3\xbcrgen", text.encode())
+    assert portable_xmp(packet) == (None, ("its XMP data is too long and was left out",))
+
+
+def test_words_that_leave_no_room_for_a_mark_are_not_added() -> None:
+    packet, _ = portable_xmp(PHONE)
+    for texts in [("x" * 20_000_000,), ("a",) * 200_000]:
+        made = with_properties(packet, [Property(DC, "subject", "Bag", texts)])
+        assert made == packet
+        assert record_in(marked(made, Mark("x"))) == "x"
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(0, len(PHONE)))
 def test_no_bytes_raise_anything(noise: bytes, place: int) -> None:
