@@ -14,9 +14,7 @@ _PIXELS = (*range(254, 264), 266, 273, 274, *range(277, 282), 284, 317, *range(3
 _ELSEWHERE = (330, 513, 514, *range(529, 533), 700, 33723, 34377, 34675, 34665, 34853)
 _STRUCTURE = frozenset((*_PIXELS, *_ELSEWHERE))
 _SUB_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-_MAKER_NOTE, _USER_COMMENT = 0x927C, 0x9286
-_ASCII = b"ASCII\0\0\0"  # the character code that a UserComment begins with
-_COMMENT = "t2l "  # what this program's comment begins with
+_MAKER_NOTE = 0x927C
 _RESOLUTION = (282, 283, 296)  # XResolution, YResolution, ResolutionUnit: 0 has no meaning, and TIFF forbids it
 _NOT_CARRIED = (0xA002, 0xA003, 0xA005)  # width and height, which a rotation exchanges, and the offset of a sub-IFD
 
@@ -67,31 +65,6 @@ def lighter(exif: bytes) -> bytes | None:
         return data.tobytes() if len(data) else None
     except Exception:  # as above
         return None
-
-
-def with_comment(exif: bytes | None, text: str) -> bytes | None:
-    """``exif`` with ``text``, ASCII, as its UserComment; None if there is another comment, or the EXIF is damaged."""
-    try:
-        tags = tags_of(exif) if exif else {}
-        comments = tags.setdefault(ExifTags.IFD.Exif, {})
-        if comments.get(_USER_COMMENT, b"")[8:].strip(b" \0") and comment_in(exif) is None:
-            return None
-        comments[_USER_COMMENT] = _ASCII + _COMMENT.encode() + text.encode("ascii")
-        data = Image.Exif()
-        data.update({tag: value for tag, value in tags.items() if value != {}})
-        return data.tobytes()
-    except Exception:  # as above
-        return None
-
-
-def comment_in(exif: bytes | None) -> str | None:
-    """The text that :func:`with_comment` wrote; None if there is none."""
-    try:
-        comment = tags_of(exif or b"").get(ExifTags.IFD.Exif, {}).get(_USER_COMMENT, b"")
-        text = bytes(comment).removeprefix(_ASCII).decode("ascii")
-    except Exception:  # as above
-        return None
-    return text.removeprefix(_COMMENT) if text.startswith(_COMMENT) else None
 
 
 def _usable(tags: Mapping[int, Any], folder: int | None, unwanted: Container[int]) -> tuple[Tags, bool]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,14 +17,18 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from t2l_cli.errors import RequestError
+from t2l_cli.media.broken import without_broken
 from t2l_cli.media.colour import to_rgb
 from t2l_cli.media.compositing import Bytes, Deep, Levels, Pixels, flattened, strips
 from t2l_cli.media.deep import FORMATS as DEEP_FORMATS
 from t2l_cli.media.deep import high_bytes, orientation_of, read_deep
 from t2l_cli.media.exif import portable_exif
+from t2l_cli.media.iptc import iptc_of, portable_iptc
 from t2l_cli.media.opening import bits_of, decoding, open_image, opened, xmp_of
 from t2l_cli.media.output import check_output, format_of, save_layer, save_picture
 from t2l_cli.media.paths import shown
+from t2l_cli.media.tags import Tags
+from t2l_cli.media.texts import texts_of
 from t2l_cli.media.xmp import Mark, is_trained, portable_xmp
 
 __all__ = [
@@ -54,12 +59,19 @@ class Picture:
     xmp: bytes | None = None  # packet, without the old file's structure
     sha256: str | None = None  # of the file's bytes, in hexadecimal; None: it came from memory
     trained: bool = False  # whether it says that a trained model made a part of it
+    iptc: bytes | None = None  # IPTC-IIM, without the old file's structure
+    texts: Mapping[str, str] = field(default_factory=dict)  # by keyword, as in a PNG; a JPEG's comment is "Comment"
     deep: Deep | None = None  # (H, W, 3), or (H, W, 4) with straight alpha: the same in 16 bits, where it was asked for
 
     @property
     def finest(self) -> Levels:
         """The colours (H, W, 3) with as many bits as there are."""
         return self.rgb if self.deep is None else self.deep[..., :3]
+
+    @property
+    def beside(self) -> Tags:
+        """What its file holds beside the pixels."""
+        return Tags(self.icc, self.exif, self.xmp, None, self.iptc, self.texts)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,7 +119,7 @@ def save_like(
     """Write ``rgb`` (H, W, 3) with what the file of ``picture`` holds beside its colours, as ``save_picture``.
 
     ``rgb`` has as many bits as ``picture.finest``; a format that holds fewer gets fewer, with a note. ``mark``: what
-    the file says of its making. Without ``metadata`` there is neither a mark nor EXIF and XMP.
+    the file says of its making. Without ``metadata`` there is nothing but the profile.
     """
     alpha: Levels | None = picture.alpha
     notes: tuple[str, ...] = ()
@@ -117,9 +129,9 @@ def save_like(
         else:
             rgb = flattened(rgb)
             notes = (f"{format_of(path).name} holds 8 bits per channel: {shown(path)} is without the finer ones",)
-    exif, xmp = (picture.exif, picture.xmp) if metadata else (None, None)
-    mark = mark if metadata else None
-    return (*notes, *save_picture(path, rgb, alpha, picture.icc, exif, overwrite, xmp=xmp, mark=mark))
+    if metadata:
+        return (*notes, *save_picture(path, rgb, alpha, picture.beside, overwrite, mark))
+    return (*notes, *save_picture(path, rgb, alpha, Tags(picture.icc), overwrite))
 
 
 def load_layer(path: str | Path, deep: bool = False) -> Picture:
@@ -162,6 +174,8 @@ def _decode(file: BinaryIO, path: str | Path, deep: bool) -> Picture:
     notes: list[str] = []
     digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a BinaryIO is what it takes
     file.seek(0)
+    file, unread = without_broken(file)
+    notes += unread
     with open_image(file, path) as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG followed by its previews
@@ -190,13 +204,16 @@ def _upright(image: Image.Image, bits: int) -> tuple[Picture, int]:
 
     ``image`` itself may be changed.
     """
-    image.load()  # before getexif(), which also loads a PNG: damaged pixels must not be reported as damaged EXIF
+    image.load()  # before what follows, which also loads a PNG: damaged pixels must not be reported as damaged EXIF
     exif, exif_note = portable_exif(image)
     orientation = orientation_of(image)
-    packet = xmp_of(image)
+    packet, rest_note = xmp_of(image)
     xmp, xmp_note = portable_xmp(packet)
+    iptc, iptc_note = portable_iptc(iptc_of(image))
+    texts, text_note = texts_of(image)
     with contextlib.suppress(Exception):  # an orientation that cannot be read is none
         ImageOps.exif_transpose(image, in_place=True)
     rgb, alpha, icc, colour_notes = to_rgb(image, bits)
-    picture = Picture(rgb, alpha, icc, exif, (*colour_notes, *exif_note, *xmp_note), xmp, trained=is_trained(packet))
+    notes = (*colour_notes, *exif_note, *rest_note, *xmp_note, *iptc_note, *text_note)
+    picture = Picture(rgb, alpha, icc, exif, notes, xmp, trained=is_trained(packet), iptc=iptc, texts=texts)
     return picture, orientation

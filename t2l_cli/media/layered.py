@@ -10,7 +10,7 @@ import importlib.util
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.etree import ElementTree
@@ -21,11 +21,12 @@ from PIL import Image
 from t2l_cli.errors import OutputError, RequestError, T2LError
 from t2l_cli.media.compositing import Bytes, Pixels, Rows, flattened, over, rgba
 from t2l_cli.media.images import Picture, picture_in, save_like
+from t2l_cli.media.iptc import RESOURCE as IPTC_RESOURCE
 from t2l_cli.media.opening import MAX_PIXELS, decoding, opened
 from t2l_cli.media.output import check_output, format_of, write_picture
 from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.places import check_place
-from t2l_cli.media.tags import Tags
+from t2l_cli.media.tags import Tags, placed
 from t2l_cli.media.xmp import Mark, marked
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def check_photo_output(
     if not is_layered(path):
         check_output(path, overwrite, *inputs, size=size, more=tuple(_ENCODERS))
         return
-    if Path(path).suffix.lower() == ".psd":
+    if _is_psd(path):
         if importlib.util.find_spec("psd_tools") is None:
             raise RequestError(f"{shown(path)} needs a package (python -m pip install psd-tools). A .ora needs none.")
         if size is not None and max(size) > _MAX_PSD_SIDE:
@@ -100,13 +101,10 @@ def save_photo(
     photo = layers.photo
     if not is_layered(path):
         return save_like(path, over(layers.layer, photo.finest), photo, mark, metadata, overwrite)
-    xmp = photo.xmp if metadata else None
-    tags = Tags(
-        photo.icc,
-        photo.exif if metadata else None,
-        marked(xmp, mark) if mark and metadata else xmp,
-        mark.record if mark and metadata else None,
-    )
+    psd = _is_psd(path)
+    tags = placed(photo.beside if metadata else Tags(photo.icc), iptc=psd, texts=not psd, comment=False)
+    if mark and metadata:
+        tags = replace(tags, xmp=marked(tags.xmp, mark), record=mark.record)
     try:
         data = _ENCODERS[Path(path).suffix.lower()](layers, tags)
     except (MemoryError, T2LError):
@@ -120,6 +118,10 @@ def save_photo(
 def is_layered(path: str | Path) -> bool:
     """Whether the suffix of ``path`` is one of a file with layers."""
     return str(path) != STDIO and Path(path).suffix.lower() in _ENCODERS
+
+
+def _is_psd(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == ".psd"
 
 
 def encode_ora(layers: Layers, tags: Tags) -> bytes:
@@ -184,7 +186,7 @@ def encode_psd(layers: Layers, tags: Tags) -> bytes:
     document.create_pixel_layer(_image(layers.flat), name=LAYER).clipping = layers.photo.alpha is not None
     document.create_pixel_layer(_image(layers.grey), name=MASK).visible = False
     exif = tags.exif.removeprefix(b"Exif\0\0") if tags.exif else None
-    for key, data in ((_ICC, tags.icc), (_EXIF, exif), (_XMP, tags.xmp)):
+    for key, data in ((_ICC, tags.icc), (_EXIF, exif), (_XMP, tags.xmp), (IPTC_RESOURCE, tags.iptc)):
         if data:
             document.image_resources[key] = ImageResource(key=key, data=data)
     file = io.BytesIO()

@@ -11,15 +11,18 @@ from typing import Any, BinaryIO, Literal
 from PIL import ExifTags, ImageCms
 
 from t2l_cli.errors import RequestError
+from t2l_cli.media.broken import without_broken
 from t2l_cli.media.decoding import opened as opened_video
-from t2l_cli.media.exif import comment_in
+from t2l_cli.media.iptc import iptc_of
 from t2l_cli.media.layered import is_ora, merged_in
 from t2l_cli.media.opening import bits_of, decoding, open_image, opened, xmp_of
-from t2l_cli.media.output import PNG_TEXT
+from t2l_cli.media.texts import RECORD as TEXT
+from t2l_cli.media.texts import comment_in
 from t2l_cli.media.video_tags import RECORD, SOURCE_TYPE, packet_in
 from t2l_cli.media.xmp import record_in, source_type_in
 
 _TURNED = (5, 6, 7, 8)  # values of EXIF's orientation that exchange width and height
+_MAX_COMMENT = 200  # characters of a comment; some hold whole documents
 _NAMES = {"matroska,webm": "Matroska", "mov,mp4,m4a,3gp,3g2,mj2": "MP4 or MOV"}  # FFmpeg's -> people's
 
 
@@ -45,9 +48,13 @@ def look_at(path: str | Path) -> Facts:
 
 
 def _picture(path: str | Path) -> Facts:
-    with opened(path) as file, decoding(path), open_image(_shown(file, path), path) as image:
-        info, exif, packet = image.info, image.getexif(), xmp_of(image)
-        texts = (record_in(packet), info.get(PNG_TEXT), comment_in(exif.tobytes() if len(exif) else None))
+    with (
+        opened(path) as file,
+        decoding(path),
+        open_image(without_broken(_shown(file, path))[0], path) as image,
+    ):
+        info, exif, (packet, _) = image.info, image.getexif(), xmp_of(image)
+        texts = (record_in(packet), info.get(TEXT))
         width, height = image.size
         if exif.get(ExifTags.Base.Orientation) in _TURNED:
             width, height = height, width
@@ -62,6 +69,8 @@ def _picture(path: str | Path) -> Facts:
             "pictures": getattr(image, "n_frames", 1),
             "exif": bool(len(exif)),
             "xmp": bool(packet),
+            "iptc": iptc_of(image) is not None,
+            "comment": (comment_in(image) or "")[:_MAX_COMMENT] or None,
         }
         record = next((str(text) for text in texts if text), None)
         return Facts("picture", values, record, source_type_in(packet))

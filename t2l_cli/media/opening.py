@@ -17,6 +17,7 @@ from typing import BinaryIO
 from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from t2l_cli.errors import RequestError
+from t2l_cli.media.long_xmp import whole_packet
 from t2l_cli.media.paths import STDIO, reason, sha256_of, shown
 
 MAX_PIXELS = 300_000_000  # px; a header that claims more is taken for a decompression bomb
@@ -143,12 +144,15 @@ def _silence_libtiff() -> None:
             handler(None)
 
 
-def xmp_of(image: Image.Image) -> bytes | str | None:
-    """The XMP packet of an opened ``image``; None if it has none."""
+def xmp_of(image: Image.Image) -> tuple[bytes | str | None, tuple[str, ...]]:
+    """The XMP packet of an opened ``image``, whole if it can be had; and notes. None if it has none."""
     resources = getattr(image, "resources", ()) if image.format == "PSD" else ()
-    own = next((data for number, _, data in resources if number == _PSD_XMP), None)
-    packet: bytes | str | None = own or image.info.get("xmp")
-    return packet
+    packet = next((data for number, _, data in resources if number == _PSD_XMP), None) or image.info.get("xmp")
+    try:
+        segments = [data for name, data in getattr(image, "applist", ()) if name == "APP1"]
+        return whole_packet(packet, segments), ()
+    except Exception:  # whatever the bytes of a broken packet provoke
+        return packet, ("a part of its XMP data is missing or damaged and was left out",)
 
 
 def bits_of(image: Image.Image) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,15 +19,18 @@ from t2l_cli.errors import OutputError, RequestError, T2LError
 from t2l_cli.media.atomic import write_atomically
 from t2l_cli.media.compositing import Levels, Pixels, Rows, composite, rgba, strips
 from t2l_cli.media.deep import encode_png
-from t2l_cli.media.exif import lighter, with_comment
+from t2l_cli.media.exif import lighter
+from t2l_cli.media.iptc import photoshop_block
+from t2l_cli.media.long_xmp import in_segments
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.places import check_place
-from t2l_cli.media.tags import Tags
+from t2l_cli.media.tags import NOTHING, Tags, placed
+from t2l_cli.media.texts import COMMENT, RECORD
 from t2l_cli.media.tiff import encode_tiff
 from t2l_cli.media.xmp import Mark, marked
 
-PNG_TEXT = "t2l"  # keyword of the record in a PNG
-
+_LONG_TEXT = 1000  # characters; a PNG's longer texts are compressed
+_APP1, _APP13 = 0xE1, 0xED  # segments of a JPEG
 
 Encoder = Callable[[Pixels, Tags], bytes]  # pixels (H, W, C), the rest -> the file
 
@@ -40,6 +43,9 @@ class Format:
     encode: Encoder
     alpha: bool = True
     tags: bool = True  # carries an ICC profile, EXIF and XMP
+    iptc: bool = False  # carries IPTC-IIM
+    texts: bool = False  # carries any texts by keyword
+    comment: bool = False  # carries one of them, the comment
     deep: bool = False  # holds 16 bits per channel
     max_side: int = 2**31 - 1  # px
 
@@ -64,21 +70,36 @@ def _encode_png(pixels: Pixels, tags: Tags) -> bytes:
     return _encode_by_pillow("PNG", {"compress_level": 4, "pnginfo": texts}, pixels, replace(tags, xmp=None))
 
 
-def _png_texts(tags: Tags) -> PngInfo | None:
+def _png_texts(tags: Tags) -> PngInfo:
     """The texts of a PNG; its XMP packet is one of them."""
-    if not (tags.xmp or tags.record):
-        return None
     texts = PngInfo()
     if tags.xmp:
         texts.add_itxt("XML:com.adobe.xmp", tags.xmp.decode())
     if tags.record:
-        texts.add_itxt(PNG_TEXT, tags.record)
+        texts.add_itxt(RECORD, tags.record)
+    for name, text in tags.texts.items():
+        texts.add_text(name, text, zip=len(text) > _LONG_TEXT)
     return texts
 
 
-_JPEG = Format("JPEG", _by_pillow("JPEG", quality=95, subsampling=0), alpha=False, max_side=65_500)
-_TIFF = Format("TIFF", encode_tiff, deep=True)
-_PNG = Format("PNG", _encode_png, deep=True)
+def _encode_jpeg(pixels: Pixels, tags: Tags) -> bytes:
+    segments = [_segment(_APP1, part) for part in (in_segments(tags.xmp) if tags.xmp else ())]
+    if tags.iptc:
+        segments.append(_segment(_APP13, photoshop_block(tags.iptc)))
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0, "extra": b"".join(segments)}
+    if COMMENT in tags.texts:
+        options["comment"] = tags.texts[COMMENT].encode()
+    return _encode_by_pillow("JPEG", options, pixels, replace(tags, xmp=None))
+
+
+def _segment(marker: int, data: bytes) -> bytes:
+    """A segment of a JPEG; struct.error where ``data`` is too long for one."""
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+
+_JPEG = Format("JPEG", _encode_jpeg, alpha=False, iptc=True, comment=True, max_side=65_500)
+_TIFF = Format("TIFF", encode_tiff, iptc=True, deep=True)
+_PNG = Format("PNG", _encode_png, texts=True, deep=True)
 
 FORMATS: dict[str, Format] = {
     ".png": _PNG,
@@ -132,18 +153,15 @@ def save_picture(
     path: str | Path,
     rgb: Pixels,
     alpha: Levels | None = None,
-    icc: bytes | None = None,
-    exif: bytes | None = None,
+    beside: Tags = NOTHING,
     overwrite: bool = False,
-    *,
-    xmp: bytes | None = None,
     mark: Mark | None = None,
 ) -> tuple[str, ...]:
     """Write ``rgb`` (H, W, 3), or grey (H, W), and ``alpha`` (H, W), uint8, in the suffix's format; '-': PNG to stdout.
 
-    For a PNG and a TIFF both may be uint16. The ``mark``, what the file says of its making, goes into the source's
-    ``xmp`` packet. Returns notes for the user about what the format could not hold. JPEG is written at quality 95,
-    4:4:4.
+    For a PNG and a TIFF both may be uint16. ``beside``: what the source's file holds beside its pixels. The ``mark``,
+    what the file says of its making, goes into its XMP packet. Returns notes for the user about what the format could
+    not hold. JPEG is written at quality 95, 4:4:4.
     Raises RequestError for an unknown suffix and OutputError if writing fails.
     """
     form = format_of(path)
@@ -154,7 +172,7 @@ def save_picture(
             notes.append(f"{form.name} holds no transparency: {shown(path)} was flattened onto white")
         alpha = None
     pixels = rgb if alpha is None else rgba(rgb, alpha)
-    data, left_out = _encode(path, pixels, form, Tags(icc, exif, xmp), mark)
+    data, left_out = _encode(path, pixels, form, beside, mark)
     write_picture(path, data, overwrite)
     return (*notes, *left_out)
 
@@ -174,7 +192,9 @@ def _encode(
     If the encoder fails with them, it is tried again with less. OutputError if it fails even without any.
     """
     failure: Exception | None = None
-    for tags, lost in _less_and_less(form, source, mark):
+    if form.tags:
+        source = placed(source, iptc=form.iptc, texts=form.texts, comment=form.comment)
+    for tags, lost in _less_and_less(form, pixels, source, mark):
         try:
             data = form.encode(pixels, tags)
         except (MemoryError, T2LError):  # from computing the pixels, which may happen only now
@@ -187,42 +207,69 @@ def _encode(
     raise OutputError(f"could not encode {shown(path)} as {form.name}: {shown(str(failure))}.") from failure
 
 
-def _less_and_less(form: Format, source: Tags, mark: Mark | None) -> Iterator[tuple[Tags, list[str]]]:
-    """What to write beside the pixels, and then less and less of it; each time with what is lost, in words.
+def _less_and_less(form: Format, pixels: Pixels, source: Tags, mark: Mark | None) -> Iterator[tuple[Tags, list[str]]]:
+    """What to write beside the pixels: all; what the format takes of it; nothing. Each with what is lost, in words."""
+    parts = list(_parts(source, mark))
+    if form.tags:
+        tags = Tags()
+        for ways in parts:
+            tags = ways[0].add(tags)
+        yield tags, []
+        if parts:
+            yield _fitting(form, np.zeros((16, 16, *pixels.shape[2:]), pixels.dtype), parts)
+    if parts or not form.tags:
+        yield Tags(), [ways[-1].lost for ways in parts]
 
-    The profile is dropped last, because colours depend on it.
+
+def _fitting(form: Format, pixels: Pixels, parts: list[list[_Way]]) -> tuple[Tags, list[str]]:
+    """As many of the ``parts`` as the format takes, and what is lost, in words. They are tried on a few ``pixels``."""
+    tags, lost = Tags(), []
+    for ways in parts:
+        for way in ways:
+            try:
+                more = way.add(tags)
+                form.encode(pixels, more)
+            except Exception:  # as in _encode
+                continue
+            tags = more
+            lost += [way.lost] if way.lost else []
+            break
+    return tags, lost
+
+
+class _Way(NamedTuple):
+    """A way to write a part of the metadata."""
+
+    add: Callable[[Tags], Tags]  # to what is written already
+    lost: str = ""  # in words
+
+
+def _way(lost: str = "", **values: Any) -> _Way:
+    return _Way(lambda tags: replace(tags, **values), lost)
+
+
+def _parts(source: Tags, mark: Mark | None) -> Iterator[list[_Way]]:
+    """The parts of the metadata, the most important first; for each the ways to write it, the best first.
+
+    The profile is the first, because colours depend on it, and the record the last: what the photo says counts more.
     """
-    light = lighter(source.exif) if source.exif else None
-    for icc in dict.fromkeys([source.icc, None]):
-        for exif in dict.fromkeys([source.exif, light, None]):
-            for tags, packet in _ways(Tags(icc, exif, source.xmp), mark):
-                if not form.tags and tags != Tags():
-                    continue
-                lost = ["the colour profile"] if source.icc and not icc else []
-                if source.exif and not exif:
-                    lost.append("the EXIF data")
-                elif exif != source.exif:
-                    lost.append("the camera maker's note in the EXIF data")
-                if source.xmp and not packet:
-                    lost.append("the XMP data")
-                if mark and not tags.record:
-                    lost.append("the record of the edit")
-                yield tags, lost
-
-
-def _ways(tags: Tags, mark: Mark | None) -> Iterator[tuple[Tags, bytes | None]]:
-    """``tags`` with the ``mark`` in their packet, in their EXIF where it does not fit, and then nowhere.
-
-    All that first with the source's packet, then without; the second value is what there is of that.
-    """
-    for packet in dict.fromkeys([tags.xmp, None]):
-        if mark:
-            with contextlib.suppress(Exception):  # a packet that is none
-                yield Tags(tags.icc, tags.exif, marked(packet, mark), mark.record), packet
-            commented = with_comment(tags.exif, mark.record)
-            if commented is not None:
-                yield Tags(tags.icc, commented, packet, mark.record), packet
-        yield Tags(tags.icc, tags.exif, packet), packet
+    if source.icc:
+        yield [_way(icc=source.icc), _way("the colour profile")]
+    if source.exif:
+        yield [
+            _way(exif=source.exif),
+            *(_way("the camera maker's note in the EXIF data", exif=exif) for exif in [lighter(source.exif)] if exif),
+            _way("the EXIF data"),
+        ]
+    if source.xmp:
+        yield [_way(xmp=source.xmp), _way("the XMP data")]
+    if source.iptc:
+        yield [_way(iptc=source.iptc), _way("the IPTC data")]
+    if source.texts:
+        yield [_way(texts=source.texts), _way("the comment" if set(source.texts) == {COMMENT} else "the texts")]
+    if mark:
+        record = _Way(lambda tags: replace(tags, xmp=marked(tags.xmp, mark), record=mark.record))
+        yield [record, _way("the record of the edit")]
 
 
 def _image(pixels: Pixels) -> Image.Image:

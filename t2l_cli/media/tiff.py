@@ -8,6 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 from PIL import TiffImagePlugin as Tiff
+from PIL import TiffTags
 
 from t2l_cli.media.compositing import Pixels
 from t2l_cli.media.exif import tags_of
@@ -18,7 +19,7 @@ _DEFLATE, _GREY, _RGB, _STRAIGHT_ALPHA, _INTERLEAVED = 8, 1, 2, 2, 1  # TIFF 6.0
 
 
 def encode_tiff(pixels: Pixels, beside: Tags) -> bytes:
-    """Encode ``pixels`` as a TIFF file with profile, EXIF and XMP.
+    """Encode ``pixels`` as a TIFF file with profile, EXIF, XMP and IPTC-IIM.
 
     pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with straight alpha, uint8 or uint16.
     """
@@ -32,6 +33,10 @@ def encode_tiff(pixels: Pixels, beside: Tags) -> bytes:
         tags[Tiff.ICCPROFILE] = beside.icc
     if beside.xmp:
         tags[Tiff.XMP] = beside.xmp
+    if beside.iptc:
+        # As numbers of four bytes, as Photoshop does: libtiff makes something else of bytes. Pillow expects one value.
+        padded = beside.iptc + b"\0" * (-len(beside.iptc) % 4)
+        tags[Tiff.IPTC_NAA_CHUNK] = (tuple(np.frombuffer(padded, "<u4").tolist()),)
     if channels == 4:
         tags[Tiff.EXTRASAMPLES] = _STRAIGHT_ALPHA
     tags |= {
@@ -47,6 +52,7 @@ def encode_tiff(pixels: Pixels, beside: Tags) -> bytes:
         Tiff.PLANAR_CONFIGURATION: _INTERLEAVED,
     }
     directory = Tiff.ImageFileDirectory_v2()
+    directory.tagtype[Tiff.IPTC_NAA_CHUNK] = TiffTags.LONG
     for tag, value in tags.items():
         directory[tag] = value
     file = io.BytesIO()

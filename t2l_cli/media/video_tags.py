@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from t2l_cli.media.xmp import MAX_PACKET, TRAINED, Mark, marked, portable_xmp
+from t2l_cli.media.rdf import MAX_PACKET
+from t2l_cli.media.xmp import TRAINED, Mark, marked, portable_xmp
 
 RECORD, SOURCE_TYPE = "T2L_RECORD", "DIGITAL_SOURCE_TYPE"
 """Tags of a MKV."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, IptcImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 from program import SHORT, Run, command, draw_scene, lines, pixels
 
@@ -181,6 +181,36 @@ def test_a_cameras_photo_becomes_a_tiff_with_all_its_exif(t2l: Callable[..., Run
         assert back[0x010F] == "Maker"
         assert back.get_ifd(ExifTags.IFD.Exif) == exif[ExifTags.IFD.Exif]
         assert back.get_ifd(ExifTags.IFD.GPSInfo) == exif[ExifTags.IFD.GPSInfo]
+
+
+def test_words_about_a_photo_stay_through_jpeg_tiff_and_png(t2l: Callable[..., Run], tmp_path: Path) -> None:
+    """IPTC in Photoshop's block and a comment; from a file whose other words are broken, these alone are lost."""
+    iptc = b"\x1c\x02\x50\0\4Iris\x1c\x02\x78\0\5A cup"
+    block = (
+        b"Photoshop 3.0\0" + b"8BIM\x04\x25\0\0\0\0\0\x10" + bytes(16) + b"8BIM\x04\x04\0\0\0\0\0\x13" + iptc + b"\0"
+    )
+    segment = b"\xff\xed" + (len(block) + 2).to_bytes(2) + block
+    Image.fromarray(draw_scene("ball", tmp_path).rgb).save(tmp_path / "photo.jpg", comment=b"said", extra=segment)
+    done(t2l("edit-image", "photo.jpg", "red ball", *SHORT, "-o", "out.jpg", "--run-dir", "run"))
+    for source, out in [("out.jpg", "out.tif"), ("out.tif", "back.jpg"), ("out.jpg", "out.png")]:
+        done(t2l("composite", source, "run/layer.png", "-o", out))
+    for name in ("out.jpg", "out.tif", "back.jpg"):
+        with Image.open(tmp_path / name) as image:
+            assert (IptcImagePlugin.getiptcinfo(image) or {})[2, 80] == b"Iris"
+            assert 0x0425 not in image.info.get("photoshop", {})
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.text["Comment"] == "said"
+        assert b"<rdf:li>Iris</rdf:li>" in image.info["xmp"]
+    assert b"said" in done(t2l("info", "out.jpg")).stdout
+    bare = done(t2l("composite", "photo.jpg", "run/layer.png", "-o", "bare.jpg", "--no-metadata"))
+    assert bare.stderr == b""
+    for word in (b"Iris", b"said", b"Photoshop"):
+        assert word not in (tmp_path / "bare.jpg").read_bytes()
+    (tmp_path / "photo.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes().replace(b"\0\5A cup", b"\7\5A cup"))
+    broken = done(t2l("composite", "photo.jpg", "run/layer.png", "-o", "broken.jpg"))
+    assert b"a part of its IPTC data is damaged and was left out" in broken.stderr
+    with Image.open(tmp_path / "broken.jpg") as image:
+        assert image.info["comment"] == b"said"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

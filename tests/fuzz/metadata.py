@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import struct
 from typing import Any
 
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
 from tests.fuzz import damage
@@ -106,3 +108,38 @@ def xmp(dice: Dice) -> bytes:
         f'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{turn}"/></rdf:RDF></x:xmpmeta>'
     ).encode()
     return data if dice.maybe(0.8) else damage.damaged(dice, data)
+
+
+def iptc_segment(dice: Dice) -> bytes:
+    """Photoshop's segment of a JPEG with IPTC-IIM; now and then with wrong lengths, or cut."""
+    data = b"".join(
+        struct.pack(
+            ">BBBH", 0x1C, dice.one(1, 2, 2, 3, 99), dice.one(5, 25, 80, 90, 120, 202), dice.one(3, 3, 3, 32_000)
+        )
+        + dice.one(b"abc", "ü!".encode(), b"\xff\0\x1c")
+        for _ in range(dice.randint(0, 4))
+    )
+    block = (
+        b"Photoshop 3.0\0" + struct.pack(">4sHxxL", b"8BIM", dice.one(0x404, 0x425), dice.one(len(data), 10**6)) + data
+    )
+    block = block if dice.maybe(0.7) else block[: dice.randint(13, len(block))]
+    return b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
+
+
+def texts(dice: Dice) -> PngInfo:
+    """Texts of a PNG, some with names and values that no program should write."""
+    info = PngInfo()
+    for _ in range(dice.randint(1, 4)):
+        name = dice.one(
+            "Title", "Comment", "t2l", "transparency", "icc_profile", "dpi", "exif", "x" * 90, "Raw profile type xmp"
+        )
+        match dice.randrange(4):
+            case 0:
+                info.add_itxt(name, dice.one("a", "漢\x01", ""), dice.one("de", ""), "")
+            case 1:
+                info.add(b"zTXt", name.encode() + dice.one(b"\0\0", b"\0\7", b"") + dice.randbytes(9))
+            case 2:
+                info.add_text(name, "y" * dice.one(1, 5000), zip=True)
+            case _:
+                info.add(b"tEXt", name.encode() + dice.one(b"\0", b"") + dice.randbytes(dice.one(0, 30)))
+    return info

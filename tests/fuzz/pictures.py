@@ -217,6 +217,10 @@ def _options(dice: Dice, form: str, mode: str) -> dict[str, Any]:
         options |= {"progressive": dice.maybe(0.2), "quality": dice.one(1, 50, 95)}
         if dice.maybe(0.1):
             options["comment"] = dice.randbytes(20)
+        if dice.maybe(0.2):
+            options["extra"] = metadata.iptc_segment(dice)
+    if form == "PNG" and dice.maybe(0.2):
+        options["pnginfo"] = metadata.texts(dice)
     if form == "TIFF":
         options["compression"] = dice.one(None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4")
     if form == "WEBP":

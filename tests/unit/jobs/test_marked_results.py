@@ -17,6 +17,7 @@ from t2l_cli.jobs.earlier import read_run
 from t2l_cli.jobs.record import MAX_MARK, mark_of, parsed_mark
 from t2l_cli.media.images import load_picture
 from t2l_cli.media.output import save_picture
+from t2l_cli.media.tags import Tags
 from t2l_cli.media.videos import probe, read_frames
 from t2l_cli.media.xmp import Mark
 from tests.tiny_videos import make_video
@@ -91,13 +92,15 @@ def test_without_metadata_nothing_is_said(tmp_path: Path, edits: tuple[Path, Any
     photo = tmp_path / "photo.jpg"
     exif = Image.Exif()
     exif[315] = "A. Person"
-    save_picture(photo, load_picture(edits[0] / "photo.png").rgb, exif=exif.tobytes(), mark=Mark("x"))
+    beside = Tags(exif=exif.tobytes(), iptc=b"\x1c\x02\x50\0\4Iris", texts={"Comment": "said"})
+    save_picture(photo, load_picture(edits[0] / "photo.png").rgb, beside=beside, mark=Mark("x"))
     out = tmp_path / "out.png"
     t2l.edit_image(photo, "red cup", output=out, judge=edits[1], metadata=False, **QUICK).write()
-    picture = load_picture(out)
-    assert (picture.exif, picture.xmp, t2l.info(out).record) == (None, None, None)
+    assert (load_picture(out).beside, t2l.info(out).record) == (Tags(), None)
     t2l.edit_image(photo, "red cup", output=out, overwrite=True, judge=edits[1], **QUICK).write()
     assert b"A. Person" in (load_picture(out).exif or b"")
+    assert b">Iris<" in (load_picture(out).xmp or b"")
+    assert load_picture(out).texts == {"Comment": "said"}
 
 
 def test_a_video_is_repeated_from_its_result(tmp_path: Path, edits: tuple[Path, Any]) -> None:

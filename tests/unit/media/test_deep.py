@@ -19,6 +19,7 @@ from t2l_cli.media import compositing
 from t2l_cli.media.compositing import Rows, composite, deepened, flattened, over, quantise_layer
 from t2l_cli.media.images import load_layer, load_picture, save_like
 from t2l_cli.media.output import save_layer, save_picture
+from t2l_cli.media.tags import Tags
 from t2l_cli.media.xmp import Mark
 
 RNG = np.random.default_rng(0)
@@ -68,7 +69,7 @@ def test_every_level_comes_back(tmp_path: Path, suffix: str, channels: int, monk
     alpha = DEEP[..., 3] if channels == 4 else None
     exif = Image.Exif()
     exif[315] = "A. Person"
-    assert save_picture(path, DEEP[..., :3], alpha, PROFILE, exif.tobytes(), mark=Mark("{}")) == ()
+    assert save_picture(path, DEEP[..., :3], alpha, Tags(PROFILE, exif.tobytes()), mark=Mark("{}")) == ()
     picture = load_picture(path, deep=True)
     assert picture.deep is not None
     assert picture.deep.dtype == np.uint16
@@ -134,7 +135,7 @@ def test_it_is_as_upright_as_in_eight_bits(tmp_path: Path, orientation: int) -> 
     exif = Image.Exif()
     exif[274] = orientation
     save_picture(tmp_path / "p.tif", DEEP[..., :3])
-    save_picture(tmp_path / "q.png", DEEP[..., :3], exif=exif.tobytes())
+    save_picture(tmp_path / "q.png", DEEP[..., :3], beside=Tags(exif=exif.tobytes()))
     picture = load_picture(tmp_path / "q.png", deep=True)
     assert picture.deep is not None
     assert picture.deep.shape == picture.rgb.shape

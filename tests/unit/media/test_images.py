@@ -201,7 +201,7 @@ def test_exif_travels_without_thumbnail_and_tiff_structure(tmp_path: Path) -> No
     exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
     for suffix in (".jpg", ".tiff", ".webp"):
         picture = load_picture(write(tmp_path / f"e{suffix}", Image.fromarray(RAMP), exif=exif.tobytes()))
-        save_picture(tmp_path / f"out{suffix}.jpg", picture.rgb, exif=picture.exif)
+        save_picture(tmp_path / f"out{suffix}.jpg", picture.rgb, beside=picture.beside)
         with Image.open(tmp_path / f"out{suffix}.jpg") as image:
             back = image.getexif()
             assert back[ExifTags.Base.Artist] == "A. Person"

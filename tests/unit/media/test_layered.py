@@ -18,7 +18,7 @@ from psd_tools import PSDImage
 from t2l_cli.errors import RequestError
 from t2l_cli.media import layered
 from t2l_cli.media.compositing import over
-from t2l_cli.media.images import Picture
+from t2l_cli.media.images import Picture, load_picture
 from t2l_cli.media.layered import Layers, check_photo_output, load_ora_layer, save_photo
 from t2l_cli.media.marks import look_at
 from t2l_cli.media.xmp import Mark
@@ -119,6 +119,20 @@ def rebuilt(path: Path, change: Any, **pictures: Image.Image) -> Path:
         for name, data in files.items():
             archive.writestr(name, data)
     return path
+
+
+def test_what_a_photo_says_stands_where_the_format_has_a_place(tmp_path: Path) -> None:
+    photo = Picture(RGB, iptc=b"\x1c\x02\x50\0\4Iris", texts={"Title": "A title", "Comment": "said"})
+    psd, ora = written(tmp_path / "p.psd", photo), written(tmp_path / "p.ora", photo)
+    _, _, pictures = stack_of(ora)
+    merged = pictures["mergedimage.png"]
+    assert (merged.text["Title"], merged.text["Comment"]) == ("A title", "said")  # type: ignore[attr-defined]
+    assert b"<rdf:li>Iris</rdf:li>" in merged.info["xmp"]
+    back = load_picture(psd)
+    assert back.iptc == photo.iptc
+    assert b"A title" in (back.xmp or b"")
+    assert save_photo(tmp_path / "bare.psd", Layers(photo, LAYER), Mark("x"), metadata=False) == ()
+    assert (load_picture(tmp_path / "bare.psd").iptc, load_picture(tmp_path / "bare.psd").xmp) == (None, None)
 
 
 def test_the_edit_layer_comes_back(tmp_path: Path) -> None:

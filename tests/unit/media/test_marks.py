@@ -17,6 +17,7 @@ from t2l_cli.media.encode import VideoWriter
 from t2l_cli.media.images import load_picture
 from t2l_cli.media.marks import look_at
 from t2l_cli.media.output import FORMATS, save_layer, save_picture
+from t2l_cli.media.tags import Tags
 from t2l_cli.media.video_tags import append_packet, packet_in
 from t2l_cli.media.videos import VideoInfo, probe, read_frames
 from t2l_cli.media.xmp import TRAINED, Mark, marked, portable_xmp
@@ -50,7 +51,7 @@ def as_exiftool_reads(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("suffix", TAGGED)
 def test_a_mark_and_what_the_source_said_come_back_from_every_format(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"p{suffix}"
-    assert save_picture(path, RGB, exif=exif_of(), xmp=TITLE, mark=MARK) == ()
+    assert save_picture(path, RGB, beside=Tags(exif=exif_of(), xmp=TITLE), mark=MARK) == ()
     facts = look_at(path)
     assert (facts.record, facts.source_type) == (MARK.record, TRAINED.rpartition("/")[2])
     assert (facts.kind, facts.values["width"], facts.values["height"], facts.values["bits"]) == ("picture", 30, 20, 8)
@@ -67,7 +68,7 @@ def test_a_mark_and_what_the_source_said_come_back_from_every_format(tmp_path: P
 
 @pytest.mark.parametrize("suffix", TAGGED)
 def test_another_reader_sees_the_mark(tmp_path: Path, suffix: str) -> None:
-    save_picture(tmp_path / f"p{suffix}", RGB, exif=exif_of(), xmp=TITLE, mark=MARK)
+    save_picture(tmp_path / f"p{suffix}", RGB, beside=Tags(exif=exif_of(), xmp=TITLE), mark=MARK)
     found = as_exiftool_reads(tmp_path / f"p{suffix}")
     assert (found["Record"], found["DigitalSourceType"], found["Artist"]) == (MARK.record, TRAINED, "A. Person")
     assert "Warning" not in found
@@ -94,36 +95,77 @@ def long_packet(length: int) -> bytes:
     return packet
 
 
-def test_beside_a_long_packet_a_jpegs_mark_goes_into_its_exif(tmp_path: Path) -> None:
-    """65,502 bytes are all that a JPEG's packet may have."""
+def test_beside_a_long_packet_a_jpegs_mark_has_room(tmp_path: Path) -> None:
+    """65,502 bytes are all that one segment's packet may have."""
     path = tmp_path / "p.jpg"
     packet = long_packet(64_800)
-    assert save_picture(path, RGB, exif=exif_of(), xmp=packet, mark=MARK) == ()
+    assert save_picture(path, RGB, beside=Tags(exif=exif_of(), xmp=packet), mark=MARK) == ()
     assert look_at(path).record == MARK.record
     picture = load_picture(path)
-    assert picture.xmp == packet
+    assert b"t" * 64_800 in (picture.xmp or b"")
     assert b"A. Person" in (picture.exif or b"")
-    with Image.open(path) as image:
-        assert bytes(image.getexif().get_ifd(ExifTags.IFD.Exif)[37510]).startswith(b"ASCII\0\0\0")
+    found = as_exiftool_reads(path)
+    assert (found["Title"], found["Record"]) == ("t" * 64_800, MARK.record)
+    assert "Warning" not in found
 
 
 @pytest.mark.parametrize(
-    ("exif", "packet", "record", "lost"),
+    ("exif", "iptc", "lost"),
     [
-        (exif_of(t37510=b"ASCII\0\0\0mine"), 64_800, None, "the record of the edit"),
-        (exif_of(t37500=bytes(65_400)), 64_800, None, "the record of the edit"),
-        (exif_of(t37500=bytes(65_600)), 1_000, MARK.record, "the camera maker's note in the EXIF data"),
-        (exif_of(), 70_000, MARK.record, "the XMP data"),
+        (exif_of(t37500=bytes(65_600)), b"", "the camera maker's note in the EXIF data"),
+        (exif_of(t37500=bytes(65_600)), bytes(66_000), "the camera maker's note in the EXIF data and the IPTC data"),
     ],
 )
-def test_what_a_jpeg_cannot_hold_is_said_and_the_sources_comes_first(
-    tmp_path: Path, exif: bytes, packet: int, record: str | None, lost: str
+def test_what_a_jpeg_cannot_hold_is_said_and_the_rest_is_there(
+    tmp_path: Path, exif: bytes, iptc: bytes, lost: str
 ) -> None:
     path = tmp_path / "p.jpg"
-    notes = save_picture(path, RGB, exif=exif, xmp=long_packet(packet), mark=MARK)
+    notes = save_picture(path, RGB, beside=Tags(exif=exif, xmp=long_packet(70_000), iptc=iptc), mark=MARK)
     assert notes == (f"JPEG cannot hold {lost}: {path} is without it",)
-    assert look_at(path).record == record
+    assert look_at(path).record == MARK.record
     assert b"A. Person" in (load_picture(path).exif or b"")
+    assert b"t" * 70_000 in (load_picture(path).xmp or b"")
+
+
+AS_NOTED = {
+    "By-line": "J\u00fcrgen",
+    "Caption-Abstract": "What it shows",
+    "Keywords": ["one", "two"],
+    "CopyrightNotice": "(c) J.",
+    "Headline": "Said in large letters",
+    "ObjectName": "A title",
+}
+IN_XMP = dict(zip(AS_NOTED, ("Creator", "Description", "Subject", "Rights", "Headline", "Title"), strict=True))
+
+
+@pytest.mark.parametrize("source", [".jpg", ".tif"])
+def test_what_another_program_noted_as_iptc_arrives_in_every_format(tmp_path: Path, source: str) -> None:
+    """In Photoshop's block, or the tag of a TIFF, without the digest; or in XMP's words."""
+    path = tmp_path / f"photo{source}"
+    Image.fromarray(RGB).save(path)
+    as_exiftool_reads(path)  # skips where there is none
+    given = [
+        f"-IPTC:{name}={text}"
+        for name, texts in AS_NOTED.items()
+        for text in (texts if isinstance(texts, list) else [texts])
+    ]
+    given += [
+        "-IPTC:CodedCharacterSet=UTF8",
+        "-IPTCDigest=new",
+        "-XMP-photoshop:LegacyIPTCDigest=00",
+        "-overwrite_original",
+    ]
+    subprocess.run(["exiftool", "-q", *given, str(path)], check=True)
+    picture = load_picture(path)
+    assert picture.notes == ()
+    for suffix in TAGGED:
+        out = tmp_path / f"out{suffix}"
+        assert save_picture(out, picture.rgb, beside=picture.beside, mark=MARK) == ()
+        found = as_exiftool_reads(out)
+        names = AS_NOTED if suffix in (".jpg", ".jpeg", ".tif", ".tiff") else IN_XMP
+        assert {name: found.get(names[name] if names is IN_XMP else name) for name in AS_NOTED} == AS_NOTED
+        assert not found.keys() & {"IPTCDigest", "LegacyIPTCDigest", "Warning"}
+        assert found["Record"] == MARK.record
 
 
 def test_a_layer_says_that_a_model_made_it(tmp_path: Path) -> None:

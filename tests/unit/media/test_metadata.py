@@ -71,7 +71,7 @@ def story(path: Path) -> tuple[dict[int, Any], dict[int, Any], dict[int, Any]]:
 def there_and_back(tmp_path: Path, exif: Image.Exif | bytes, suffix: str) -> tuple[str, ...]:
     """Read a JPEG with ``exif`` and write it as out``suffix``; the notes of both."""
     picture = load_picture(photo(tmp_path / "photo.jpg", exif))
-    notes = save_picture(tmp_path / f"out{suffix}", picture.rgb, picture.alpha, picture.icc, picture.exif, True)
+    notes = save_picture(tmp_path / f"out{suffix}", picture.rgb, picture.alpha, picture.beside, True)
     assert load_picture(tmp_path / f"out{suffix}").size == picture.size
     return picture.notes + notes
 
@@ -150,7 +150,7 @@ def test_a_long_makers_note_is_left_out_only_where_it_does_not_fit(tmp_path: Pat
     assert picture.notes == ()
     for suffix in TAGGED:
         path = tmp_path / f"out{suffix}"
-        notes = save_picture(path, picture.rgb, exif=picture.exif)
+        notes = save_picture(path, picture.rgb, beside=picture.beside)
         _, shot, place = story(path)
         if FORMATS[suffix].name == "JPEG":
             assert notes == (f"JPEG cannot hold the camera maker's note in the EXIF data: {path} is without it",)
@@ -166,7 +166,7 @@ def test_a_large_profile_comes_back_from_every_format(tmp_path: Path) -> None:
     """A scanner's profile is a table of a megabyte or two; and a text of that size may lie beside it in a PNG."""
     icc = PROFILE[:128] + np.random.default_rng(0).bytes(2_000_000)
     for suffix in TAGGED:
-        assert save_picture(tmp_path / f"p{suffix}", RGB, icc=icc) == ()
+        assert save_picture(tmp_path / f"p{suffix}", RGB, beside=Tags(icc)) == ()
         picture = load_picture(tmp_path / f"p{suffix}")
         assert (picture.icc, picture.notes) == (icc, ())
     info = PngInfo()
@@ -178,7 +178,7 @@ def test_a_large_profile_comes_back_from_every_format(tmp_path: Path) -> None:
 def test_exif_that_does_not_fit_at_all_is_left_out_with_a_note(tmp_path: Path) -> None:
     picture = load_picture(photo(tmp_path / "photo.png", camera_exif(t315="x" * 100_000), "PNG"))
     path = tmp_path / "out.jpg"
-    assert save_picture(path, picture.rgb, icc=PROFILE, exif=picture.exif) == (
+    assert save_picture(path, picture.rgb, beside=Tags(PROFILE, picture.exif)) == (
         f"JPEG cannot hold the EXIF data: {path} is without it",
     )
     with Image.open(path) as image:
@@ -200,7 +200,7 @@ def test_no_picture_is_lost_to_metadata(
             whole[place] = seed % 256
         exif, icc = bytes(whole), PROFILE[:128] + icc
     path = tmp_path_factory.getbasetemp() / f"metadata{suffix}"
-    notes = save_picture(path, RGB, None, icc, exif, overwrite=True)
+    notes = save_picture(path, RGB, None, Tags(icc, exif), overwrite=True)
     assert all(note.startswith(FORMATS[suffix].name) for note in notes)
     levels = np.sort(load_picture(path).rgb.astype(int), axis=None)  # whichever way an orientation among them turns it
     difference = np.abs(levels - np.sort(RGB, axis=None))
@@ -228,12 +228,12 @@ def test_what_an_encoder_refuses_is_left_out_bit_by_bit(tmp_path: Path, monkeypa
         (lambda icc, story: icc or story, (None, None), "the colour profile and the EXIF data"),
     ]:
         monkeypatch.setitem(FORMATS, ".png", Format("ODD", encoder(refused)))
-        notes = save_picture(tmp_path / "p.png", RGB, icc=PROFILE, exif=exif, overwrite=True)
+        notes = save_picture(tmp_path / "p.png", RGB, beside=Tags(PROFILE, exif), overwrite=True)
         assert (tmp_path / "p.png").read_text() == repr(kept)
         assert notes == ((f"ODD cannot hold {words}: {tmp_path / 'p.png'} is without it",) if words else ())
     monkeypatch.setitem(FORMATS, ".png", Format("ODD", encoder(lambda icc, story: True)))
     with pytest.raises(OutputError, match=r"could not encode .* as ODD: Error setting"):
-        save_picture(tmp_path / "p.png", RGB, icc=PROFILE, exif=exif, overwrite=True)
+        save_picture(tmp_path / "p.png", RGB, beside=Tags(PROFILE, exif), overwrite=True)
 
 
 @pytest.mark.parametrize("failure", [MemoryError, DeviceMemoryError, KeyboardInterrupt])
@@ -249,7 +249,7 @@ def test_pixels_that_cannot_be_made_are_no_reason_to_leave_metadata_out(
     for suffix in FORMATS:
         tries.clear()
         with pytest.raises(failure):
-            save_picture(tmp_path / f"p{suffix}", Rows((20, 30, 3), make), icc=PROFILE)
+            save_picture(tmp_path / f"p{suffix}", Rows((20, 30, 3), make), beside=Tags(PROFILE))
         assert len(tries) == 1
     assert not list(tmp_path.iterdir())
 
@@ -258,7 +258,7 @@ def test_pixels_that_cannot_be_made_are_no_reason_to_leave_metadata_out(
 def test_tiff_is_read_by_others(tmp_path: Path, shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     alpha = pixels[..., 3] if shape[2] == 4 else None
-    save_picture(tmp_path / "p.tif", pixels[..., :3], alpha, PROFILE, camera_exif().tobytes())
+    save_picture(tmp_path / "p.tif", pixels[..., :3], alpha, Tags(PROFILE, camera_exif().tobytes()))
     with Image.open(tmp_path / "p.tif") as image:
         assert np.array_equal(np.asarray(image), pixels)
         assert image.info["compression"] == "tiff_adobe_deflate"

@@ -19,6 +19,7 @@ from t2l_cli.media.compositing import Bytes, Rows, composite, rgba
 from t2l_cli.media.images import load_layer, load_picture
 from t2l_cli.media.output import FORMATS, check_output, save_layer, save_picture
 from t2l_cli.media.paths import reason
+from t2l_cli.media.tags import Tags
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -60,7 +61,7 @@ def test_lossless_formats_keep_bytes_alpha_profile_and_exif(tmp_path: Path, suff
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[315] = "A. Person"
-    assert save_picture(tmp_path / f"p{suffix}", RGB, ALPHA, icc, exif.tobytes()) == ()
+    assert save_picture(tmp_path / f"p{suffix}", RGB, ALPHA, Tags(icc, exif.tobytes())) == ()
     picture = load_picture(tmp_path / f"p{suffix}")
     assert picture.alpha is not None
     assert np.array_equal(picture.rgb, RGB)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t2l_cli.media.xmp import TRAINED, Mark, is_trained, marked, portable_xmp, record_in, source_type_in
+from t2l_cli.media.rdf import DC, Property
+from t2l_cli.media.xmp import (
+    TRAINED,
+    Mark,
+    is_trained,
+    marked,
+    portable_xmp,
+    record_in,
+    source_type_in,
+    with_properties,
+)
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
@@ -20,6 +30,7 @@ PHONE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
   tiff:Orientation="6" tiff:Make="Maker &amp; Co" hdrgm:Version="1.0" IptcExt:DigitalSourceType="digitalCapture">
  <dc:creator><rdf:Seq><rdf:li>J\u00fcrgen</rdf:li></rdf:Seq></dc:creator>
  <xmp:Thumbnails>AAAA</xmp:Thumbnails>
+ <photoshop:LegacyIPTCDigest xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/">00</photoshop:LegacyIPTCDigest>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>""".encode()
 
@@ -74,10 +85,47 @@ def test_without_a_trained_model_the_kind_of_picture_stays() -> None:
 BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>' + PHONE
 
 
-@pytest.mark.parametrize("packet", [b"x", PHONE[:-200], BOMB, BOMB.decode().encode("utf-16"), b"<a/>", b"<" * 99])
+DEEP = PHONE.replace(b"AAAA", b"<a>" * 300 + b"</a>" * 300)
+MANY = PHONE.replace(b"AAAA", b"<a/>" * 400_000)
+
+
+@pytest.mark.parametrize(
+    "packet", [b"x", PHONE[:-200], BOMB, BOMB.decode().encode("utf-16"), b"<a/>", b"<" * 99, DEEP, MANY]
+)
 def test_damaged_packets_are_left_out_with_a_note(packet: bytes) -> None:
     assert portable_xmp(packet) == (None, ("its XMP data is damaged and was left out",))
     assert record_in(packet) is None
+
+
+def test_what_a_packet_says_already_is_not_said_again() -> None:
+    packet, _ = portable_xmp(PHONE)
+    new = [
+        Property(DC, "creator", "Seq", ("Somebody", "else")),
+        Property(DC, "subject", "Bag", ("one", "t<o\x02")),
+        Property(DC, "subject", "Bag", ("another source's",)),
+        Property(DC, "title", "Alt", ("a", "b")),
+    ]
+    made = with_properties(packet, new)
+    assert made is not None
+    found = {name.rpartition("}")[2]: text for name, text in properties(made).items()}
+    assert (found["creator"], found["subject"], found["title"]) == ("Jürgen", "onet<o", "a")
+    assert with_properties(made, new) == made
+    assert with_properties(None, []) is None
+
+
+@pytest.mark.parametrize("text", ['"' * 3_000_000, "x" * 15_500_000])
+def test_a_packet_that_leaves_no_room_for_a_mark_is_left_out_with_a_note(text: str) -> None:
+    """Quotation marks become six characters each."""
+    packet = PHONE.replace(b"AAAA", b"").replace(b"J\xc3\xbcrgen", text.encode())
+    assert portable_xmp(packet) == (None, ("its XMP data is too long and was left out",))
+
+
+def test_words_that_leave_no_room_for_a_mark_are_not_added() -> None:
+    packet, _ = portable_xmp(PHONE)
+    for texts in [("x" * 20_000_000,), ("a",) * 200_000]:
+        made = with_properties(packet, [Property(DC, "subject", "Bag", texts)])
+        assert made == packet
+        assert record_in(marked(made, Mark("x"))) == "x"
 
 
 @settings(deadline=None)
