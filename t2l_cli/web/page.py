@@ -54,7 +54,7 @@ def said() -> Iterator[None]:
     try:
         yield
     except (T2LError, TypeError) as error:
-        raise gr.Error(str(error), duration=None, print_exception=False) from error
+        raise gr.Error(str(error), duration=20, print_exception=False) from error
 
 
 def page(runs: Runs, sources: Sources, begin: Begin) -> gr.Blocks:
@@ -173,7 +173,7 @@ class _Page:
         self.stop.click(self._stop, [self.selected], None, **quiet)
         self.gallery.select(self._select, [self.listed], [self.selected], **quiet)
         version = [self.selected, self.opacity, self.blend]
-        self.opacity.release(self._adjusted, version, [self.slider], **quiet)
+        self.opacity.input(self._adjusted, version, [self.slider], trigger_mode="always_last", **quiet)
         self.blend.input(self._adjusted, version, [self.slider], **quiet)
         self.keep.click(self._keep, version, [self.files], **plain)
         refilled = [*shown, self.prompt, self.roi, self.preset, self.clip, self.seed, self.seeds, *self.fields]
@@ -228,13 +228,14 @@ class _Page:
         if source is None:
             raise gr.Error("Choose a photo or a video first.", print_exception=False)
         prompts = [line.strip() for line in prompt.splitlines() if line.strip()]
-        asked = fields.keywords(self.settings, values) | {"preset": preset, "clip": clip or None, "roi": roi or None}
-        if source.video:
-            asked |= {"frames": frames or None, "layer": layer, "fit_preset": fit}
-        else:
-            asked.pop("texels", None)
-        mask = _painted(painted)
         with said():
+            asked = fields.keywords(self.settings, values) | {"preset": preset, "clip": clip or None}
+            asked |= {"roi": roi.strip() or None}
+            if source.video:
+                asked |= {"frames": frames.strip() or None, "layer": layer, "fit_preset": fit}
+            else:
+                asked.pop("texels", None)
+            mask = _painted(painted)
             if mask is not None:
                 asked["mask"] = self._sources.keep_mask(mask, source)
             added = [self._runs.add(source, prompts, int(seed or 0) + k, **asked) for k in range(int(seeds))]
