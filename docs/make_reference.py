@@ -26,6 +26,7 @@ COMMANDS = {
     "render-atlas": (),
     "composite": (),
     "report": (),
+    "studio": (),
     "info": (),
     "doctor": (),
     "models": ("list", "pull", "path", "remove"),

@@ -13,7 +13,7 @@ from t2l_cli.settings import CLIP, RUN
 
 PAGE = "The page"
 Source = Annotated[
-    str | None, typer.Argument(metavar="[PHOTO]", help="A photo or video to begin with.", show_default=False)
+    str | None, typer.Argument(metavar="PHOTO", help="A photo or video to begin with.", show_default=False)
 ]
 Output = Annotated[
     str,

@@ -22,6 +22,7 @@ from tests.fuzz.dice import Dice
 # Options that name what is written: their values are chosen with care, so that nothing outside the case is touched.
 _WRITTEN = ("--output", "--run-dir", "--events", "--preview")
 _NEVER = ("--watch", "--ray", "--workers")  # they wait for photos, or start processes
+_ENDLESS = ("studio",)  # commands that go on until somebody ends them
 _CHOICES = {
     "--preset": ("draft", "standard", "fine"),
     "--fit-preset": ("draft", "standard", "fine"),
@@ -67,7 +68,8 @@ def commands() -> dict[str, tuple[Option, ...]]:
     found = {}
     for group, words_before in ((app, ""), *((g.typer_instance, f"{g.name} ") for g in app.registered_groups)):
         for command in group.registered_commands:
-            found[f"{words_before}{command.name or command.callback.__name__}"] = _options_of(command.callback)
+            if command.name not in _ENDLESS:
+                found[f"{words_before}{command.name or command.callback.__name__}"] = _options_of(command.callback)
     return found
 
 

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "t2l_cli"
 ROOMS = {  # room -> what of our own package it may import
     "cli": {"cli", "jobs", "weights", "media", "config", "settings", "errors", "events", "progress", ""},
+    "web": {"web", "jobs", "media", "weights", "config", "settings", "errors", "progress", ""},
     "jobs": {"jobs", "engine", "media", "weights", "atlases", "config", "settings", "errors", "events", "progress", ""},
     "engine": {"engine", "config", "errors", "progress"},
     "media": {"media", "config", "errors"},
@@ -45,6 +46,12 @@ def ids(path: Path) -> str:
 def test_only_the_terminals_room_knows_the_terminal(path: Path) -> None:
     if path.relative_to(PACKAGE).parts[0] != "cli":
         assert not {name.partition(".")[0] for name in imported(path)} & {"typer", "rich", "click"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_only_the_pages_room_knows_the_page(path: Path) -> None:
+    if path.relative_to(PACKAGE).parts[0] != "web":
+        assert not {name.partition(".")[0] for name in imported(path)} & {"gradio", "fastapi", "starlette", "uvicorn"}
 
 
 @pytest.mark.parametrize("path", [file for file in FILES if file.parent != PACKAGE], ids=ids)
