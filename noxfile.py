@@ -38,8 +38,14 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests, the installed program included."""
+    """All tests but the slow ones, the installed program included."""
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that the others do without: finished edits, several processes, kills, training recipes."""
+    session.run("pytest", "tests/unit", "tests/e2e", "tests/benchmarks", "-m", "slow", *session.posargs)
 
 
 @nox.session

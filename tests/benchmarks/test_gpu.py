@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "benchmarks" / "gpu.py")
 PARTS = ["photo", "layer", "gradients", "trainings", "formats", "kernels", "mapping", "fit", "compiled"]
@@ -117,7 +119,7 @@ def test_the_longest_kernels_come_first(parts: dict[str, dict[str, Any]]) -> Non
     seconds = [row["ms a step"] for row in kernels]
     assert len(kernels) == 15
     assert seconds == sorted(seconds, reverse=True)
-    assert sum(seconds) < whole["ms a step"] < 2 * clock["ms a step"]
+    assert sum(seconds) < whole["ms a step"] < 5 * clock["ms a step"]  # the profiler costs time, too
     assert any("convolution_backward" in name for name in figures(parts["kernels"]))
 
 

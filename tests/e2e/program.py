@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 Bytes = npt.NDArray[np.uint8]
@@ -19,6 +21,11 @@ Run = subprocess.CompletedProcess[bytes]
 
 SHORT = ("--clip", "mini", "--offline", "--steps", "2", "--views", "1", "--size", "129")
 """Options for a run of seconds, where what the edit looks like is not the question."""
+
+
+def slow(*values: object) -> Any:
+    """A case of a parametrised test that is left out unless slow tests are asked for."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def command() -> list[str]:

@@ -67,6 +67,7 @@ class Malice:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.slow
 def test_checkpoints(t2l: Callable[..., Run], shot: Shot) -> None:
     good = state_of(NeuralAtlas())
     numbers = (FRAMES, *SIZE)
@@ -135,6 +136,7 @@ def test_places_that_cannot_be_written(t2l: Callable[..., Run], shot: Shot) -> N
     refused(t2l("edit-video", shot.video, "red object", "--atlas", shot.atlas, "-o", "/proc/out"), 2, "/proc")
 
 
+@pytest.mark.slow
 def test_nothing_of_the_users_is_overwritten(t2l: Callable[..., Run], shot: Shot) -> None:
     """Whatever --overwrite is said to: an input, a part of one, hidden files, what was painted over."""
     (shot.folder / "frames").mkdir()
@@ -180,6 +182,7 @@ def small_disk(shot: Shot) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_file(t2l: Callable[..., Run], shot: Shot, small_disk: Path) -> None:
     folder = shot.folder / "noise"
     folder.mkdir()

@@ -49,6 +49,7 @@ def in_flight(out: Path) -> set[str]:
     return names
 
 
+@pytest.mark.slow
 def test_a_node_dies_in_the_middle(
     cluster: subprocess.Popen[str], scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_node_dies_in_the_middle(
     assert contents(tmp_path / "shipped") == one_worker
 
 
+@pytest.mark.slow
 def test_two_workers_make_what_one_makes(
     t2l: Callable[..., Run], scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from program import SCENES, SHORT, Run, command, draw_scene, lines, started, wait_for
+from program import SCENES, SHORT, Run, command, draw_scene, lines, slow, started, wait_for
 
 from t2l_cli.atlases.store import save_atlas
 from tests.fits_schema import fits
@@ -82,6 +82,7 @@ def test_a_batchs_picture_is_edit_images(t2l: Callable[..., Run], scenes: Path, 
     assert Path("pear-red-ball.png").read_bytes() == one_worker["pear-red-ball.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_any_moment_and_run_again(
     seed: int, scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
@@ -113,7 +114,7 @@ def test_of_two_at_once_the_second_is_refused(t2l: Callable[..., Run], scenes: P
     assert sorted(contents(tmp_path / "out")) == DONE
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM)])
 def test_an_interruption_leaves_what_is_done(
     number: signal.Signals, scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -199,6 +200,7 @@ def watching(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_new_photos_are_edited_as_they_come(
     watching: subprocess.Popen[bytes], scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def hub() -> Iterator[Hub]:
     served.close()
 
 
+@pytest.mark.slow
 def test_the_same_clip_twice_is_that_clip_once(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
     asked = ("edit-image", photo, "red ball", *REST, "-q", "--overwrite", "--run-dir")
     done(t2l(*asked, "one", "--clip", "mini"))
@@ -70,6 +71,7 @@ def test_a_repository_of_the_hub_beside_mini(t2l: Callable[..., Run], hub: Hub, 
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "run" / "composite.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_robust_is_pulled_listed_and_removed(t2l: Callable[..., Run], hub: Hub) -> None:
     at = {"HF_ENDPOINT": hub.url}
     (path,) = lines(done(t2l("models", "pull", "robust", "-q", **at)).stdout)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from program import Run, lines
 
 
@@ -21,6 +22,7 @@ def states(done: Run) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_sound_machine(t2l: Callable[..., Run], tmp_path: Path) -> None:
     home = tmp_path / "anna"
     home.mkdir()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, IptcImagePlugin
 from PIL.TiffImagePlugin import IFDRational
-from program import SHORT, Run, command, draw_scene, lines, pixels
+from program import SHORT, Run, command, draw_scene, lines, pixels, slow
 
 
 def done(run: Run) -> Run:
@@ -79,7 +79,7 @@ def _check_layer_over_photo(run: Path, photo: Path, out: Path) -> None:
     assert np.array_equal(pixels(out)[clear], pixels(photo)[clear])
 
 
-@pytest.mark.parametrize("blend", ["shade", "multiply", "color"])
+@pytest.mark.parametrize("blend", ["shade", slow("multiply"), slow("color")])
 def test_a_blended_layer_is_what_it_looks_like(
     blend: str, t2l: Callable[..., Run], photo: Path, tmp_path: Path
 ) -> None:
@@ -134,7 +134,9 @@ def _save_as(kind: str, scene: Image.Image, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["grey 130x300", "cmyk", "16 bit", "alpha", "palette", "rotated", "webp"])
+@pytest.mark.parametrize(
+    "kind", ["alpha", "16 bit", *map(slow, ("grey 130x300", "cmyk", "palette", "rotated", "webp"))]
+)
 def test_every_kind_of_picture(kind: str, t2l: Callable[..., Run], tmp_path: Path) -> None:
     scene = Image.fromarray(draw_scene("ball", tmp_path).rgb)
     path = _save_as(kind, scene, tmp_path)
@@ -152,6 +154,7 @@ def test_every_kind_of_picture(kind: str, t2l: Callable[..., Run], tmp_path: Pat
         assert b"converted" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_twelve_megapixel_photo_keeps_size_and_tags(t2l: Callable[..., Run], tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
@@ -165,6 +168,7 @@ def test_a_twelve_megapixel_photo_keeps_size_and_tags(t2l: Callable[..., Run], t
         assert image.getexif()[0x010F] == "Maker"
 
 
+@pytest.mark.slow
 def test_a_cameras_photo_becomes_a_tiff_with_all_its_exif(t2l: Callable[..., Run], tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x011A], exif[0x0128] = "Maker", IFDRational(0, 0), 0

@@ -75,6 +75,7 @@ def test_a_video_comes_back_with_its_layer_and_its_record(
     assert np.array_equal(read(tmp_path / "out"), read(tmp_path / "again"))
 
 
+@pytest.mark.slow
 def test_both_layers_in_one_run(t2l: Callable[..., Run], frames: Path, atlas: Path, tmp_path: Path) -> None:
     prompts = ("--foreground", "red object", "--background", "blue background")
     done = t2l("edit-video", frames, *prompts, "--atlas", atlas, *FAST, "-o", "out.mp4")
@@ -210,6 +211,7 @@ def _one_line(done: Run, message: str) -> None:
     assert "Traceback" not in done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_the_foreground_is_of_the_asked_colour_in_every_frame_without_flicker(
     t2l: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def refused(done: Run, words: str) -> None:
     assert words in said[errors[0]], said
 
 
+@pytest.mark.slow
 def test_masks_as_a_folder(t2l: Callable[..., Run], video: Path, masks: Bytes, tmp_path: Path) -> None:
     folder_of(masks, tmp_path / "masks")
     done = t2l("fit-atlas", video, "-o", "atlas", "--mask", "masks", "--run-dir", "run", *QUICK)
@@ -81,6 +82,7 @@ def test_masks_as_a_folder(t2l: Callable[..., Run], video: Path, masks: Bytes, t
         assert ((levels > 0) & (levels < 255)).any(-1).mean() > 0.3  # motion in shades, not clipped to full colours
 
 
+@pytest.mark.slow
 def test_masks_as_a_video(t2l: Callable[..., Run], video: Path, masks: Bytes, tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "masks.mp4", probe(video)) as writer:
         for t, mask in enumerate(masks):
@@ -91,6 +93,7 @@ def test_masks_as_a_video(t2l: Callable[..., Run], video: Path, masks: Bytes, tm
     assert overlap(tmp_path / "atlas", masks) > 0.85
 
 
+@pytest.mark.slow
 def test_the_mask_of_a_given_frame(t2l: Callable[..., Run], video: Path, masks: Bytes, tmp_path: Path) -> None:
     Image.fromarray(masks[4]).resize((192, 128)).save(tmp_path / "mask.png")  # of another size, the same shape
     done = t2l("fit-atlas", video, "-o", "a", "--mask", "mask.png", "--mask-frame", "4", "--frames", "2:6", *QUICK)
@@ -172,6 +175,7 @@ def test_a_video_of_one_frame(t2l: Callable[..., Run], truth: TruthVideo, tmp_pa
     refused(t2l("fit-atlas", "one", "-o", "atlas", *QUICK), "a video of one frame has no motion")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["equal", "black", "two"])
 def test_dull_videos_give_an_atlas(t2l: Callable[..., Run], truth: TruthVideo, tmp_path: Path, kind: str) -> None:
     frames = truth.frames[[0, 3]] if kind == "two" else truth.frames[[0] * 4] * (kind == "equal")
@@ -222,6 +226,7 @@ def interrupted(*arguments: str, sure: str) -> subprocess.CompletedProcess[bytes
     return subprocess.CompletedProcess(arguments, process.wait(60), stdout, said + rest)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_atlas_and_resume_ends_as_if_nothing_had_been(
     t2l: Callable[..., Run], video: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from program import Run, draw_scene, pixels
+from program import Run, draw_scene, pixels, slow
 
 from mini.vocabulary import COLOURS
 from t2l_cli.engine.clip import Clip
@@ -17,8 +17,8 @@ from t2l_cli.weights import mini
 
 EDITS = [  # scene, asked colour, prompt (mini does not know "pear"), further options
     ("ball", "red", "red ball", ("--roi", "ball")),
-    ("mug", "yellow", "yellow cup", ()),
-    ("pear", "purple", "purple pear", ()),
+    slow("mug", "yellow", "yellow cup", ()),
+    slow("pear", "purple", "purple pear", ()),
 ]
 QUICK = ("--clip", "mini", "--offline", "--preset", "draft", "--size", "129", "--steps", "60", "-q")
 

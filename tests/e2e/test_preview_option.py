@@ -21,6 +21,7 @@ BLOCK = "\u2580"
 on_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
 
 
+@pytest.mark.slow
 @on_a_terminal
 def test_a_terminal_shows_the_edit_below_the_bar(photo: Path, tmp_path: Path) -> None:
     """Without graphics and without an answer: with half blocks."""
@@ -69,6 +70,7 @@ def test_a_terminal_with_graphics_shows_pixels_and_is_left_clean(
     assert np.abs(np.asarray(small, float) - one.pixels).mean() < 25, "the photo, with an edit that has just begun"
 
 
+@pytest.mark.slow
 def test_a_file_is_rewritten_and_the_result_is_the_same(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
     seen = t2l(
         "edit-image", photo, "red ball", *LONGER, "-o", "seen.png", "--preview", "look.png", "--events", "e.jsonl"

@@ -53,6 +53,7 @@ def test_the_readmes_snippet(place: Path) -> None:
     assert Image.open("out.png").size == (160, 120)
 
 
+@pytest.mark.slow
 def test_the_page_for_python_users(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     for block in blocks("docs/python.md"):

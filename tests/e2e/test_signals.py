@@ -71,6 +71,7 @@ def test_composite_of_a_video(number: signal.Signals, output: str, shot: Path, t
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
 def test_render_atlas(number: signal.Signals, shot: Path, tmp_path: Path) -> None:
     done = signalled(tmp_path, number, "checkerboard: frame", "render-atlas", str(shot / "atlas"), "-o", "atlas")
@@ -127,6 +128,7 @@ def test_an_edit_is_stopped_while_it_imports(tmp_path: Path) -> None:
     assert names(tmp_path) == ["ball.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["out.mp4", "out"])
 def test_what_a_killed_run_left_is_removed_by_the_next(output: str, shot: Path, tmp_path: Path) -> None:
     paint = ("--atlas", str(shot / "atlas"), "--foreground", str(shot / "layer.png"), "-o", output)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 from program import SHORT, Run, command, lines, pixels
 
 from tests.fits_schema import fits
@@ -71,6 +72,7 @@ def test_stdout_has_room_for_one(t2l: Callable[..., Run], photo: Path, tmp_path:
     assert photo.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_result_does_not_need_a_reader_of_events(photo: Path, tmp_path: Path) -> None:
     for number, streams in enumerate(("| head -1", ">/dev/full", ">&-")):
         line = [*command(), "edit-image", str(photo), "red ball", *SHORT, "-o", f"{number}.png", "--events"]

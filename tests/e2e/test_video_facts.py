@@ -88,6 +88,7 @@ def atlas(tmp_path: Path) -> Path:
     return tmp_path / "atlas"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 def test_an_edited_video_is_the_source_in_all_but_its_pixels(
     t2l: Callable[..., Run], video: Path, atlas: Path, reader: Callable[[Path], Facts], tmp_path: Path
@@ -107,6 +108,7 @@ def test_an_edited_video_is_the_source_in_all_but_its_pixels(
         assert abs(out.duration - source.duration) < Fraction(1, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 def test_a_part_of_a_video_begins_at_zero_with_its_own_sound(
     t2l: Callable[..., Run], video: Path, reader: Callable[[Path], Facts], tmp_path: Path

@@ -52,6 +52,7 @@ def deepen(photo: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("work", ["composite", "edit-image"])
 def test_memory_grows_by_no_more_than_promised(work: str, bits: int, tmp_path: Path) -> None:

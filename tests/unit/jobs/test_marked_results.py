@@ -103,6 +103,7 @@ def test_without_metadata_nothing_is_said(tmp_path: Path, edits: tuple[Path, Any
     assert load_picture(out).texts == {"Comment": "said"}
 
 
+@pytest.mark.slow
 def test_a_video_is_repeated_from_its_result(tmp_path: Path, edits: tuple[Path, Any]) -> None:
     size = (40, 24)
     video = make_video(tmp_path / "video.mp4", range(4), size=size)

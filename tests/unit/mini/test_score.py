@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from mini.score import scores
@@ -7,6 +8,7 @@ from t2l_cli.weights.mini import create
 SCENES = 48
 
 
+@pytest.mark.slow
 def test_mini_scores_far_above_chance_where_its_edits_depend_on_it() -> None:
     table = {name: part for name, (part, _, _) in scores(*mini.load(), scenes=SCENES).items()}
     assert table["object colour"] > 0.75
@@ -15,6 +17,7 @@ def test_mini_scores_far_above_chance_where_its_edits_depend_on_it() -> None:
     assert table["relevancy of its noun peaks on the object"] > 0.8
 
 
+@pytest.mark.slow
 def test_an_untrained_model_scores_like_chance() -> None:
     torch.manual_seed(0)
     table = {name: part for name, (part, _, _) in scores(*create(), scenes=SCENES).items()}

@@ -34,6 +34,7 @@ def test_between_mixes_numbers_and_leaves_counts_alone() -> None:
     assert mixed["n"] == 3
 
 
+@pytest.mark.slow
 def test_refining_shows_all_patches_and_has_no_labels(canvas: Canvas, few_scenes) -> None:
     """From the first step on it learns what is asked of whole pictures; a fresh run begins with half pictures."""
     torch.manual_seed(0)
@@ -48,6 +49,7 @@ def test_refining_shows_all_patches_and_has_no_labels(canvas: Canvas, few_scenes
     assert any(p.grad.any() for p in students[0].patch_heads.parameters())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(canvas: Canvas, tmp_path, few_scenes) -> None:
 
     def fresh() -> TrainingRun:

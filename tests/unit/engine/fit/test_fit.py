@@ -40,6 +40,7 @@ def fitted(truth: TruthVideo) -> tuple[AtlasFit, list[Step]]:
     return fit, list(fit)
 
 
+@pytest.mark.slow
 def test_stages_are_told_in_words(fitted: tuple[AtlasFit, list[Step]]) -> None:
     _, steps = fitted
     assert list(dict.fromkeys(step.stage for step in steps))[:2] == ["optical flow", "mask"]

@@ -61,6 +61,7 @@ def whole(frames: Tensor) -> AtlasFit:
         return run(begin(frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", [1, 7, 8, 13, STEPS])
 def test_a_resumed_fit_is_the_same_to_the_bit(frames: Tensor, whole: AtlasFit, until: int) -> None:
     state = kept(run(begin(frames), until))
