@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -202,12 +203,10 @@ class Runs:
 
     def edit(self, name: str) -> Edit | None:
         """What is known of a run that left a result; None where it has not."""
-        if name not in self.names or not (self.folder / name / "run.json").is_file():
+        record = self.folder / name / "run.json"
+        if name not in self.names or not record.is_file():
             return None
-        try:
-            return collect([str(self.folder / name)])[0]
-        except RequestError:  # it is broken
-            return None
+        return _edit(record, record.stat().st_mtime_ns)
 
     def config(self, name: str) -> tuple[EditConfig, str]:
         """The configuration of a run that left a result, and the frames of its video ("a:b", or "").
@@ -223,6 +222,14 @@ class Runs:
         for run in self.queue:
             run.stop()
         self._threads.shutdown()
+
+
+@lru_cache(maxsize=256)  # each look at a record takes the checksum of its source
+def _edit(record: Path, written: int) -> Edit | None:
+    try:
+        return collect([str(record)])[0]
+    except RequestError:  # it is broken
+        return None
 
 
 def _number(name: str) -> tuple[int, str]:
