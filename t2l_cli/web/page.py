@@ -264,6 +264,8 @@ class _Page:
         if now == seen or not selected:
             return changes or {self.seen: now}
         changes |= {self.seen: now, self.status: _status(selected, run, runs.queue)}
+        if seen is not None and now[:2] == seen[:2]:  # only the queue is another: what was chosen here stays
+            return changes
         if run is None or run.ended:
             return changes | self._result(selected)
         changes |= dict.fromkeys(
