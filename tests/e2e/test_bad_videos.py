@@ -90,6 +90,7 @@ def test_checkpoints(t2l: Callable[..., Run], shot: Shot) -> None:
     assert not (shot.folder / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_atlas_of_another_video(t2l: Callable[..., Run], shot: Shot) -> None:
     paint = ("--atlas", shot.atlas, "--foreground", shot.layer, "-o", "out.mp4")
     make_video(shot.folder / "longer.mp4", range(FRAMES + 1), size=SIZE)

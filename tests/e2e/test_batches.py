@@ -175,6 +175,7 @@ def test_a_manifest_of_photos_and_a_video(t2l: Callable[..., Run], scenes: Path,
     ]
 
 
+@pytest.mark.slow
 def test_shards_make_what_one_makes(
     t2l: Callable[..., Run], scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_the_same_clip_twice_is_that_clip_once(t2l: Callable[..., Run], photo: P
     assert (pixels(tmp_path / "again.png") == pixels(tmp_path / "two" / "composite.png")).all()
 
 
+@pytest.mark.slow
 def test_a_repository_of_the_hub_beside_mini(t2l: Callable[..., Run], hub: Hub, photo: Path, tmp_path: Path) -> None:
     name, at = f"hf-hub:{REPO}", {"HF_ENDPOINT": hub.url}
     online = [word for word in REST if word != "--offline"]

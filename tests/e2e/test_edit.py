@@ -187,6 +187,7 @@ def test_a_cameras_photo_becomes_a_tiff_with_all_its_exif(t2l: Callable[..., Run
         assert back.get_ifd(ExifTags.IFD.GPSInfo) == exif[ExifTags.IFD.GPSInfo]
 
 
+@pytest.mark.slow
 def test_words_about_a_photo_stay_through_jpeg_tiff_and_png(t2l: Callable[..., Run], tmp_path: Path) -> None:
     """IPTC in Photoshop's block and a comment; from a file whose other words are broken, these alone are lost."""
     iptc = b"\x1c\x02\x50\0\4Iris\x1c\x02\x78\0\5A cup"
@@ -217,7 +218,7 @@ def test_words_about_a_photo_stay_through_jpeg_tiff_and_png(t2l: Callable[..., R
         assert image.info["comment"] == b"said"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, *map(slow, (signal.SIGTERM, signal.SIGHUP))])
 def test_an_interruption_saves_the_result_so_far(number: signal.Signals, photo: Path, tmp_path: Path) -> None:
     long = [option if option != "2" else "5000" for option in SHORT]
     line = [*command(), "edit-image", str(photo), "red ball", *long, "--run-dir", "run", "-o", "out.png"]

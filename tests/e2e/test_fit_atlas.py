@@ -254,6 +254,7 @@ def test_ctrl_c_keeps_the_atlas_and_resume_ends_as_if_nothing_had_been(
         assert (tmp_path / "atlas" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_interrupted_edit_goes_on_with_its_fit_and_the_next_one_has_it(
     t2l: Callable[..., Run], video: Path, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_readmes_snippet(place: Path) -> None:
     (snippet,) = blocks("README.md")
     exec(snippet, {})
@@ -64,6 +65,7 @@ def test_the_page_for_python_users(place: Path, capsys: pytest.CaptureFixture[st
     assert "done ['stopped.png'] 2" in capsys.readouterr().out.replace("(", "[").replace(",)", "]")
 
 
+@pytest.mark.slow
 def test_the_notebook(tmp_path: Path) -> None:
     notebook = nbformat.read(ROOT / "examples" / "edit.ipynb", as_version=4)
     settings = next(cell for cell in notebook.cells if "settings =" in cell.source)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from program import SHORT, command, draw_scene, lines
+from program import SHORT, command, draw_scene, lines, slow
 
 from t2l_cli.atlases.store import load_atlas, save_atlas
 from tests.truth import make_truth
@@ -61,7 +61,9 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("number", "output"), [*((number, "out.mp4") for number in SIGNALS), (signal.SIGTERM, "out")])
+@pytest.mark.parametrize(
+    ("number", "output"), [*(slow(number, "out.mp4") for number in SIGNALS), (signal.SIGTERM, "out")]
+)
 def test_composite_of_a_video(number: signal.Signals, output: str, shot: Path, tmp_path: Path) -> None:
     paint = ("--atlas", str(shot / "atlas"), "--foreground", str(shot / "layer.png"), "-o", output)
     done = signalled(tmp_path, number, "mapping back: frame", "composite", str(shot / "video"), *paint)

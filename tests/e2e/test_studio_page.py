@@ -184,6 +184,7 @@ def test_an_edit_on_the_page(browser: Any, photo: Path, tmp_path: Path) -> None:
         page.one("#slider img")
 
 
+@pytest.mark.slow
 def test_what_the_page_sends_is_uploaded_painted_and_a_video(browser: Any, tmp_path: Path) -> None:
     """A file from the computer, and a mask by the brush."""
     rgb = np.full((240, 320, 3), 200, np.uint8)

@@ -40,6 +40,7 @@ def train(clip: Clip, compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> tu
     return [step.terms for step in steps], [step.note for step in steps]
 
 
+@pytest.mark.slow
 def test_compiled_training_has_the_same_losses_and_few_graphs(
     make_tiny_clip: Callable[..., Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:

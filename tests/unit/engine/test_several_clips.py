@@ -55,6 +55,7 @@ def test_the_same_clip_twice_is_that_clip_once(tiny_clip: Clip) -> None:
     assert [step.total for step in twice] == pytest.approx([step.total for step in one], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_two_kinds_train_together(two: tuple[Clip, Clip]) -> None:
     edit = PhotoEdit(picture(), two, dataclasses.replace(CONFIG, tries=2, try_steps=1))
     assert [step.total for step in edit] == pytest.approx(

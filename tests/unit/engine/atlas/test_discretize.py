@@ -69,6 +69,7 @@ def corner(atlas: Atlas, networks: NeuralAtlas, truth: TruthVideo, name: LayerNa
     return ((places[name][0, 0] - OFFSETS[name]) * RESOLUTION - atlas.layer(name).uv[0, 0, 0]).round()
 
 
+@pytest.mark.slow
 def test_the_video_is_rebuilt_as_well_as_by_the_networks(truth: TruthVideo, work: Discretization, atlas: Atlas) -> None:
     frames = truth.tensor().float() / 255
     for t, frame in enumerate(frames):
@@ -111,6 +112,7 @@ def test_the_box_is_what_the_video_uses_and_no_more(truth: TruthVideo, atlas: At
         assert (inside.amax(0) > last - 1 - margin[name]).all()
 
 
+@pytest.mark.slow
 def test_a_soft_outline_is_rebuilt_too(
     truth: TruthVideo, networks: NeuralAtlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
