@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from program import SCENES, SHORT, Run, command, draw_scene, lines, slow, started, wait_for
+from program import SCENES, SHORT, Run, command, draw_scene, lines, started, wait_for
 
 from t2l_cli.atlases.store import save_atlas
 from tests.fits_schema import fits
@@ -114,7 +114,8 @@ def test_of_two_at_once_the_second_is_refused(t2l: Callable[..., Run], scenes: P
     assert sorted(contents(tmp_path / "out")) == DONE
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_what_is_done(
     number: signal.Signals, scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_wrong_manifest_is_refused_before_any_work(t2l: Callable[..., Run], sc
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_a_manifest_of_photos_and_a_video(t2l: Callable[..., Run], scenes: Path, tmp_path: Path) -> None:
     truth = make_truth((64, 48), 3)
     save_atlas(truth.atlas(), tmp_path / "atlas")

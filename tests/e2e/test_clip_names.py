@@ -89,6 +89,7 @@ def test_robust_is_pulled_listed_and_removed(t2l: Callable[..., Run], hub: Hub) 
     assert not Path(path).exists()
 
 
+@pytest.mark.slow
 def test_too_many_clips_and_an_unknown_one_are_one_line(t2l: Callable[..., Run], photo: Path) -> None:
     for names, words in (
         (["mini"] * 9, "name 1 to 8 CLIPs"),

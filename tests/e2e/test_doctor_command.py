@@ -41,6 +41,7 @@ def test_a_sound_machine(t2l: Callable[..., Run], tmp_path: Path) -> None:
     assert os.listdir(home) == []
 
 
+@pytest.mark.slow
 def test_a_broken_torch_is_survived(t2l: Callable[..., Run], tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libcudart.so: cannot open shared object file')")

@@ -267,6 +267,7 @@ def test_models(t2l: Callable[..., Run], user_folders: Path) -> None:
     assert t2l("models", "remove", "mini").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_picture_says_how_it_was_made_and_repeats_it(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
     done(t2l("edit-image", photo, "red ball", *SHORT, "-o", photo.parent / "out.webp", "-q"))
     shown = lines(done(t2l("info", photo.parent / "out.webp")).stdout)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from program import Run, draw_scene, pixels, slow
+from program import Run, draw_scene, pixels
 
 from mini.vocabulary import COLOURS
 from t2l_cli.engine.clip import Clip
@@ -17,8 +17,8 @@ from t2l_cli.weights import mini
 
 EDITS = [  # scene, asked colour, prompt (mini does not know "pear"), further options
     ("ball", "red", "red ball", ("--roi", "ball")),
-    slow("mug", "yellow", "yellow cup", ()),
-    slow("pear", "purple", "purple pear", ()),
+    ("mug", "yellow", "yellow cup", ()),
+    ("pear", "purple", "purple pear", ()),
 ]
 QUICK = ("--clip", "mini", "--offline", "--preset", "draft", "--size", "129", "--steps", "60", "-q")
 
@@ -48,6 +48,7 @@ def shrunk(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "colour", "prompt", "options"), EDITS)
 def test_the_object_takes_the_colour_and_the_rest_stays(
     name: str, colour: str, prompt: str, options: tuple[str, ...], t2l: Callable[..., Run], clip: Clip, tmp_path: Path

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from program import Run, command, lines, slow
+from program import Run, command, lines
 
 LONGER = ("--clip", "mini", "--offline", "--steps", "60", "--views", "1", "--size", "129", "--matte", "off")
 BLOCK = "\u2580"
@@ -37,10 +37,11 @@ def test_a_terminal_shows_the_edit_below_the_bar(photo: Path, tmp_path: Path) ->
     assert done.modes == [True, True, True, True]
 
 
+@pytest.mark.slow
 @on_a_terminal
 @pytest.mark.parametrize(
     ("terminal", "way", "begins"),
-    [("KITTY", [], b"a=p,"), slow("SIXEL", [], b"\x1bP0;"), slow("PLAIN", ["iterm2"], b"\x1b]1337;")],
+    [("KITTY", [], b"a=p,"), ("SIXEL", [], b"\x1bP0;"), ("PLAIN", ["iterm2"], b"\x1b]1337;")],
 )
 def test_a_terminal_with_graphics_shows_pixels_and_is_left_clean(
     terminal: str, way: list[str], begins: bytes, photo: Path, tmp_path: Path

@@ -25,6 +25,7 @@ def shell(line: list[str], streams: str, folder: Path, **environment: str) -> Ru
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", "2>&1 | head -1"])
 def test_notes_need_no_reader(streams: str, photo: Path, tmp_path: Path) -> None:
     done = shell(edit(photo, "-o", "out.png"), streams, tmp_path)
@@ -53,6 +54,7 @@ def test_what_is_kept_beside_the_result_does_not_take_it_along(photo: Path, tmp_
     assert os.listdir(temporary) == []
 
 
+@pytest.mark.slow
 def test_of_two_runs_with_one_run_directory_one_is_refused(
     t2l: Callable[..., Run], photo: Path, tmp_path: Path
 ) -> None:

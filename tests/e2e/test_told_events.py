@@ -100,6 +100,7 @@ def test_an_interrupted_edit_ends_in_its_result(photo: Path, tmp_path: Path) -> 
     assert pixels(tmp_path / "out.png").shape == (240, 320, 3)
 
 
+@pytest.mark.slow
 def test_the_users_file_is_read_by_the_program(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     lines_of_file = ["offline = true", "[edit-image]", 'preset = "tiny"', "json = true"]

@@ -44,6 +44,7 @@ def test_every_term_is_the_mean_of_both(tiny_clip: Clip, make_tiny_clip: Callabl
         torch.testing.assert_close(term, (one[name] + two[name]) / 2, msg=name)
 
 
+@pytest.mark.slow
 def test_the_same_clip_twice_is_that_clip_once(tiny_clip: Clip) -> None:
     one, twice = PhotoEdit(picture(), tiny_clip, CONFIG), PhotoEdit(picture(), [tiny_clip, tiny_clip], CONFIG)
     gradients = []

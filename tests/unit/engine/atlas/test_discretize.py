@@ -78,6 +78,7 @@ def test_the_video_is_rebuilt_as_well_as_by_the_networks(truth: TruthVideo, work
         assert ours > own - 0.1
 
 
+@pytest.mark.slow
 def test_positions_and_opacity_agree_with_float64(truth: TruthVideo, networks: NeuralAtlas, atlas: Atlas) -> None:
     for t in (0, 5, 11):
         places, alpha = exactly(networks, truth, t)

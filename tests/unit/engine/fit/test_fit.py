@@ -49,6 +49,7 @@ def test_stages_are_told_in_words(fitted: tuple[AtlasFit, list[Step]]) -> None:
     assert steps[-1].total < steps[-100].total * 1.5
 
 
+@pytest.mark.slow
 def test_takes_a_video_apart(truth: TruthVideo, fitted: tuple[AtlasFit, list[Step]]) -> None:
     fit, _ = fitted
     atlas, quality = fit.result(), fit.quality()
