@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
+from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError, code_of
 from t2l_cli.jobs.naming import claimed
 from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.records import built, plain
@@ -43,6 +43,15 @@ class Result:
     files: tuple[str, ...]  # paths written; empty where the result went to the standard output
     record: dict[str, Any]  # of the run, as in run.json
     error: Failure | None = None  # of a failed job
+
+
+def failure_of(error: Exception) -> Failure:
+    """Why a job failed, in a line, whatever happened to it."""
+    if isinstance(error, T2LError):
+        return Failure(error.code, str(error))
+    if isinstance(error, MemoryError):
+        return Failure("memory", "this machine's memory does not hold the job.")
+    return Failure(code_of(error), f"{type(error).__name__}: {error}".split("\n", 1)[0][:500])
 
 
 def to_json(request: object) -> str:

@@ -55,11 +55,13 @@ def load_judge(config: EditConfig, weights: str | None, offline: bool, reporter:
 class Judges:
     """Judges for one job after the other; those of the last few are kept, by CLIP, weights, device and precision."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: bool = True) -> None:
+        """failures: whether they are kept, too; else the next job tries anew, since a download may succeed then."""
+        self._failures = failures
         self._kept: dict[tuple[object, ...], Judge | T2LError] = {}  # or why there is none
 
     def of(self, config: EditConfig, weights: str | None, offline: bool, reporter: Reporter) -> Judge:
-        """As :func:`load_judge`. T2LError where there is none, which is found out once."""
+        """As :func:`load_judge`. T2LError where there is none."""
         key = (config.clip, weights, config.device, config.precision)
         judge = self._kept.pop(key, None)
         if judge is None:
@@ -68,6 +70,8 @@ class Judges:
             except StoppedError:
                 raise
             except T2LError as error:
+                if not self._failures:
+                    raise
                 judge = error
         self._kept[key] = judge
         while len(self._kept) > MOST_KEPT:

@@ -18,7 +18,7 @@ from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.images import Picture
 from t2l_cli.media.muxing import Recipe, VideoFile
 from t2l_cli.media.paths import reason
-from t2l_cli.media.videos import Frame, VideoInfo
+from t2l_cli.media.videos import Frame, VideoInfo, read_frames
 
 _RUNGS = ((1.0, 30), (0.75, 34), (0.5, 38))  # of a video: part of its size, and x264's crf, the larger the worse
 
@@ -35,6 +35,12 @@ def thumbnail(picture: Picture, side: int) -> Image.Image:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.icc))
         return ImageCms.profileToProfile(small, profile, ImageCms.createProfile("sRGB")) or small
     return small
+
+
+def small_frame(info: VideoInfo, t: int, side: int) -> Image.Image:
+    """Frame ``t`` of a video, from 0, RGB, reduced to at most ``side`` px on its longer side."""
+    frame = next(iter(read_frames(info, (t, t + 1))))
+    return reduced(Image.fromarray(frame.rgb), side)
 
 
 def reduced(image: Image.Image, side: int) -> Image.Image:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from t2l_cli.errors import RequestError, StoppedError, T2LError, code_of
+from t2l_cli.errors import RequestError, StoppedError
 from t2l_cli.jobs.batch.plan import Planned
 from t2l_cli.jobs.batch.results import Stamp, fingerprint, stamp
 from t2l_cli.jobs.batch.rows import PHOTO_COMMAND, Request
-from t2l_cli.jobs.job import Failure, Result, from_json, to_json
+from t2l_cli.jobs.job import Failure, Result, failure_of, from_json, to_json
 from t2l_cli.jobs.judge import Judges
 from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
 from t2l_cli.jobs.video import VideoJob
@@ -159,13 +159,9 @@ class Desk:
             return dataclasses.replace(outcome, shipped={names.first(f): Path(f).read_bytes() for f in result.files})
         except StoppedError:
             raise
-        except T2LError as error:
-            failure = Failure(error.code, names.mended(str(error)))
-        except MemoryError:
-            failure = Failure("memory", "this machine's memory does not hold the job.")
         except Exception as error:  # whatever it is, it is this job's, and the others go on
-            line = f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
-            failure = Failure(code_of(error), names.mended(line))
+            failure = failure_of(error)
+            failure = dataclasses.replace(failure, message=names.mended(failure.message))
         return dataclasses.replace(outcome, error=failure)
 
     def _write(self, request: Request, reporter: Reporter) -> tuple[Result, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from t2l_cli.media.images import Picture, load_picture, picture_in
 from t2l_cli.media.layered import is_ora, load_ora_layer, merged_in
 from t2l_cli.media.opening import opened
 from t2l_cli.media.paths import shown
-from t2l_cli.media.small import reduced, small_video, thumbnail, webp
+from t2l_cli.media.small import reduced, small_frame, small_video, thumbnail, webp
 from t2l_cli.media.videos import Frame, VideoInfo, probe, read_frames
 
 MOST = 13_500_000  # bytes of all pictures together; base64 makes a third more of them, and the texts are 2 MB at most
@@ -102,8 +102,7 @@ class Album:
             with self._trying(edit.before):
                 source = probe(edit.before)
                 at = min(edit.first + middle, source.frames - 1)
-                frame = next(iter(read_frames(source, (at, at + 1))))
-                self._large["before", ""] = _Large(reduced(Image.fromarray(frame.rgb), LARGEST), 1)
+                self._large["before", ""] = _Large(small_frame(source, at, LARGEST), 1)
 
     def _add_frames(self, info: VideoInfo, middle: int) -> None:
         """The middle frame of a result, its contact sheet, and itself as a small video."""
