@@ -339,14 +339,14 @@ def studio(
     from t2l_cli.web.studio import Studio, StudioRequest
 
     request = StudioRequest(
-        fspath(output),
-        _path(source),
-        address,
-        port,
-        password,
-        preset or DEFAULT_PRESET,
-        _texts(clip),
-        offline,
+        folder=fspath(output),
+        source=_path(source),
+        address=address,
+        port=port,
+        password=password,
+        preset=preset or DEFAULT_PRESET,
+        clip=_texts(clip),
+        offline=offline,
     )
     return Studio(request, reporter)
 

@@ -63,7 +63,14 @@ def _parameter(table: Table[Any], setting: Any) -> inspect.Parameter:
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-_HOW_TO_SPEAK = ("as_json", "quiet", "verbose", "events", "preview")  # of the terminal; the rest says what to do
+_HOW_TO_SPEAK = (
+    "as_json",
+    "quiet",
+    "verbose",
+    "events",
+    "preview",
+    "open_page",
+)  # of the terminal; the rest says what to do
 
 _NOT_REPLACED = ("source", "mask", "config", "clip_weights", "atlas", "output", "events")  # by a preview's file
 

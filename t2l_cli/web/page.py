@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
-import numpy as np
-from markupsafe import Markup
 from PIL import Image
 
 import t2l_cli
@@ -19,13 +16,11 @@ from t2l_cli.config import DEFAULT_PRESET, FIT_PRESETS, PRESETS, BlendMode
 from t2l_cli.errors import T2LError
 from t2l_cli.jobs.composite import LAYERS
 from t2l_cli.jobs.report.collect import Edit
-from t2l_cli.media.images import load_picture
-from t2l_cli.media.small import thumbnail
-from t2l_cli.media.videos import probe, read_frames
+from t2l_cli.media.small import reduced
 from t2l_cli.settings import PHOTO, VIDEO
-from t2l_cli.web import fields
-from t2l_cli.web.runs import Run, Runs
-from t2l_cli.web.sources import SIDE, Source, Sources
+from t2l_cli.web import fields, looks
+from t2l_cli.web.runs import Runs
+from t2l_cli.web.sources import Source, Sources
 
 REFRESH = 0.7  # s between two looks at the runs
 MOST_SEEDS = 8  # runs that one press of the button starts
@@ -199,7 +194,7 @@ class _Page:
             self.layer: gr.update(visible=source.video),
             self.fit: gr.update(visible=source.video),
             self.where: gr.update(visible=True),
-            self.editor: _canvas(picture),
+            self.editor: looks.canvas(picture),
             self.live: gr.update(value=picture, visible=True, label=f"The {kind}"),
             self.status: f"A {kind} of {width} x {height} px. Say what it should show, and start.",
         }
@@ -217,7 +212,7 @@ class _Page:
         if source is None or not source.video:
             return gr.skip()
         try:
-            return _canvas(source.shown(frames or None))
+            return looks.canvas(source.shown(frames or None))
         except T2LError:  # half a range, while it is typed
             return gr.skip()
 
@@ -235,9 +230,9 @@ class _Page:
                 asked |= {"frames": frames.strip() or None, "layer": layer, "fit_preset": fit}
             else:
                 asked.pop("texels", None)
-            mask = _painted(painted)
+            mask = looks.painted(painted)
             if mask is not None:
-                asked["mask"] = self._sources.keep_mask(mask, source)
+                asked["mask"] = self._sources.keep_mask(mask)
             added = [self._runs.add(source, prompts, int(seed or 0) + k, **asked) for k in range(int(seeds))]
         return added[0].name
 
@@ -254,7 +249,7 @@ class _Page:
         runs = self._runs
         run = runs.get(selected)
         now = [selected, None if run is None else run.version, [one.name for one in runs.queue]]
-        tiles = [[name, _state(runs.get(name))] for name in runs.names[:MOST_TILES]]
+        tiles = [[name, looks.state(runs.get(name))] for name in runs.names[:MOST_TILES]]
         changes: dict[Any, Any] = {}
         if tiles != listed:
             changes |= {
@@ -263,7 +258,7 @@ class _Page:
             }
         if now == seen or not selected:
             return changes or {self.seen: now}
-        changes |= {self.seen: now, self.status: _status(selected, run, runs.queue)}
+        changes |= {self.seen: now, self.status: looks.status(selected, run, runs.queue)}
         if seen is not None and now[:2] == seen[:2]:  # only the queue is another: what was chosen here stays
             return changes
         if run is None or run.ended:
@@ -284,14 +279,14 @@ class _Page:
         if edit.video:
             changes[self.video] = gr.update(value=str(edit.result), visible=True)
         else:
-            changes[self.slider] = gr.update(value=_pair(edit.before, edit.result), visible=True)
+            changes[self.slider] = gr.update(value=looks.pair(edit.before, edit.result), visible=True)
         return changes | {
             self.adjust: gr.update(visible=not edit.video and edit.before is not None),
             self.opacity: 1,
             self.blend: "normal",
             self.files: gr.update(value=self._files(name, edit), visible=True),
             self.made: gr.update(visible=True),
-            self.facts: _facts(edit),
+            self.facts: looks.facts(edit),
         }
 
     def _files(self, name: str, edit: Edit) -> list[str]:
@@ -306,7 +301,7 @@ class _Page:
         edit = self._runs.edit(name) if run is None or run.ended else None
         if edit is not None and edit.result is not None:
             with contextlib.suppress(T2LError):
-                picture = _small(edit.result, edit.video, TILE)
+                picture = looks.small(edit.result, edit.video, TILE)
         return picture, f"{name}: {state}"
 
     # The finished layer
@@ -320,9 +315,7 @@ class _Page:
     def _adjusted(self, name: str, opacity: float, blend: BlendMode) -> Any:
         with said():
             edit, job = self._version(name, opacity, blend)
-            after = job.image.convert("RGB")
-            after.thumbnail((SIDE, SIDE))
-            return gr.update(value=(_small(edit.before, False, SIDE), after))
+            return gr.update(value=(looks.small(edit.before, False), reduced(job.image.convert("RGB"), looks.SIDE)))
 
     def _keep(self, name: str, opacity: float, blend: BlendMode) -> Any:
         with said():
@@ -353,65 +346,3 @@ class _Page:
                     self.seeds: 1,
                 }
             )
-
-
-def _canvas(picture: Image.Image) -> Any:
-    """The value of the brush's editor: ``picture``, with nothing painted on it."""
-    return {"background": np.asarray(picture.convert("RGBA")), "layers": [], "composite": None}
-
-
-def _painted(value: Any) -> Any:
-    """Where something was painted, (H, W) uint8, white; None where nothing was."""
-    layers = [] if value is None else [layer for layer in value["layers"] if layer is not None]
-    covers = [layer[..., 3] for layer in layers if layer.ndim == 3 and layer[..., 3].any()]
-    return None if not covers else np.where(np.maximum.reduce(covers) > 127, np.uint8(255), np.uint8(0))
-
-
-def _state(run: Run | None) -> str:
-    return "earlier" if run is None else run.state
-
-
-def _status(name: str, run: Run | None, queue: Sequence[Run]) -> str:
-    """What to say of a run, and of those that wait."""
-    if run is None:
-        return Markup("<p><b>{}</b></p>").format(name)
-    place = next((i for i, one in enumerate(queue) if one is run), None)
-    waits = f", {place} before it" if run.state == "waiting" and place else ""
-    text = Markup("<p><b>{}</b>, seed {}: {}{}{}</p>").format(
-        run.name, run.seed, run.state, waits, f": {run.about}" if run.about else ""
-    )
-    others = [one.name for one in queue if one is not run]
-    if others:
-        text += Markup("<p>In the queue: {}</p>").format(", ".join(others))
-    if run.notes:
-        notes = Markup("").join(Markup("<li>{}</li>").format(note) for note in run.notes)
-        text += Markup("<details><summary>{} notes</summary><ul>{}</ul></details>").format(len(run.notes), notes)
-    return text
-
-
-def _facts(edit: Edit) -> str:
-    rows = [*edit.facts, *edit.settings, *edit.times, ("repeat it", edit.repeat), *(("note", n) for n in edit.notes)]
-    body = Markup("").join(Markup("<tr><th>{}</th><td>{}</td></tr>").format(name, value) for name, value in rows)
-    return Markup('<table class="facts">{}</table>').format(body)
-
-
-def _pair(before: Path | None, after: Path) -> tuple[Image.Image, Image.Image]:
-    """Before and after, small enough for the page; a photo that is no longer there is left out."""
-    small = _small(after, False, SIDE)
-    return (small if before is None else _small(before, False, SIDE)), small
-
-
-def _small(path: Path, video: bool, side: int) -> Image.Image:
-    """A picture, or the middle frame of a video, as it was last written."""
-    return _read(path, path.stat().st_mtime_ns, video, side)
-
-
-@lru_cache(maxsize=64)
-def _read(path: Path, written: int, video: bool, side: int) -> Image.Image:
-    if not video:
-        return thumbnail(load_picture(path), side).convert("RGB")
-    info = probe(path)
-    middle = info.frames // 2
-    small = Image.fromarray(next(iter(read_frames(info, (middle, middle + 1)))).rgb)
-    small.thumbnail((side, side))
-    return small

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import t2l_cli
 from t2l_cli.config import EditConfig
-from t2l_cli.errors import RequestError, StoppedError, T2LError
+from t2l_cli.errors import RequestError, StoppedError
 from t2l_cli.jobs.earlier import read_run
+from t2l_cli.jobs.job import failure_of
 from t2l_cli.jobs.judge import Judges
 from t2l_cli.jobs.naming import cut, slug
 from t2l_cli.jobs.photo import PhotoJob
@@ -28,7 +29,9 @@ from t2l_cli.jobs.report.collect import Edit, collect
 from t2l_cli.jobs.video import VideoJob
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.progress import Both, Pace, Show, Silent, Tick, duration
-from t2l_cli.web.sources import Source
+
+if TYPE_CHECKING:
+    from t2l_cli.web.sources import Source
 
 State = Literal["waiting", "working", "done", "interrupted", "failed"]
 MOST_NOTES = 30  # of a run, that are kept to be shown
@@ -127,7 +130,7 @@ class Runs:
         self._threads = ThreadPoolExecutor(1, "t2l-training")
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}  # of this session
-        self._judges = Judges()
+        self._judges = Judges(failures=False)
 
     def add(self, source: Source, prompts: Sequence[str], seed: int, **asked: Any) -> Run:
         """Put an edit of the ``source`` into the queue. T2LError and TypeError, at once, for what cannot be.
@@ -169,11 +172,8 @@ class Runs:
             result = job.write()
         except StoppedError:
             run.become("interrupted", "stopped before there was anything to keep")
-        except T2LError as error:
-            self._judges = Judges()  # a download may succeed the next time
-            run.become("failed", str(error))
         except Exception as error:  # whatever it is, it is this run's, and the page goes on
-            run.become("failed", f"{type(error).__name__}: {error}".split("\n", 1)[0][:500])
+            run.become("failed", failure_of(error).message)
         else:
             run.become(result.status, "" if result.error is None else result.error.message)
 
@@ -204,7 +204,7 @@ class Runs:
     def edit(self, name: str) -> Edit | None:
         """What is known of a run that left a result; None where it has not."""
         record = self.folder / name / "run.json"
-        if name not in self.names or not record.is_file():
+        if not _NUMBER.match(name) or Path(name).name != name or not record.is_file():
             return None
         return _edit(record, record.stat().st_mtime_ns)
 

@@ -44,7 +44,7 @@ class StudioRequest:
     offline: bool = False
 
     def __post_init__(self) -> None:
-        PHOTO.configure({"clip": self.clip or None}, self.preset)
+        _ = self.clips  # RequestError for a preset or a name that is none
         if self.port is not None and not 0 <= self.port <= 65_535:
             raise RequestError(f"--port must be between 0 and 65535, not {self.port}.")
         if self.password == "":
@@ -53,6 +53,11 @@ class StudioRequest:
             raise RequestError(
                 f"others can reach {self.address}: give a password, in the variable T2L_PASSWORD or by --password."
             )
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """Names of the CLIP models that the page has chosen at first."""
+        return PHOTO.configure({"clip": self.clip or None}, self.preset).clips
 
 
 class Studio:
@@ -80,8 +85,7 @@ class Studio:
         stack.enter_context(private_uploads())
         self.runs = Runs(folder, request.offline)
         stack.callback(self.runs.close)
-        clip = PHOTO.configure({"clip": request.clip or None}, request.preset).clips
-        blocks = page(self.runs, sources, Begin(first, request.preset, clip))
+        blocks = page(self.runs, sources, Begin(first, request.preset, request.clips))
         knows = None if request.password is None else self._knows
         stack.enter_context(serving(blocks, place, folder, knows))
         host, port = place.getsockname()[:2]

@@ -58,12 +58,12 @@ def test_what_is_neither_is_refused_and_not_kept(text: bytes, tmp_path: Path) ->
 def test_a_painted_mask_has_the_photos_size(tmp_path: Path) -> None:
     Image.fromarray(picture(0, (200, 100))).save(tmp_path / "a.png")
     sources = Sources(tmp_path / "s")
-    source = sources.keep(tmp_path / "a.png")
+    sources.keep(tmp_path / "a.png")
     painted = np.zeros((50, 100), np.uint8)
     painted[10:40, 20:60] = 255
-    place = sources.keep_mask(painted, source)
+    place = sources.keep_mask(painted)
     mask = load_mask(place, (100, 200))
     assert mask.shape == (100, 200)
     assert mask[30:70, 50:110].min() == 255
     assert mask[:15].max() == mask[:, 130:].max() == 0
-    assert sources.keep_mask(painted, source) == place
+    assert sources.keep_mask(painted) == place
