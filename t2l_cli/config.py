@@ -21,6 +21,7 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 BlendMode = Literal["normal", "shade", "color", "multiply", "screen", "overlay", "soft-light", "hard-light"]
 MatteMode = Literal["auto", "on", "off"]
+BootstrapTarget = Literal["map", "cutout"]
 FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
 
 
@@ -160,6 +161,7 @@ class EditConfig:
     try_steps: int = 50  # length of a short start
     blend: BlendMode = "normal"  # how the layer's colour meets the picture below it
     matte: MatteMode = "off"  # whether the outlines of the layer are brought to those of the picture
+    bootstrap_to: BootstrapTarget = "map"  # what the bootstrap draws the opacity to
     device: DeviceName = "auto"
     precision: Precision = "auto"
     weights: LossWeights = field(default_factory=LossWeights)
@@ -188,6 +190,8 @@ class EditConfig:
             raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
         if self.matte not in get_args(MatteMode):
             raise RequestError(f"--matte must be auto, on or off, not {self.matte!r}.")
+        if self.bootstrap_to not in get_args(BootstrapTarget):
+            raise RequestError(f"--bootstrap-to must be map or cutout, not {self.bootstrap_to!r}.")
         if self.precision not in get_args(Precision):
             raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
 
@@ -251,8 +255,8 @@ DEFAULT_PRESET = "standard"  # the paper's settings
 _DRAFT: dict[str, Any] = {"size": 160, "try_steps": 15, "optim.lr": 8e-3, "weights.sparsity": 2e-2}
 PRESETS: dict[str, Overlay] = {
     "draft": _DRAFT
-    | {"optim.steps": 130, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL}
-    | {"blend": "shade", "matte": "auto"},
+    | {"optim.steps": 115, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL}
+    | {"blend": "shade", "matte": "auto", "bootstrap_to": "cutout"},
     "standard": {},
     "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
 }

@@ -178,6 +178,13 @@ _EDIT = (
     Setting("sparsity_weight", "weights.sparsity", "lambda_r, of L_reg."),
     Setting("l1_weight", "weights.l1", "gamma, the L1 part of L_reg."),
     Setting("bootstrap_weight", "weights.bootstrap", "Relevancy bootstrap; for photos annealed to 0."),
+    Setting(
+        "bootstrap_to",
+        "bootstrap_to",
+        "What it draws the opacity to: CLIP's relevancy map (the paper; always with --layer-text), or the thing under "
+        "it, cut out of the picture.",
+        "map|cutout",
+    ),
     Setting("distance", "weights.distance", "D(x, y) of the text terms.", "spherical|cosine"),
     Setting("lr", "optim.lr", "MADGRAD's learning rate."),
     Setting("lr_decay", "optim.lr_decay", "Factor on the learning rate per step."),

@@ -15,6 +15,7 @@ from t2l_cli.config import BlendMode
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 LUM = (0.3, 0.59, 0.11)  # W3C, section 10.3: of the non-separable modes
 MOST_LIGHT = 3.0  # times the reference: brighter places are shaded no more
+LIT = 2 / 3  # part of a thing that is darker than its colour is: in shadow, or dark itself, such as wheels
 AMBIENT = 0.1  # light that reaches every place: on black things paint could not be seen, and would never begin
 
 
@@ -30,7 +31,7 @@ def blend(colour: Tensor, below: Tensor, mode: BlendMode, reference: Tensor | No
         if reference is None:
             raise ValueError("the mode shade needs a reference")
         light = (luma(below) + AMBIENT) / (reference + AMBIENT)
-        return (colour * light.clamp(max=MOST_LIGHT)).clamp(0, 1)
+        return _lit(colour * light.clamp(max=MOST_LIGHT))
     return _MODES[mode](colour, below)
 
 
@@ -40,13 +41,26 @@ def luma(picture: Tensor) -> Tensor:
 
 
 def shade_reference(alpha: Tensor, below: Tensor) -> Tensor:
-    """Y_ref, (B, 1, 1, 1), without gradient: the mean luma of ``below`` (B, 3, H, W) under ``alpha`` (B, 1, H, W).
+    """Y_ref, (B, 1, 1, 1), without gradient: the luma of ``below`` (B, 3, H, W) under ``alpha`` (B, 1, H, W).
 
-    Where Y is Y_ref, shading leaves the layer's colour as it is.
+    Where Y is Y_ref, shading leaves the layer's colour as it is. It is the quantile LIT, weighted by alpha. A mean is
+    raised by paint beside a dark thing on bright ground, and then the thing stays dark.
     """
-    alpha = alpha.detach()
-    total = (alpha * luma(below)).sum((1, 2, 3), keepdim=True)
-    return total / alpha.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
+    light, order = luma(below).flatten(1).expand(len(alpha), -1).sort(dim=1)
+    weight = alpha.detach().flatten(1).gather(1, order).cumsum(1)  # of what is no lighter
+    at = torch.searchsorted(weight, LIT * weight[:, -1:]).clamp(max=light.shape[1] - 1)
+    return light.gather(1, at)[:, :, None, None]
+
+
+def _lit(colour: Tensor) -> Tensor:
+    """``colour`` (B, 3, H, W), at least 0, within [0, 1]: what is too bright turns to white, with the luma it asks for.
+
+    Clamped alone, a saturated colour would lose its highlights: a red thing would be flat where it is light.
+    """
+    shown = colour.clamp(max=1)
+    missing = luma(colour) - luma(shown)
+    white = (missing / (1 - luma(shown)).clamp(min=1e-3)).clamp(max=1)
+    return shown + white * (1 - shown)
 
 
 def _weighted(picture: Tensor, weights: tuple[float, float, float]) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from t2l_cli.config import MIN_SIDE, EditConfig
 from t2l_cli.engine.clip import Clip, clips_of
+from t2l_cli.engine.cutout import cutout
 from t2l_cli.engine.generator import Generator
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
@@ -187,6 +188,14 @@ class Edit(ABC):
             return None
         found = relevancy(self.clip, picture, in_templates(self.roi))
         return resized(found, (picture.shape[-2], picture.shape[-1]))
+
+    def _cutout_of(self, picture: Tensor, relevancy: Tensor) -> Tensor | None:
+        """The thing under ``relevancy``, of the same size; None where it is not wanted or none stands out.
+
+        A layer with a text of its own, such as fog, need not have the outline of the thing.
+        """
+        wanted = self.config.bootstrap_to == "cutout" and self.config.layer_text is None
+        return cutout(picture, relevancy) if wanted else None
 
     def _painted(self, run: Run | None = None) -> EditLayer:
         """What ``run`` paints on the canvas, without gradient. Default: the run that ``result()`` shows."""

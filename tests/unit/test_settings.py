@@ -144,7 +144,7 @@ def test_an_earlier_run_keeps_its_settings_without_a_preset() -> None:
 @pytest.mark.parametrize("setting", VIDEO.settings, ids=lambda setting: setting.name)
 def test_every_setting_reaches_its_field(setting: Setting) -> None:
     other: Any = {"distance": "cosine", "precision": "fp32", "device": "cpu", "clip": "mini", "seed": 3, "tries": 2}
-    other |= {"shared_draws": True, "bootstrap_weight": 4.0, "blend": "shade", "matte": "on"}
+    other |= {"shared_draws": True, "bootstrap_weight": 4.0, "blend": "shade", "matte": "on", "bootstrap_to": "cutout"}
     default = value_of(VIDEO.base, setting.field)
     value = other.get(setting.name) or ("text" if default is None else type(default)(default * 0.99))
     config = VIDEO.configure({setting.name: value})

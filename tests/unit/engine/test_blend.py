@@ -8,10 +8,12 @@ from typing import get_args
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from t2l_cli.config import BlendMode
-from t2l_cli.engine.blend import AMBIENT, MOST_LIGHT, blend, luma, shade_reference
+from t2l_cli.engine.blend import AMBIENT, LIT, MOST_LIGHT, blend, luma, shade_reference
 from t2l_cli.engine.fullres import FullLayer
 from t2l_cli.engine.layers import EditLayer
 
@@ -119,26 +121,56 @@ def test_normal_is_the_colour_itself() -> None:
 
 def test_shade_keeps_the_colour_at_the_reference_and_moves_with_the_light_elsewhere() -> None:
     colour = torch.tensor([0.4, 0.2, 0.1]).view(1, 3, 1, 1).expand(1, 3, 2, 3)
-    grey = torch.tensor([[0.3, 0.6, 0.15], [0.3, 0.9, 1.0]])
+    grey = torch.tensor([[0.3, 0.6, 0.15], [0.3, 0.85, 0.0]])
     shaded = blend(colour, grey.expand(1, 3, 2, 3), "shade", torch.tensor(0.3).view(1, 1, 1, 1))
-    factor = ((grey + AMBIENT) / (0.3 + AMBIENT)).clamp(max=MOST_LIGHT)
-    torch.testing.assert_close(shaded, (colour * factor).clamp(max=1))
+    torch.testing.assert_close(shaded, colour * (grey + AMBIENT) / (0.3 + AMBIENT))
+    brightest = blend(colour, torch.ones(1, 3, 2, 3), "shade", torch.zeros(1, 1, 1, 1))
+    torch.testing.assert_close(luma(brightest), MOST_LIGHT * luma(colour))
 
 
-def test_the_reference_is_the_luma_under_the_layer() -> None:
+def test_the_light_is_seen_on_a_colour_that_could_not_be_brighter() -> None:
+    """Pure red under twice the light has twice the luma, and is still red; white stays white."""
+    red, light = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1), torch.full((1, 3, 1, 1), 0.7)
+    shaded = blend(red, light, "shade", torch.full((1, 1, 1, 1), 0.3))
+    torch.testing.assert_close(luma(shaded), 2 * luma(red))
+    assert shaded[0, 0] == 1
+    assert shaded[0, 1] == shaded[0, 2] < 0.5
+    assert torch.equal(blend(torch.ones(1, 3, 1, 1), light, "shade", torch.zeros(1, 1, 1, 1)), torch.ones(1, 3, 1, 1))
+
+
+def test_the_reference_is_of_the_luma_under_the_layer() -> None:
     below = torch.zeros(2, 3, 4, 4)
     below[0, :, :2], below[1] = 0.8, 0.01
     alpha = torch.zeros(2, 1, 4, 4)
     alpha[:, :, :3] = 0.5
     reference = shade_reference(alpha.requires_grad_(), below)
-    torch.testing.assert_close(reference.flatten(), torch.tensor([0.8 * 2 / 3, 0.01]))
+    torch.testing.assert_close(reference.flatten(), torch.tensor([0.8, 0.01]))
     assert not reference.requires_grad
-    assert shade_reference(torch.zeros(1, 1, 4, 4), below[:1]).item() == 0  # nothing is painted
+    assert shade_reference(torch.zeros(1, 1, 4, 4), below[:1]).isfinite()  # nothing is painted
     torch.testing.assert_close(luma(torch.ones(1, 3, 1, 1)).item(), 1.0)
 
 
+@given(st.integers(0, 1000), st.floats(0.1, 10))
+def test_two_thirds_of_the_paint_are_darker_than_the_reference_and_a_third_is_lighter(
+    seed: int, strength: float
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    alpha, below = torch.rand(1, 1, 5, 7, generator=rng), torch.rand(1, 3, 5, 7, generator=rng)
+    reference, light = shade_reference(alpha, below), luma(below)
+    assert alpha[light < reference].sum() <= LIT * alpha.sum() + 1e-4
+    assert alpha[light > reference].sum() <= (1 - LIT) * alpha.sum() + 1e-4
+    torch.testing.assert_close(shade_reference(strength * alpha, below), reference)
+
+
+def test_paint_beside_a_dark_thing_leaves_its_colour() -> None:
+    """A sixth of the paint lies on white ground, as at the beginning of an edit of a black silhouette."""
+    below = torch.zeros(1, 3, 4, 6)
+    below[..., 5:] = 1.0
+    assert shade_reference(torch.ones(1, 1, 4, 6), below).item() == 0
+
+
 def test_paint_is_seen_on_black_things() -> None:
-    """A mean luma of the whole picture as reference, as at the beginning of an edit, must not hide it."""
+    """A bright reference, as where most of the paint is still beside the thing, must not hide it."""
     gold, black = torch.tensor([0.8, 0.6, 0.2]).view(1, 3, 1, 1), torch.zeros(1, 3, 1, 1)
     assert torch.equal(blend(gold, black, "shade", torch.zeros(1, 1, 1, 1)), gold)
     assert blend(gold, black, "shade", torch.full((1, 1, 1, 1), 0.5)).max() > 0.1

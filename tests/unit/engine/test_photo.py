@@ -174,6 +174,39 @@ def test_the_unaugmented_pair_joins_in_its_period(
     assert all(e.relevancy is not None and e.relevancy.shape[-2:] == e.layer.size for e in seen[0][0])
 
 
+@pytest.mark.parametrize(
+    ("found", "layer_text", "cut_out", "weights"),
+    [(True, None, True, [1, 1]), (False, None, False, [1, 0.5]), (True, "fog", False, [1, 0.5])],
+)
+def test_a_thing_that_is_cut_out_is_the_target_to_the_end(
+    found: bool,
+    layer_text: str | None,
+    cut_out: bool,
+    weights: list[float],
+    picture: Tensor,
+    tiny_clip: Clip,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where nothing stands out, and for a layer with a text of its own, the map is, and its weight falls to 0."""
+    thing = (torch.arange(181) < 60).float().expand(1, 1, 129, 181)
+    monkeypatch.setattr(edits, "cutout", lambda picture, relevancy: thing if found else None)
+    config = dataclasses.replace(
+        CONFIG, bootstrap_to="cutout", layer_text=layer_text, augment=STILL, optim=OptimConfig(steps=2, source_every=9)
+    )
+    edit = PhotoEdit(picture, tiny_clip, config)
+    assert edit.size == (129, 181)
+    seen = []
+    plain = edit.objective.__call__
+
+    def spy(examples: list[Example], bootstrap: float = 0.0):  # type: ignore[no-untyped-def]
+        seen.append((examples[0].relevancy is thing, bootstrap))
+        return plain(examples, bootstrap)
+
+    monkeypatch.setattr(edit, "objective", spy)
+    list(edit)
+    assert seen == [(cut_out, weight) for weight in weights]
+
+
 def test_without_a_word_for_what_is_there_the_bootstrap_is_off(
     picture: Tensor, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
