@@ -19,7 +19,7 @@ from t2l_cli.engine.resize import resized
 SIDE = 224  # px: the largest short side at which is cut; opacity and cutout are compared at 224 x 224 px
 SEED = 0.5  # relevancy that every part of the cutout reaches somewhere
 SURE = 0.97  # quantile of the relevancy above which a pixel certainly belongs to the thing
-STARTS = (0.5, 0.3), (0.2, 0.15)  # relevancy above which it probably does, and quantile below which it cannot
+STARTS = (0.5, 0.3), (0.2, 0.15)  # relevancy above which it probably does, and quantile up to which it cannot
 SHARE = 0.25  # part of the map that a cutout holds at least: with less, it is some small thing of a colour of its own
 MOST = 0.9  # part of the picture above which nothing was cut out
 ITERATIONS = 5
@@ -49,7 +49,7 @@ def cutout(picture: Tensor, relevancy: Tensor) -> Tensor | None:
 def _grabbed(picture: npt.NDArray[np.uint8], at: Map, likely: float, never: float) -> Mask:
     """GrabCut's thing (h, w) in ``picture`` (h, w, 3), started from the relevancy ``at`` (h, w) as in STARTS."""
     mask = np.where(at > likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    mask[at < np.quantile(at, never)] = cv2.GC_BGD
+    mask[at <= np.quantile(at, never)] = cv2.GC_BGD  # also all that lies outside of a mask: the map is 0 there
     mask[at > np.quantile(at, SURE)] = cv2.GC_FGD
     if len(np.unique(mask & 1)) == 1:  # bit 0 is that of the thing: GrabCut needs pixels of both kinds
         return np.zeros(at.shape, np.bool_)

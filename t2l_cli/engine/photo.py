@@ -46,11 +46,12 @@ class PhotoEdit(Edit):
             self.bounds = None if self.mask is None else self._bring(self.mask)
             self._read_texts(self.canvas)
             self._relevancy = self._relevancy_of(self.canvas)
-            thing = None if self._relevancy is None else self._cutout_of(self.canvas, self._relevancy)
-            if thing is not None:  # a map shows the start of the way, a cutout its end
-                self._relevancy, self.anneals_bootstrap = thing, False
-            if self._relevancy is not None and self.bounds is not None:
-                self._relevancy = self._relevancy * self.bounds
+            if self._relevancy is not None:
+                bounds = 1 if self.bounds is None else self.bounds
+                self._relevancy = self._relevancy * bounds
+                thing = self._cutout_of(self.canvas, self._relevancy)
+                if thing is not None:  # a map shows the start of the way, a cutout its end
+                    self._relevancy, self.anneals_bootstrap = thing * bounds, False
             with torch.no_grad():
                 self._source_structure = self.objective.structure(self.canvas) if config.weights.structure else None
 

@@ -286,7 +286,7 @@ class VideoEdit(Edit):
             relevancy = self._relevancy_of(seen.frames)
             if relevancy is None:
                 return None
-            thing = self._cutout_of(seen.frames, relevancy)
+            thing = self._cutout_of(seen.frames, relevancy * seen.share)
             relevancy = relevancy if thing is None else thing
             values, weight = splat(relevancy[0].cpu(), seen.share[0, 0].cpu(), seen.uv[0].cpu(), self.size)
             total, weights = total + values * weight, weights + weight

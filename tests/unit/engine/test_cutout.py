@@ -61,6 +61,14 @@ def test_another_thing_of_the_same_colour_is_left_out() -> None:
     assert overlap(found, thing) > 0.93
 
 
+def test_outside_of_a_mask_nothing_belongs_to_the_thing() -> None:
+    """The map is 0 there, though the colours are the thing's."""
+    size = (160, 240)
+    thing, mask = disc(size, (80, 110), 60), (torch.arange(240) < 120).float().expand(1, 1, *size)
+    found = cut(scene(thing), coarse(thing) * mask)
+    assert overlap(found, thing * mask) > 0.9
+
+
 def test_without_a_thing_there_is_no_cutout() -> None:
     size = (150, 200)
     picture = torch.full((1, 3, *size), 0.5)
