@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from t2l_cli.config import DEFAULT_PRESET, BlendMode, MatteMode
+from t2l_cli.config import DEFAULT_PRESET, STUDIO_ADDRESS, STUDIO_FOLDER, BlendMode, MatteMode
 from t2l_cli.progress import Reporter
 from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Setting, Table, check_names
 
@@ -320,10 +320,10 @@ def report(
 def studio(
     source: Path | None = None,
     *,
-    output: Path = "t2l-studio",
+    output: Path = STUDIO_FOLDER,
     preset: str | None = None,
     clip: str | Sequence[str] = (),
-    address: str = "127.0.0.1",
+    address: str = STUDIO_ADDRESS,
     port: int | None = None,
     password: str | None = None,
     offline: bool = False,

@@ -255,7 +255,7 @@ DEFAULT_PRESET = "standard"  # the paper's settings
 _DRAFT: dict[str, Any] = {"size": 160, "try_steps": 15, "optim.lr": 8e-3, "weights.sparsity": 2e-2}
 PRESETS: dict[str, Overlay] = {
     "draft": _DRAFT
-    | {"optim.steps": 115, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL}
+    | {"optim.steps": 80, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL}
     | {"blend": "shade", "matte": "auto", "bootstrap_to": "cutout"},
     "standard": {},
     "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
@@ -284,6 +284,12 @@ VIDEO_PRESETS: dict[str, Overlay] = {
 def video_config(prompts: tuple[str, ...]) -> EditConfig:
     """The paper's settings for one layer of a video."""
     return overlaid(EditConfig(prompts), _VIDEO)
+
+
+# --- the page (studio) ---
+
+STUDIO_FOLDER = "t2l-studio"  # of its results and their records
+STUDIO_ADDRESS = "127.0.0.1"  # for this machine only
 
 
 # --- from a raw video to an atlas (fit-atlas) ---

@@ -8,7 +8,7 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.config import DEFAULT_PRESET, PRESETS
+from t2l_cli.config import DEFAULT_PRESET, PRESETS, STUDIO_ADDRESS, STUDIO_FOLDER
 from t2l_cli.settings import CLIP, RUN
 
 PAGE = "The page"
@@ -53,10 +53,10 @@ Clip = Annotated[
 def studio(
     ctx: typer.Context,
     source: Source = None,
-    output: Output = "t2l-studio",
+    output: Output = STUDIO_FOLDER,
     preset: Preset = DEFAULT_PRESET,
     clip: Clip = None,
-    address: Address = "127.0.0.1",
+    address: Address = STUDIO_ADDRESS,
     port: Port = None,
     password: Password = None,
     open_page: Open = True,

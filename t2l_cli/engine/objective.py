@@ -40,7 +40,7 @@ class Example:
     L_dir compares with the composite's (see ``draw_views``).
     texts, source_structure: of each CLIP. The latter are self-similarities (1, N, N) of the source, if they are known
     already (see ``Objective.structure``).
-    relevancy: R(I_s, T_ROI), (1, 1, any, any) in [0, 1], or None if there is no bootstrap.
+    relevancy: R(I_s, T_ROI), or the thing cut out under it, (1, 1, any, any) in [0, 1]; None if there is no bootstrap.
     """
 
     source: Tensor

@@ -23,6 +23,7 @@ class PhotoEdit(Edit):
     """Trains an edit layer for one photo."""
 
     anneals_bootstrap = True
+    about_cutout = ""
     about_matte = ""
 
     def __init__(
@@ -52,6 +53,9 @@ class PhotoEdit(Edit):
                 thing = self._cutout_of(self.canvas, self._relevancy)
                 if thing is not None:  # a map shows the start of the way, a cutout its end
                     self._relevancy, self.anneals_bootstrap = thing * bounds, False
+                    self.about_cutout = (
+                        f"painting the thing that CLIP sees there, {float(thing.mean()):.0%} of the picture"
+                    )
             with torch.no_grad():
                 self._source_structure = self.objective.structure(self.canvas) if config.weights.structure else None
 

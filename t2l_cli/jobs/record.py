@@ -114,6 +114,8 @@ def introduce(edit: Edit, reporter: Reporter) -> None:
         reporter.note(f'what is there now: "{edit.roi}" (chosen by CLIP; --roi says otherwise)')
     elif edit.roi_chosen:
         reporter.note("what is there now: CLIP finds none of the prompt's words in the picture; --roi names it")
+    if edit.about_cutout:
+        reporter.note(f"{edit.about_cutout} (--bootstrap-to map: where CLIP looks)")
 
 
 def say_tries(edit: Edit, reporter: Reporter) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from t2l_cli.config import DEFAULT_PRESET
+from t2l_cli.config import DEFAULT_PRESET, STUDIO_ADDRESS, STUDIO_FOLDER
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.naming import claimed
 from t2l_cli.media.paths import reason, shown
@@ -26,7 +26,6 @@ except ModuleNotFoundError as error:
         raise
     raise RequestError("the studio needs gradio: python -m pip install gradio.") from error
 
-FOLDER, ADDRESS = "t2l-studio", "127.0.0.1"
 _LOOK = 0.2  # s between two questions whether to end
 
 
@@ -34,9 +33,9 @@ _LOOK = 0.2  # s between two questions whether to end
 class StudioRequest:
     """What the studio is asked to be: plain data."""
 
-    folder: str = FOLDER
+    folder: str = STUDIO_FOLDER
     source: str | None = None  # a photo or video that the page shows first
-    address: str = ADDRESS
+    address: str = STUDIO_ADDRESS
     port: int | None = None  # None: the first free one from 7860 on; 0: any
     password: str | None = None
     preset: str = DEFAULT_PRESET  # that the page has chosen at first; so with clip

@@ -107,7 +107,8 @@ def flat_and_real(dice: Dice, folder: Path) -> Case:
         option = dice.one("--screen-weight", "--structure-weight", "--l1-weight", "--lr", "--roi", "--bootstrap-weight")
         odd = [f"{option}={texts.text(dice) if option == '--roi' else texts.real(dice)}"]
         case.code = None
-    case.argv = words("edit-image", "photo.png", "red", SHORT, "-o", "out.png", odd)
+    start = ["--bootstrap-to", dice.one("map", "cutout", "cutout")]
+    case.argv = words("edit-image", "photo.png", "red", SHORT, "-o", "out.png", start, odd)
     return case
 
 
