@@ -22,6 +22,7 @@ from t2l_cli.cli.pictures import WAYS, Picture
 from t2l_cli.errors import OutputError, RequestError, StoppedError, T2LError, code_of
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.progress import Both, Glimpse, Reporter, Show
+from t2l_cli.settings import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -156,6 +157,8 @@ class Terminal:
         place: for here "-", or one of WAYS, which is then the way to draw.
         """
         if place not in (STDIO, *WAYS):
+            if not Path(place).suffix and (meant := did_you_mean(place, WAYS)):
+                raise RequestError(f"--preview draws by {', '.join(WAYS)}, not {place!r}{meant}")
             from t2l_cli.jobs.naming import claimed
             from t2l_cli.jobs.preview import PreviewFile
 

@@ -253,6 +253,11 @@ def test_a_refused_value_says_where_it_comes_from(capsys: pytest.CaptureFixture[
     )
 
 
+def test_a_misspelt_way_to_draw_is_no_file() -> None:
+    with pytest.raises(RequestError, match=r"--preview draws by kitty, .*, not 'kity'; did you mean kitty"):
+        Terminal().show_previews("kity", False, ())
+
+
 def test_with_events_stdout_holds_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     with Terminal() as terminal:
         terminal.tell_events("-", "edit-image", overwrite=False)
