@@ -34,6 +34,7 @@ LEAST_AREA = 5e-4  # minimum part of a frame that the layer must own for the fra
 MARGIN = 1.0  # texels added around those that the layer owns, for its soft border
 BYTES_PER_TEXEL = 7000  # memory per texel of a trained picture: activations and gradients of G (measured: 6,650)
 MEMORY_SHARE = 0.4  # maximum part of the device's memory for one trained picture
+WHOLE = 0.4  # part of the foreground in a frame above which a cutout is taken for all of it
 SPILL = 0.01  # how far the edit reaches beyond the texels in use, for soft outlines; part of the atlas's longer side
 
 Box = tuple[int, int, int, int]  # top, left, height, width; px
@@ -288,10 +289,15 @@ class VideoEdit(Edit):
             if relevancy is None:
                 return None
             thing = self._cutout_of(seen.frames, relevancy * seen.share)
-            relevancy = relevancy if thing is None else thing
+            if thing is not None:
+                relevancy = seen.share if self._is_whole(thing, seen.share) else thing
             values, weight = splat(relevancy[0].cpu(), seen.share[0, 0].cpu(), seen.uv[0].cpu(), self.size)
             total, weights = total + values * weight, weights + weight
         return (total / weights.clamp(min=1e-6))[None].to(self.runtime.device)
+
+    def _is_whole(self, thing: Tensor, share: Tensor) -> bool:
+        """Whether a cutout is so much of the foreground that CLIP means all of it, whose outline is known."""
+        return self.name == "foreground" and bool((thing * share).sum() > WHOLE * share.sum())
 
 
 def three_frames(t: int, stride: int, n: int) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
 from t2l_cli.config import LossWeights, OptimConfig, SegmentConfig, ViewConfig, video_config
 from t2l_cli.engine import augment
@@ -195,6 +196,26 @@ def test_the_bootstrap_of_a_clip_is_not_annealed(
     monkeypatch.setattr(work, "objective", objective)
     list(work)
     assert asked == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("part", "whole"), [(0.6, True), (0.2, False)])
+def test_a_cutout_of_most_of_the_foreground_means_all_of_it(
+    part: float, whole: bool, truth: TruthVideo, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cutout(picture: Tensor, relevancy: Tensor) -> Tensor:
+        owned = (relevancy > 0).float()
+        return owned * (owned.flatten(1).cumsum(1).view_as(owned) < part * owned.sum())
+
+    monkeypatch.setattr(edits, "cutout", cutout)
+    work = edit(truth, tiny_clip, bootstrap_to="cutout")
+    used = truth.atlas().layer("foreground").used[None, None].float()
+    inside = torch.nn.functional.interpolate(used, size=work.size, mode="area") > 0.99
+    assert work._relevancy is not None
+    painted = (work._relevancy[inside] > 0.5).float().mean()
+    assert painted > 0.9 if whole else painted < 0.5
+    background = edit(truth, tiny_clip, "background", bootstrap_to="cutout")
+    assert background._relevancy is not None
+    assert background._relevancy.mean() < 0.9
 
 
 def test_the_whole_background_is_shown_at_a_third_of_what_is_stored(tiny_clip: Clip) -> None:
