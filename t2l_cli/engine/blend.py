@@ -15,6 +15,7 @@ from t2l_cli.config import BlendMode
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 LUM = (0.3, 0.59, 0.11)  # W3C, section 10.3: of the non-separable modes
 MOST_LIGHT = 3.0  # times the reference: brighter places are shaded no more
+WHITEST = 0.6  # part of white in the highlights of a saturated colour
 LIT = 2 / 3  # part of a thing that is darker than its colour is: in shadow, or dark itself, such as wheels
 AMBIENT = 0.1  # light that reaches every place: on black things paint could not be seen, and would never begin
 
@@ -53,13 +54,12 @@ def shade_reference(alpha: Tensor, below: Tensor) -> Tensor:
 
 
 def _lit(colour: Tensor) -> Tensor:
-    """``colour`` (B, 3, H, W), at least 0, within [0, 1]: what is too bright turns to white, with the luma it asks for.
+    """``colour`` (B, 3, H, W), at least 0, within [0, 1]: what is too bright turns towards white by the luma it lacks.
 
     Clamped alone, a saturated colour would lose its highlights: a red thing would be flat where it is light.
     """
     shown = colour.clamp(max=1)
-    missing = luma(colour) - luma(shown)
-    white = (missing / (1 - luma(shown)).clamp(min=1e-3)).clamp(max=1)
+    white = (luma(colour) - luma(shown)).clamp(max=WHITEST)
     return shown + white * (1 - shown)
 
 
