@@ -252,11 +252,17 @@ def value_of(config: object, field_name: str) -> Any:
 DEFAULT_PRESET = "standard"  # the paper's settings
 # In so few steps the paper's learning rate does not converge, its sparsity would make the paint too thin, and a pattern
 # does not form if the internal dataset moves the picture from step to step (mini/README.md).
-_DRAFT: dict[str, Any] = {"size": 160, "try_steps": 15, "optim.lr": 8e-3, "weights.sparsity": 2e-2}
+_DRAFT: dict[str, Any] = {
+    "size": 160,
+    "try_steps": 15,
+    "optim.lr": 8e-3,
+    "weights.sparsity": 2e-2,
+    "blend": "shade",
+    "matte": "auto",
+    "bootstrap_to": "cutout",
+}
 PRESETS: dict[str, Overlay] = {
-    "draft": _DRAFT
-    | {"optim.steps": 80, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL}
-    | {"blend": "shade", "matte": "auto", "bootstrap_to": "cutout"},
+    "draft": _DRAFT | {"optim.steps": 80, "optim.lr_decay": 0.991, "views.n_views": 12, "augment": STILL},
     "standard": {},
     "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
 }
