@@ -25,7 +25,7 @@ class Cardboard:
 
     def __init__(self, n: int = 10, until: int | None = None, size: tuple[int, int] = (HEIGHT, WIDTH)) -> None:
         self.n, self.until, self.next = n, until, 0
-        self.n_steps, self.about_matte = n, ""
+        self.n_steps, self.about_matte, self.about_cutout = n, "", ""
         self.config = EditConfig(("red",))
         self.runtime = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, check_every=1)
         self.texts = SimpleNamespace(prompts=("red",), layer_texts=("red",))
