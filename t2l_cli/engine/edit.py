@@ -82,8 +82,8 @@ class Edit(ABC):
     roi: str | None
     canvas: Tensor  # (1, 3, h, w), the picture that the generator paints on, at training size
     bounds: Tensor | None  # (1, 1, h, w) in [0, 1], where the edit may be; None: everywhere
-    about_cutout: str  # where the paint is drawn to, for the user to know; "" where no thing is cut out
-    about_matte: str  # what became of the outlines of the last result, for the user to know; "" where nothing did
+    about_cutout: str = ""  # where the paint is drawn to, for the user to know; "" where no thing is cut out
+    about_matte: str = ""  # what became of the outlines of the last result, for the user to know; "" where nothing did
     anneals_bootstrap: bool  # whether the bootstrap's weight falls to 0 or stays constant
 
     def __init__(self, clips: Clip | Sequence[Clip], config: EditConfig, runtime: Runtime | None) -> None:

@@ -23,8 +23,6 @@ class PhotoEdit(Edit):
     """Trains an edit layer for one photo."""
 
     anneals_bootstrap = True
-    about_cutout = ""
-    about_matte = ""
 
     def __init__(
         self,

@@ -66,8 +66,6 @@ class VideoEdit(Edit):
     atlas in training and in ``preview``: about ``config.segment.texels`` texels per px of these crops.
     """
 
-    about_cutout = ""
-    about_matte = ""
     anneals_bootstrap = False  # the supplement anneals it for pictures only
 
     def __init__(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from t2l_cli.config import BlendMode
-from t2l_cli.engine.blend import AMBIENT, LIT, blend, luma, shade_reference
+from t2l_cli.engine.blend import AMBIENT, LIT, MOST_LIGHT, blend, luma, shade_reference
 from t2l_cli.engine.fullres import FullLayer
 from t2l_cli.engine.layers import EditLayer
 
@@ -124,6 +124,8 @@ def test_shade_keeps_the_colour_at_the_reference_and_moves_with_the_light_elsewh
     grey = torch.tensor([[0.3, 0.6, 0.15], [0.3, 0.85, 0.0]])
     shaded = blend(colour, grey.expand(1, 3, 2, 3), "shade", torch.tensor(0.3).view(1, 1, 1, 1))
     torch.testing.assert_close(shaded, colour * (grey + AMBIENT) / (0.3 + AMBIENT))
+    dim, dark = 0.5 * colour, torch.zeros(1, 1, 1, 1)
+    torch.testing.assert_close(blend(dim, torch.ones(1, 3, 2, 3), "shade", dark), MOST_LIGHT * dim)
 
 
 @pytest.mark.parametrize("colour", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.9, 0.8, 0.1), (0.5, 0.5, 0.5)])
@@ -148,7 +150,7 @@ def test_the_reference_is_of_the_luma_under_the_layer() -> None:
     reference = shade_reference(alpha.requires_grad_(), below)
     torch.testing.assert_close(reference.flatten(), torch.tensor([0.8, 0.01]))
     assert not reference.requires_grad
-    assert shade_reference(torch.zeros(1, 1, 4, 4), below[:1]).isfinite()  # nothing is painted
+    assert shade_reference(torch.zeros(1, 1, 4, 4), below[:1]).item() == 0  # nothing is painted
     torch.testing.assert_close(luma(torch.ones(1, 3, 1, 1)).item(), 1.0)
 
 

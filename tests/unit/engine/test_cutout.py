@@ -80,8 +80,7 @@ def test_a_speck_that_holds_little_of_the_map_is_no_thing() -> None:
     size = (150, 200)
     speck = disc(size, (75, 40), 6)
     broad = (0.6 * disc(size, (75, 120), 70) + speck).clamp(0, 1)
-    found = cutout(scene(speck), broad)
-    assert found is None or found.mean() > 0.1
+    assert cutout(scene(speck), broad) is None
 
 
 def test_the_same_picture_gives_the_same_cutout() -> None:
