@@ -6,6 +6,7 @@ It is the only thing that an edit trains. It does not know CLIP, texts or losses
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,47 @@ FLAT = 1e-3  # standard deviation below which a picture counts as one colour
 GRAIN = 1 / 255  # amplitude of the faint grain that is then added
 
 
+class Reflected(torch.autograd.Function):
+    """Reflection padding by one pixel, (B, C, H, W) -> (B, C, H + 2, W + 2), in the memory format of its input.
+
+    PyTorch's own kernel for CUDA knows contiguous pictures only: around each padding, forward and backward, the picture
+    was copied from channels_last and back. Those copies and the padding took a third of the kernels' time of a step on
+    an H100 (docs/performance.md).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Frame ``x`` with the pixels next to its border."""
+        framed = F.pad(x, (1, 1, 1, 1))
+        framed[..., 0], framed[..., -1] = framed[..., 2], framed[..., -3]
+        framed[..., 0, :], framed[..., -1, :] = framed[..., 2, :], framed[..., -3, :]
+        return framed
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """Add the frame's gradient to that of the pixels it shows."""
+        grad = grad.clone()
+        grad[..., 2, :] += grad[..., 0, :]
+        grad[..., -3, :] += grad[..., -1, :]
+        grad[..., 2] += grad[..., 0]
+        grad[..., -3] += grad[..., -1]
+        return grad[..., 1:-1, 1:-1]
+
+
+class ReflectedConv(nn.Conv2d):
+    """A 3 x 3 convolution without bias over a reflected border: it keeps the size (halved, rounded up, at stride 2)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(inputs, outputs, 3, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride)); H and W are at least 2."""
+        framed: Tensor = Reflected.apply(x)
+        return super().forward(framed)
+
+
 class ConvBlock(nn.Sequential):
-    """Convolution, BatchNorm, LeakyReLU; reflection padding keeps the size (halved, rounded up, at stride 2).
+    """Convolution of ``kernel`` 3 or 1, BatchNorm, LeakyReLU.
 
     BatchNorm keeps no running statistics: it always uses those of its input, also at inference, so that the same
     picture gives the same layer. The convolution has no bias, because BatchNorm would cancel it.
@@ -26,13 +66,10 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(
-                inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect" if kernel > 1 else "zeros",
-                bias=False,
-            ),
+            ReflectedConv(inputs, outputs, stride) if kernel == 3 else nn.Conv2d(inputs, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs, track_running_stats=False),
             nn.LeakyReLU(SLOPE, inplace=True),
-        )  # fmt: skip
+        )
 
 
 class Level(nn.Module):

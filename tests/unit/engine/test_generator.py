@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from t2l_cli.engine.generator import ConvBlock, Generator, centre_crop, decorrelated_colour, with_grain
+from t2l_cli.engine.generator import (
+    ConvBlock,
+    Generator,
+    Reflected,
+    ReflectedConv,
+    centre_crop,
+    decorrelated_colour,
+    with_grain,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +37,24 @@ def test_default_size_is_the_papers(generator: Generator) -> None:
     assert round(count / 1e6, 1) == 3.1
     convolutions = [m for m in generator.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == 7 * 5 + 1
-    assert {m.padding_mode for m in convolutions if m.kernel_size == (3, 3)} == {"reflect"}
+    assert all(isinstance(m, ReflectedConv) for m in convolutions if m.kernel_size == (3, 3))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(2, 2), (3, 7)])
+def test_a_reflected_border_is_pytorchs_and_keeps_the_memory_format(
+    size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 4, *size, dtype=torch.float64, generator=rng).contiguous(memory_format=memory_format)
+    x.requires_grad_()
+    framed, expected = Reflected.apply(x), nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
+    assert torch.equal(framed, expected)
+    assert framed.is_contiguous(memory_format=memory_format)
+    upstream = torch.rand(framed.shape, dtype=torch.float64, generator=rng).contiguous(memory_format=memory_format)
+    (grad,), (expected_grad,) = (torch.autograd.grad((f * upstream).sum(), x) for f in (framed, expected))
+    torch.testing.assert_close(grad, expected_grad)
+    assert (grad.stride(1) == 1) == (memory_format == torch.channels_last)  # the channels of a pixel side by side
 
 
 @pytest.mark.parametrize("size", [(129, 129), (130, 300), (257, 131)])
