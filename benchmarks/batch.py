@@ -1,6 +1,6 @@
 """What a batch costs beside its jobs: the time between jobs, the driver, Ray's start; and photos per hour.
 
-    python benchmarks/batch.py --jobs 10000 --photos 6 --steps 20
+    python benchmarks/batch.py --jobs 10000 --photos 5 --steps 10
 
 prints the tables of docs/performance.md. Times are of the clock, so that a busy machine counts.
 """

@@ -1,4 +1,4 @@
-"""Does mini steer edits?  python benchmarks/mini_edits.py --workers 2 --sheet docs/images/mini-edits.png
+"""Does mini steer edits?  python benchmarks/mini_edits.py --workers 2 --sheet sheet.png
 
 Random held-out drawn scenes, each edited by the engine with the draft preset's settings; half of the objects have
 silhouettes that training never drew, with nouns that mini does not know. Judged by pixels alone. A colour edit is right

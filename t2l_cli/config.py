@@ -267,7 +267,8 @@ PRESETS: dict[str, Overlay] = {
     "fine": {"size": 768, "optim.steps": 1500, "optim.lr_decay": 0.9935},
 }
 # Changes for one layer of a video (supplement, sections 2.1 and 3). The paper has no bootstrap for videos; draft has
-# one. With the paper's structure weight, a draft would paint only a part of the object (docs/videos.md).
+# one. With the paper's structure weight and no cutout, a draft would paint only a part of the object
+# (docs/videos.md).
 _VIDEO: Overlay = {
     "size": 432,
     "optim.steps": 3000,

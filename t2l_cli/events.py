@@ -1,7 +1,7 @@
 """What happens to a job, as lines of JSON for other programs: a reporter that writes events.
 
     {"event": "start", "job": "5f0c...", "time": "2026-11-26T16:16:08.123456Z", "command": "edit-image", "t2l": "0.2.0"}
-    {"event": "step", ..., "stage": "", "done": 1, "total": 130, "unit": "steps", "losses": {"screen": 0.31}}
+    {"event": "step", ..., "stage": "", "done": 1, "total": 80, "unit": "steps", "losses": {"screen": 0.31}}
     {"event": "result", ..., "status": "done", "files": ["out.png"], "record": {...}, "error": null}
 
 The last line is the result or the error. `t2l schema event` prints the JSON Schema, which is made of the classes here.
