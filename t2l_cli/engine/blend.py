@@ -44,11 +44,14 @@ def luma(picture: Tensor) -> Tensor:
 def shade_reference(alpha: Tensor, below: Tensor) -> Tensor:
     """Y_ref, (B, 1, 1, 1), without gradient: the luma of ``below`` (B, 3, H, W) under ``alpha`` (B, 1, H, W).
 
-    Where Y is Y_ref, shading leaves the layer's colour as it is. It is the quantile LIT, weighted by alpha. A mean is
-    raised by paint beside a dark thing on bright ground, and then the thing stays dark.
+    Where Y is Y_ref, shading leaves the layer's colour as it is. It is the quantile LIT, weighted by alpha; where
+    nothing is painted, that of all of the picture. A mean is raised by paint beside a dark thing on bright ground, and
+    then the thing stays dark.
     """
     light, order = luma(below).flatten(1).expand(len(alpha), -1).sort(dim=1)
-    weight = alpha.detach().flatten(1).gather(1, order).cumsum(1)  # of what is no lighter
+    paint = alpha.detach().flatten(1)
+    paint = torch.where(paint.amax(1, keepdim=True) > 0, paint, 1.0)
+    weight = paint.gather(1, order).cumsum(1)  # of what is no lighter
     at = torch.searchsorted(weight, LIT * weight[:, -1:]).clamp(max=light.shape[1] - 1)
     return light.gather(1, at)[:, :, None, None]
 

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from t2l_cli.engine.half import in_half
 from t2l_cli.engine.resize import resized
+from t2l_cli.engine.runtime import memory_guard
 from t2l_cli.engine.towers.kinds import tower_of
 
 VIEW_LONG_SIDE = 320 / 224  # maximum long side of a picture in the text terms, in units of the model's input size
@@ -55,14 +56,15 @@ class Clip:
         """Move ``model`` to ``device``, freeze it, and cast its image tower to ``dtype``, all in place.
 
         The text tower stays in float32, because it runs only once. RequestError if the image tower is of no kind that
-        can be read.
+        can be read; DeviceMemoryError if the device has no room for the model.
         """
         self.tower = tower_of(getattr(model, "visual", None))
         self.device, self.dtype = torch.device(device), dtype
         self.logit_scale = float(cast(Tensor, model.logit_scale).detach().float().exp())
         self.roi_margin = float(getattr(model, "roi_margin", ROI_MARGIN))
-        self.model = model.to(self.device).eval().requires_grad_(False)
-        visual = self.tower.visual.to(dtype=dtype)
+        with memory_guard(self.device):
+            self.model = model.to(self.device).eval().requires_grad_(False)
+            visual = self.tower.visual.to(dtype=dtype)
         self.towers: tuple[nn.Module, ...] = (self.tower.whole, self.tower.before_last)
         self.tokenizer = tokenizer
         self.input_size, self.patch_size = self.tower.input_size, self.tower.patch_size

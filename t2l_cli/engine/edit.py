@@ -52,8 +52,9 @@ class Run:
         self.seed = seed
         self.rng = torch.Generator().manual_seed(seed)
         self.generator = Generator(rng=self.rng)
-        self.generator.to(runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]  # stubs
-        self.last_good = LastGood(self.generator)
+        with memory_guard(runtime.device):
+            self.generator.to(runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]  # stubs
+            self.last_good = LastGood(self.generator)
         self.steps: Iterator[Step] = iter(())  # set by the edit that trains it
         self._before = self.rng.get_state()
 

@@ -21,6 +21,9 @@ _HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # photo's step on an H100, before sizes were rounded (docs/performance.md).
 BUCKET, PLANNED = 64, 32
 
+# torch's words where it raises a plain RuntimeError: on a CPU, and on mps.
+_OUT_OF_MEMORY = ("can't allocate memory", "MPS backend out of memory")
+
 Compiler = str | Callable[..., Any]
 """A backend of torch.compile: its name, or the function itself; "" for none."""
 
@@ -116,7 +119,7 @@ def bring(x: Tensor, device: torch.device) -> Tensor:
 
 def ran_out_of_memory(error: Exception) -> bool:
     """Whether ``error`` says that the device, or this machine, ran out of memory."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def stop_compiling(error: Exception) -> str | None:
@@ -144,11 +147,13 @@ def threads(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def memory_guard(device: torch.device) -> Iterator[None]:
-    """Turn an accelerator's out-of-memory error into DeviceMemoryError, which says how much memory there is and what to
+    """Turn torch's errors of memory that ran out into DeviceMemoryError, which says how much there is and what to
     change."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            raise
         raise DeviceMemoryError(
             f"{device} ran out of memory{_memory(device)}.\n"
             "Try a smaller --size, fewer --views, --preset draft, whichever this command has, or --device cpu."

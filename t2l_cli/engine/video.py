@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from t2l_cli.config import MIN_SIDE, EditConfig
 from t2l_cli.engine import augment, fullres
 from t2l_cli.engine.atlas.mapping import sample, splat
-from t2l_cli.engine.atlas.model import OPAQUE, Atlas, LayerName
+from t2l_cli.engine.atlas.model import OPAQUE, Atlas, LayerName, spread_over
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit, Paint, training_size
 from t2l_cli.engine.layers import EditLayer
@@ -299,16 +299,14 @@ class VideoEdit(Edit):
 
 
 def three_frames(t: int, stride: int, n: int) -> list[int]:
-    """Three of ``n`` frames, ``stride`` apart, ``t`` in the middle (at an end: first or last); fewer if ``n`` < 3."""
+    """Three of ``n`` frames, ``stride`` apart, ``t`` in the middle (at an end: first or last); fewer if ``n`` < 3.
+
+    In a video so short that three do not fit beside ``t``, they are the nearest three that fit.
+    """
     stride = max(1, min(stride, (n - 1) // 2))
     first = t if t < stride else t - 2 * stride if t + stride >= n else t - stride
-    return [k for k in (first, first + stride, first + 2 * stride) if 0 <= k < n]
-
-
-def spread_over(items: list[int], k: int) -> list[int]:
-    """Up to ``k`` of ``items``, evenly spaced from first to last."""
-    k = min(k, len(items))
-    return [items[round(j * (len(items) - 1) / max(1, k - 1))] for j in range(k)] if k > 1 else [items[len(items) // 2]]
+    first = max(0, min(first, n - 1 - 2 * stride))
+    return [k for k in (first, first + stride, first + 2 * stride) if k < n]
 
 
 def texel_span(low: float, high: float, limit: int, multiple: int = 1) -> slice:

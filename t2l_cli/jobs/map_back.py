@@ -17,7 +17,7 @@ from t2l_cli.media.encode import Codec, VideoWriter
 from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter, counted
 
-MEASURED = 5  # frames that tell how light the places are that an edit shades
+MEASURED = 5  # frames per layer that tell how light the places are that an edit shades
 
 if TYPE_CHECKING:
     from t2l_cli.engine.atlas.mapping import Mapper
@@ -68,7 +68,7 @@ def mapper_of(excerpt: Excerpt, atlas: Atlas, layers: Mapping[str, EditLayer], b
 
     mapper = Mapper(atlas, layers.get("foreground"), layers.get("background"), blend=blend)
     if blend == "shade":
-        chosen = {round(k * (excerpt.frames - 1) / (MEASURED - 1)) for k in range(MEASURED)}
+        chosen = mapper.telling(MEASURED)
         mapper.measure({t: tensor_of(frame.rgb) for t, frame in enumerate(excerpt.read()) if t in chosen})
     return mapper
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2l_cli.config import BlendMode
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName
+from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName, spread_over
 from t2l_cli.engine.blend import shade_reference
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError
@@ -90,7 +90,7 @@ class Mapper:
             self._painted.append((name, premultiplied(layer)))
 
     def measure(self, frames: Mapping[int, Tensor]) -> None:
-        """Set the reference of the mode shade from some ``frames``, t -> (3, H, W) in [0, 1].
+        """Set the reference of the mode shade from some ``frames`` (see ``telling``), t -> (3, H, W) in [0, 1].
 
         One for the whole video: a thing that is partly hidden, or that walks into the shade, keeps its colour.
         """
@@ -101,6 +101,14 @@ class Mapper:
             self._references[name] = shade_reference(
                 torch.cat(shown).transpose(0, 1).flatten(1, 2)[None], below.transpose(0, 1).flatten(1, 2)[None]
             )
+
+    def telling(self, k: int) -> set[int]:
+        """Frames to ``measure``: of each painted layer up to ``k``, spread over those that show much of it."""
+        chosen: set[int] = set()
+        for name, _ in self._painted:
+            area = [float(self.atlas.share(name, t).mean()) for t in range(self.atlas.video.frames)]
+            chosen.update(spread_over([t for t, part in enumerate(area) if part >= max(area) / 2], k))
+        return chosen
 
     def layer(self, t: int, frame: Tensor | None = None) -> EditLayer:
         """Both edits on frame ``t`` as one layer, (1, 3, H, W) and (1, 1, H, W); over the frame it gives ``over``.

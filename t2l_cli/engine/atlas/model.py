@@ -115,3 +115,9 @@ def used_texels(uv: Tensor, share: Tensor, size: tuple[int, int], least: float =
             for dy in (0, 1):
                 used[(corner[:, 1] + dy).clamp(0, size[0] - 1), (corner[:, 0] + dx).clamp(0, size[1] - 1)] = True
     return used
+
+
+def spread_over(items: list[int], k: int) -> list[int]:
+    """Up to ``k`` of ``items``, evenly spaced from first to last."""
+    k = min(k, len(items))
+    return [items[round(j * (len(items) - 1) / max(1, k - 1))] for j in range(k)] if k > 1 else [items[len(items) // 2]]

@@ -29,7 +29,7 @@ def raft_flow(network: nn.Module, device: torch.device) -> FlowFunction:
 
     ``network(a, b)``: from pictures (1, 3, h, w) in [-1, 1] to a list of flows (1, 2, h, w) px, the best last.
     """
-    network = network.to(device).eval()
+    network = _ready(network, device)
 
     @torch.no_grad()
     def flow(a: Tensor, b: Tensor) -> Tensor:
@@ -45,6 +45,11 @@ def raft_flow(network: nn.Module, device: torch.device) -> FlowFunction:
     return flow
 
 
+def _ready(network: nn.Module, device: torch.device) -> nn.Module:
+    with memory_guard(device):
+        return network.to(device).eval()
+
+
 def _enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(picture.shape[-2:]) == size:
         return picture
@@ -57,7 +62,7 @@ def class_mask(network: nn.Module, number: int, device: torch.device) -> MaskFun
     ``network([picture])``, with a picture (3, H, W) in [0, 1], returns a list of one dict: labels (N,), scores (N,),
     masks (N, 1, H, W) in [0, 1].
     """
-    network = network.to(device).eval()
+    network = _ready(network, device)
 
     @torch.no_grad()
     def mask(frame: Tensor) -> Tensor:

@@ -150,7 +150,9 @@ def test_the_reference_is_of_the_luma_under_the_layer() -> None:
     reference = shade_reference(alpha.requires_grad_(), below)
     torch.testing.assert_close(reference.flatten(), torch.tensor([0.8, 0.01]))
     assert not reference.requires_grad
-    assert shade_reference(torch.zeros(1, 1, 4, 4), below[:1]).item() == 0  # nothing is painted
+    nothing, all = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+    assert torch.equal(shade_reference(nothing, below[:1]), shade_reference(all, below[:1]))
+    assert shade_reference(nothing, below[:1]).item() > 0
     torch.testing.assert_close(luma(torch.ones(1, 3, 1, 1)).item(), 1.0)
 
 

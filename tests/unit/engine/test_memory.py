@@ -13,9 +13,12 @@ from t2l_cli.config import EditConfig, LossWeights, OptimConfig, ViewConfig
 from t2l_cli.engine import edit as edits
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.generator import Generator
+from t2l_cli.engine.motion.detectors import class_mask, raft_flow
 from t2l_cli.engine.objective import Objective
 from t2l_cli.engine.photo import PhotoEdit
+from t2l_cli.engine.runtime import memory_guard, resolve
 from t2l_cli.errors import DeviceMemoryError
+from tests.unit.engine.conftest import tiny_model
 from tests.unit.engine.test_objective import example
 
 __all__ = ["example"]  # the fixture
@@ -91,3 +94,31 @@ def test_what_does_not_fit_in_the_smallest_pieces_is_an_error(clip: Clip, monkey
     with pytest.raises(DeviceMemoryError, match="--size"):
         next(iter(edit))
     assert tried == [6, 1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)")],
+)
+def test_a_device_without_room_for_a_model_is_no_bug(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another program fills the GPU: CLIP, the generator and the networks for videos are told alike."""
+    tiny, network = tiny_model(), nn.Conv2d(1, 1, 1)
+
+    def full(self: nn.Module, *to: object, **more: object) -> nn.Module:
+        raise error
+
+    monkeypatch.setattr(nn.Module, "to", full)
+    cpu = resolve("cpu")
+    for load in (
+        lambda: Clip(tiny, lambda texts: torch.zeros(1)),
+        lambda: edits.Run(0, cpu),
+        lambda: raft_flow(network, cpu.device),
+        lambda: class_mask(network, 1, cpu.device),
+    ):
+        with pytest.raises(DeviceMemoryError, match=r"ran out of memory"):
+            load()
+
+
+def test_another_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="made up"), memory_guard(torch.device("cpu")):
+        raise RuntimeError("made up")

@@ -8,7 +8,7 @@ import itertools
 import pytest
 import torch
 
-from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, used_texels
+from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, spread_over, used_texels
 from t2l_cli.errors import RequestError
 from tests.truth import make_truth
 
@@ -73,3 +73,9 @@ def test_used_texels_of_the_truth_are_its_blob(atlas: Atlas) -> None:
     layer: AtlasLayer = atlas.foreground
     assert 0.3 < layer.used.float().mean() < 0.8
     assert layer.used[layer.size[0] // 2, layer.size[1] // 2]
+
+
+def test_items_are_chosen_from_first_to_last() -> None:
+    assert spread_over([1, 2, 3, 4, 5], 3) == [1, 3, 5]
+    assert spread_over([7], 3) == [7]
+    assert spread_over([1, 2], 1) == [2]

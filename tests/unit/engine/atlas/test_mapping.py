@@ -305,3 +305,25 @@ def test_shade_has_one_reference_for_the_whole_video() -> None:
     assert torch.allclose(mapper.over(bright, 1)[:, alone], torch.tensor(0.4), atol=1e-5)
     darker = torch.tensor(0.4 * (0.3 + AMBIENT) / (0.6 + AMBIENT))
     assert torch.allclose(mapper.over(dark, 1)[:, alone], darker, atol=1e-5)
+
+
+def test_the_frames_that_tell_the_light_show_the_layer() -> None:
+    """A thing that is out of sight at the first, the last and the middle frame keeps the colour of its paint."""
+    truth = make_truth((64, 40), 9)
+    atlas = truth.atlas()
+    seen = torch.zeros(9)
+    seen[[2, 3, 6]] = 1.0
+    atlas = dataclasses.replace(atlas, alpha=atlas.alpha * seen[:, None, None])
+    size = atlas.foreground.size
+    layer = EditLayer(torch.full((1, 3, *size), 0.4), torch.ones(1, 1, *size))
+    mapper = Mapper(atlas, layer, blend="shade")
+    assert mapper.telling(5) == {2, 3, 6}
+    frame = torch.full((3, 40, 64), 0.6)
+    mapper.measure(dict.fromkeys(mapper.telling(2), frame))
+    inside = atlas.alpha[3] > 0.999
+    assert torch.allclose(mapper.over(frame, 3)[:, inside], torch.tensor(0.4), atol=1e-5)
+    assert len(mapper.telling(1)) == 1
+    both = Mapper(
+        atlas, layer, EditLayer(torch.ones(1, 3, *atlas.background.size), torch.ones(1, 1, *atlas.background.size))
+    )
+    assert {0, 3, 8} <= both.telling(3)
