@@ -19,6 +19,7 @@ from torch import Tensor
 from t2l_cli.config import MatteMode
 from t2l_cli.engine.fullres import FullLayer, reduce
 from t2l_cli.engine.layers import EditLayer
+from t2l_cli.engine.resize import resized
 from t2l_cli.engine.runtime import threads
 
 INSIDE, OUTSIDE = 0.75, 0.2  # opacity above which a pixel belongs to the thing, and below which it does not
@@ -48,28 +49,28 @@ class Matte:
 def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | None = None) -> Matte:
     """``layer`` (1, ., h, w) refined against ``source`` (1, 3, H, W), floats in [0, 1] or bytes; on the CPU.
 
-    The result has the size of the source, or at most MAX_PIXELS pixels. within: (1, 1, H, W) in [0, 1], where alpha may
-    change at all. mode: auto leaves a soft layer alone; off leaves every layer alone. A layer is also left alone where
-    the solver does not converge.
+    The result has the size of the source or at most MAX_PIXELS pixels, unless the layer has more: then it has the
+    layer's. within: (1, 1, H, W) in [0, 1] or bytes, where the layer is to be seen; beyond it alpha does not change,
+    and what is painted there does not count. mode: auto leaves a soft layer alone; off leaves every layer alone. A layer
+    is also left alone where the solver does not converge.
     """
     if mode == "off":
         return Matte(layer, "")
     # 1. The guided layer at the size to solve for.
-    size = _solved_size((source.shape[-2], source.shape[-1]), layer)
+    size = _solved_size((source.shape[-2], source.shape[-1]), layer, within)
     picture = reduce(source, size).cpu()
+    counts = np.ones(size, bool) if within is None else _shown(within, size)
     guided = FullLayer(layer, picture).whole()
     alpha = guided.alpha[0, 0].double().numpy()
     # 2. The trimap.
     inside, painted = alpha > INSIDE, alpha > OUTSIDE
-    if not inside.any():
+    if not inside[counts].any():
         return Matte(layer, "outlines left as they are: nothing is painted opaquely")
-    if mode == "auto" and inside.sum() < (1 - SOFT) * painted.sum():
+    if mode == "auto" and inside[counts].sum() < (1 - SOFT) * painted[counts].sum():
         return Matte(layer, "outlines left soft: most of the paint is half transparent")
     radius = max(2, size[0] // REACH)
     sure, outside = _eroded(inside, radius), _eroded(~painted, 2 * radius)
-    band = _rim(sure, outside)
-    if within is not None:
-        band &= reduce(within, size)[0, 0].cpu().numpy() > 0.5
+    band = _rim(sure, outside) & counts
     if not band.any() or band.all():
         return Matte(layer, "outlines left as they are: there are none")
     # 3. Alpha in the band, and the colour of the inside carried over the rim.
@@ -88,18 +89,44 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
     alpha = np.where(band, np.maximum(thing, veil), alpha)
     colour = np.where((band & (thing >= veil))[..., None], carried[..., :3], colour)
     refined = EditLayer(_tensor(colour.transpose(2, 0, 1)), _tensor(alpha[None]))
-    return Matte(refined, "outlines brought to those of the picture", picture)
+    about = "outlines brought to those of the picture"
+    if math.prod(layer.size) > math.prod(size):
+        return Matte(_only_in(band, refined, layer, reduce(source, layer.size).cpu()), about)
+    return Matte(refined, about, picture)
 
 
-def _solved_size(size: tuple[int, int], layer: EditLayer) -> tuple[int, int]:
+def _only_in(band: Mask, refined: EditLayer, layer: EditLayer, picture: Tensor) -> EditLayer:
+    """``layer`` (1, ., h, w) with the ``refined`` one, which is smaller, in the ``band`` of its outline alone.
+
+    picture: (1, 3, h, w), which guides the refined layer to the size of the other.
+    """
+    inside = resized(_tensor(band[None].astype(np.float64)), layer.size)
+    fine = FullLayer(refined, picture).whole()
+    rgb, alpha = (torch.lerp(own.cpu(), new, inside) for own, new in ((layer.rgb, fine.rgb), (layer.alpha, fine.alpha)))
+    return EditLayer(rgb, alpha)
+
+
+def _solved_size(size: tuple[int, int], layer: EditLayer, within: Tensor | None) -> tuple[int, int]:
     """(h, w) of at most MAX_PIXELS pixels for a picture of ``size``, with about MAX_UNKNOWN of them in the band."""
-    alpha = layer.alpha[0, 0].cpu().numpy()
+    alpha = reduce(layer.alpha, _at_most(layer.size, MAX_PIXELS))[0, 0].cpu().numpy()
     radius = max(1, alpha.shape[0] // REACH)
     known = _eroded(alpha > INSIDE, radius) | _eroded(alpha <= OUTSIDE, 2 * radius)
+    if within is not None:
+        known |= ~_shown(within, known.shape)
     unknown = max(1e-3, 1 - known.mean())
-    pixels = min(MAX_PIXELS, MAX_UNKNOWN / unknown)
+    return _at_most(size, min(MAX_PIXELS, MAX_UNKNOWN / unknown))
+
+
+def _at_most(size: tuple[int, int], pixels: float) -> tuple[int, int]:
+    """``size`` (h, w), reduced to about so many ``pixels`` if it has more."""
     scale = min(1.0, math.sqrt(pixels / math.prod(size)))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _shown(within: Tensor, size: tuple[int, ...]) -> Mask:
+    """Where a mask (1, 1, H, W) in [0, 1], or in bytes, lets a layer of ``size`` be seen."""
+    shown: Mask = reduce(within, (size[0], size[1]))[0, 0].cpu().numpy() > 0.5
+    return shown
 
 
 def _eroded(mask: Mask, radius: int) -> Mask:

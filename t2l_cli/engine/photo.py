@@ -39,7 +39,9 @@ class PhotoEdit(Edit):
         super().__init__(clips, config, runtime)
         self.picture = picture[None].cpu()
         self.mask = None if mask is None else mask[None].cpu()
-        self.size = training_size((picture.shape[-2], picture.shape[-1]), config.size)
+        height, width = training_size((picture.shape[-2], picture.shape[-1]), config.size)
+        multiple = self.runtime.multiple
+        self.size = augment.whole(height, multiple), augment.whole(width, multiple)
         with memory_guard(self.runtime.device):
             self.canvas = self._bring(self.picture)
             self.bounds = None if self.mask is None else self._bring(self.mask)
@@ -63,7 +65,7 @@ class PhotoEdit(Edit):
 
     def full_layer(self) -> fullres.FullLayer:
         """The layer of ``result()``, computed a few rows at a time: a whole one of 200 megapixels takes 3.2 GB."""
-        matte = matted(self._painted(), self.picture, self.config.matte)
+        matte = matted(self._painted(), self.picture, self.config.matte, self.mask)
         self.about_matte = matte.about
         guide = self.canvas.cpu() if matte.picture is None else matte.picture
         return fullres.FullLayer(matte.layer, self.picture, self.mask, self.config.blend, guide)

@@ -179,7 +179,8 @@ class VideoEdit(Edit):
     def plain_example(self, paint: Paint, rng: torch.Generator) -> Example:
         """The whole atlas, not mapped back to frames. A background's atlas is large, so it is reduced."""
         by = self.segment.background_reduction if self.name == "background" else 1
-        size = training_size(self.size, max(MIN_SIDE, min(self.layer.size) // by))
+        # An atlas of ours has fewer texels than the published 2000: a third of it would be less than CLIP sees.
+        size = training_size(self.size, max(MIN_SIDE, self.clip.input_size, min(self.layer.size) // by))
         source, used = fullres.reduce(self.canvas, size), fullres.reduce(self._used, size)
         return self._example(source, paint(source).within(used), self._picked(PLAIN), rng, self._relevancy)
 

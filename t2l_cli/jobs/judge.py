@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import StoppedError, T2LError
+from t2l_cli.jobs.machine import memory_limit
 from t2l_cli.progress import Reporter, downloading
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def load_judge(config: EditConfig, weights: str | None, offline: bool, reporter:
 
     if MINI in config.clips:
         reporter.note(MINI_ABOUT)
-    runtime = resolve(config.device, config.precision)
+    runtime = replace(resolve(config.device, config.precision), limit=memory_limit())
     loaded: dict[tuple[str, str | None], tuple[Clip, str]] = {}
     asked = [(name, None if i else weights) for i, name in enumerate(config.clips)]
     for name, file in asked:

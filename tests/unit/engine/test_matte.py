@@ -77,6 +77,31 @@ def test_nothing_changes_outside_of_the_band_or_of_the_users_bounds() -> None:
             assert torch.equal(found.rgb[..., WIDTH // 2 :], layer.rgb[..., WIDTH // 2 :])
 
 
+def test_a_layer_finer_than_what_is_solved_keeps_its_detail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a hand-painted layer of 12 megapixels: only the band has the solver's size."""
+    source, layer = picture(disc()), painted((HEIGHT, WIDTH))
+    layer.rgb[..., ::2] = 0.3  # stripes of a pixel
+    monkeypatch.setattr(matte, "MAX_PIXELS", 90 * 120)
+    found = matted(layer, source, "on").layer
+    assert found.size == layer.size
+    assert overlap(found.alpha, disc()) > 0.95 > overlap(layer.alpha, disc())
+    away = (disc(20) > 0) | (disc(60) == 0)
+    assert torch.equal(found.rgb[away.expand(1, 3, -1, -1)], layer.rgb[away.expand(1, 3, -1, -1)])
+    assert torch.equal(found.alpha[away], layer.alpha[away])
+
+
+def test_paint_that_a_mask_hides_does_not_count() -> None:
+    source, layer = picture(disc()), painted((HEIGHT, WIDTH))
+    near = (disc(54) > 0).float()
+    veiled = EditLayer(layer.rgb, torch.maximum(layer.alpha, 0.5 * (1 - near)))  # half transparent all around
+    assert matted(veiled, source, "auto").layer is veiled
+    found = matted(veiled, source, "auto", near)
+    assert found.about == "outlines brought to those of the picture"
+    assert overlap(found.layer.alpha * near, disc()) > 0.95
+    nothing = EditLayer(layer.rgb, layer.alpha * (disc(54) == 0))
+    assert matted(nothing, source, "on", near).layer is nothing
+
+
 def test_auto_leaves_smoke_alone_and_on_does_not() -> None:
     source = picture(disc())
     y, x = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")

@@ -20,6 +20,7 @@ from t2l_cli.engine.generator import Generator
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.objective import Example, Objective
 from t2l_cli.engine.photo import PhotoEdit
+from t2l_cli.engine.runtime import resolve
 from t2l_cli.engine.texts import PLAIN
 from t2l_cli.errors import DivergedError
 
@@ -40,6 +41,18 @@ def narrow_generator(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def picture() -> Tensor:
     return torch.rand(3, 150, 210, generator=torch.Generator().manual_seed(0))
+
+
+def test_where_sizes_are_rounded_the_whole_picture_still_needs_no_augmented_copy(
+    picture: Tensor, tiny_clip: Clip
+) -> None:
+    """As on CUDA: the picture itself has a rounded size, so that a draft's steps see it as it is."""
+    rounding = dataclasses.replace(resolve("cpu"), compiler="eager")
+    edit = PhotoEdit(picture, tiny_clip, dataclasses.replace(CONFIG, augment=STILL), rounding)
+    assert edit.size[0] % rounding.multiple == edit.size[1] % rounding.multiple == 0
+    (example,) = edit.examples(edit.painter(edit.generator), edit.rng)
+    assert example.source is edit.canvas
+    assert example.source_structure is not None
 
 
 def trained(picture: Tensor, clip: Clip, config: EditConfig = CONFIG, **kwargs: Tensor) -> EditLayer:

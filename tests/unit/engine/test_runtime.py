@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -43,6 +45,26 @@ def test_on_cuda_sizes_are_rounded_so_that_convolutions_are_planned_once() -> No
     draws = [augment.draw(AugmentConfig(), (512, 683), random, cuda.multiple) for _ in range(1000)]
     assert len({d.size for d in draws}) < 60  # without: 984
     assert max(abs(d.size[1] * d.height / (d.size[0] * d.width) - 1) for d in draws) < 0.08  # hardly stretched
+
+
+def test_cuda_computes_in_float32_with_tf32_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    before = torch.get_float32_matmul_precision()
+    try:
+        for device in ("auto", "cuda", "cuda:0"):
+            assert (resolve(device).device.type, resolve(device).dtype) == ("cuda", torch.float32)
+        assert torch.get_float32_matmul_precision() == "high"
+        assert resolve("cuda", "fp16").dtype == torch.float16
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_container_has_no_more_memory_than_it_may_use() -> None:
+    cpu = resolve("cpu")
+    assert dataclasses.replace(cpu, limit=2**20).memory == 2**20
+    assert dataclasses.replace(cpu, limit=2**60).memory == cpu.memory < 2**60
 
 
 def test_compilation_is_for_cuda_alone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -226,6 +226,47 @@ def test_the_whole_background_is_shown_at_a_third_of_what_is_stored(tiny_clip: C
     stored = work.layer.size
     shown = work.plain_example(lambda x: EditLayer(x, x[:, :1]), torch.Generator()).source.shape
     assert shown[-2] == pytest.approx(stored[0] / 3, abs=1)
+
+
+def test_the_whole_background_is_never_shown_smaller_than_clip_sees(
+    make_tiny_clip: Callable[..., Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_tiny_clip()
+    monkeypatch.setattr(clip, "input_size", 224)
+    small = make_truth((280, 230), 3)
+    work = edit(small, clip, "background", size=230, segment=SegmentConfig(texels=2.0))
+    assert min(work.layer.size) / 3 < 129
+    shown = work.plain_example(lambda x: EditLayer(x, x[:, :1]), torch.Generator()).source.shape
+    assert min(shown[-2:]) == min(224, *work.size)
+
+
+def test_a_step_has_the_supplements_sizes(truth: TruthVideo, tiny_clip: Clip) -> None:
+    """Section 2.1 and 3.1: frames cropped to 0.95 to 1 of the box with 30 px around it, the atlas crop scaled by 0.8 to
+    1.2. Trained at two texels per pixel."""
+    segment = video_config(("red object",)).segment
+    assert (segment.crop, segment.margin, segment.scale, segment.texels) == ((0.95, 1.0), 30, (0.8, 1.2), 2.0)
+    work = edit(truth, tiny_clip, segment=dataclasses.replace(segment, margin=4))
+    sizes: list[tuple[int, ...]] = []
+
+    def paint(picture: Tensor) -> EditLayer:
+        sizes.append(tuple(picture.shape[-2:]))
+        return EditLayer(picture, picture[:, :1])
+
+    crops = []
+    for seed in range(12):
+        rng = torch.Generator().manual_seed(seed)
+        crops.append(work.window(work.draw(rng))[1].shape[-2:])
+        work.examples(paint, torch.Generator().manual_seed(seed))
+    factors = [painted[0] / crop[0] for painted, crop in zip(sizes[::2], crops, strict=True)]
+    assert max(factors) > 1.1
+    assert all(0.79 < factor < 1.21 or painted[0] == 129 for factor, painted in zip(factors, sizes[::2], strict=True))
+    for painted, crop in zip(sizes[::2], crops, strict=True):
+        assert painted[0] / crop[0] == pytest.approx(painted[1] / crop[1], rel=0.02)
+    atlas = truth.atlas()
+    opaque = dataclasses.replace(atlas, alpha=torch.where(atlas.alpha > 0.95, atlas.alpha, 0.94 * (atlas.alpha > 0)))
+    assert VideoEdit(truth.tensor(), opaque, "foreground", tiny_clip, CONFIG).region([3]) == edit(
+        truth, tiny_clip
+    ).region([3])
 
 
 def test_what_is_opaque_nowhere_is_found_where_it_is_half_there(truth: TruthVideo, tiny_clip: Clip) -> None:
