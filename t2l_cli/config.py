@@ -46,7 +46,7 @@ class LossWeights:
     structure: float = 2.0  # lambda_s, L_structure (3 for videos)
     sparsity: float = 5e-2  # lambda_r, L_reg (5e-4 for videos)
     l1: float = 2.0  # gamma, the L1 part of L_reg
-    bootstrap: float = 10.0  # relevancy bootstrap, annealed linearly to 0
+    bootstrap: float = 10.0  # relevancy bootstrap; a photo's is annealed linearly to 0, except on a cutout
     distance: Distance = "spherical"  # D(x, y) of the text terms
 
     def __post_init__(self) -> None:

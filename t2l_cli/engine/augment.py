@@ -1,6 +1,6 @@
 """The internal dataset: random augmentations I_s^i of the one source (supplement, section 2.1; method, section 3).
 
-``draw`` draws the parameters of one picture from a CPU generator, so that every device gets the same ones; ``apply``
+``draw`` draws the parameters of one picture from a CPU ``rng``, so that every device gets the same ones; ``apply``
 and ``apply_map`` apply them to the source and to maps that belong to it.
 """
 
@@ -45,17 +45,17 @@ class AugmentParams:
         return self != AugmentParams(0, 0, *size, size=size, flip=False, jitter=None)
 
 
-def draw(config: AugmentConfig, size: tuple[int, int], generator: torch.Generator, multiple: int = 1) -> AugmentParams:
+def draw(config: AugmentConfig, size: tuple[int, int], rng: torch.Generator, multiple: int = 1) -> AugmentParams:
     """Draw the parameters for a source of ``size`` = (height, width) px.
 
     If a side of the result would fall below the generator's minimum, both sides are scaled up by the same factor. Sides
     are rounded to multiples of ``multiple`` px.
     """
-    crop_height, crop_width, scale, at_y, at_x, flip, jitter = torch.rand(7, generator=generator).tolist()
+    crop_height, crop_width, scale, at_y, at_x, flip, jitter = torch.rand(7, generator=rng).tolist()
     height = max(1, round(size[0] * _between(config.crop, crop_height)))
     width = max(1, round(size[1] * _between(config.crop, crop_width)))
     factor = max(_between(config.scale, scale), MIN_SIDE / min(height, width))
-    colour = torch.rand(4, generator=generator) * 2 - 1  # drawn even if unused, so that later draws do not shift
+    colour = torch.rand(4, generator=rng) * 2 - 1  # drawn even if unused, so that later draws do not shift
     return AugmentParams(
         top=min(int(at_y * (size[0] - height + 1)), size[0] - height),
         left=min(int(at_x * (size[1] - width + 1)), size[1] - width),
@@ -72,9 +72,9 @@ def whole(side: float, multiple: int = 1) -> int:
     return multiple * max(math.ceil(MIN_SIDE / multiple), round(side / multiple))
 
 
-def scaled(picture: Tensor, scale: tuple[float, float], generator: torch.Generator, multiple: int = 1) -> Tensor:
+def scaled(picture: Tensor, scale: tuple[float, float], rng: torch.Generator, multiple: int = 1) -> Tensor:
     """``picture`` (1, C, H, W) with both sides scaled by one random factor, rounded as in ``draw``."""
-    by = _between(scale, float(torch.rand((), generator=generator)))
+    by = _between(scale, float(torch.rand((), generator=rng)))
     by = max(by, MIN_SIDE / min(picture.shape[-2:]))
     size = whole(picture.shape[-2] * by, multiple), whole(picture.shape[-1] * by, multiple)
     return resized(picture, size).clamp(0, 1)
@@ -86,9 +86,9 @@ def apply(picture: Tensor, params: AugmentParams) -> Tensor:
     return coloured(out, params.jitter)
 
 
-def draw_jitter(config: AugmentConfig, generator: torch.Generator) -> Jitter | None:
+def draw_jitter(config: AugmentConfig, rng: torch.Generator) -> Jitter | None:
     """Draw the colour jitter alone; None leaves the colours unchanged."""
-    coin, *colour = torch.rand(5, generator=generator).tolist()
+    coin, *colour = torch.rand(5, generator=rng).tolist()
     return _jitter([(2 * c - 1) * config.jitter for c in colour]) if coin < config.jitter_p else None
 
 

@@ -145,8 +145,8 @@ class Edit(ABC):
         examples = self.examples(paint, rng)
         if i % self.config.optim.source_every == 0:
             examples.append(self.plain_example(paint, rng))
-        annealed = 1 - i / self.config.optim.steps if self.anneals_bootstrap else 1.0
-        return self.objective(examples, annealed)
+        bootstrap_factor = 1 - i / self.config.optim.steps if self.anneals_bootstrap else 1.0
+        return self.objective(examples, bootstrap_factor)
 
     def painter(self, generator: Generator) -> Paint:
         """A function that paints with ``generator``, with gradient."""
@@ -185,7 +185,10 @@ class Edit(ABC):
         return tuple(texts.picked(draw) for texts in self.all_texts)
 
     def _relevancy_of(self, picture: Tensor) -> Tensor | None:
-        """R(I, T_ROI) of ``picture`` (1, 3, h, w) at its size, (1, 1, h, w); None if there is no bootstrap."""
+        """R(I, T_ROI) of ``picture`` (1, 3, h, w) at its size, (1, 1, h, w); None if there is no bootstrap.
+
+        The mean over all templates; the published code takes one text.
+        """
         if self.roi is None or not self.config.weights.bootstrap:
             return None
         found = relevancy(self.clip, picture, in_templates(self.roi))
@@ -226,7 +229,7 @@ class Edit(ABC):
             except DivergedError:
                 if k == self.config.tries - 1 and best == -math.inf:
                     raise
-            if score > best or (score == best and score > -math.inf):
+            if score > best:
                 self._run, best = run, score
             self.tries.append(Try(run.seed, score))
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from t2l_cli.config import BlendMode
 from t2l_cli.engine.blend import blend, shade_reference
-from t2l_cli.engine.resize import resized
 
 GREEN = (0 / 255, 177 / 255, 64 / 255)  # chroma-key green, behind the layer in I_screen
 
@@ -66,13 +65,6 @@ class EditLayer:
     def dimmed(self, opacity: float) -> EditLayer:
         """The layer with alpha multiplied by ``opacity`` in [0, 1]."""
         return EditLayer(self.rgb, self.alpha * opacity)
-
-    def resize(self, size: tuple[int, int]) -> EditLayer:
-        """The layer at ``size`` = (height, width), bilinear and antialiased."""
-        if size == self.size:
-            return self
-        both = torch.cat([self.rgb, self.alpha], dim=1)
-        return EditLayer.from_output(resized(both, size).clamp(0, 1))
 
 
 @cache

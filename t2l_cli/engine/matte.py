@@ -51,8 +51,8 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
 
     The result has the size of the source or at most MAX_PIXELS pixels, unless the layer has more: then it has the
     layer's. within: (1, 1, H, W) in [0, 1] or bytes, where the layer is to be seen; beyond it alpha does not change,
-    and what is painted there does not count. mode: auto leaves a soft layer alone; off leaves every layer alone. A layer
-    is also left alone where the solver does not converge.
+    and what is painted there does not count. mode: auto leaves a soft layer alone; off leaves every layer alone. A
+    layer is also left alone where the solver does not converge.
     """
     if mode == "off":
         return Matte(layer, "")

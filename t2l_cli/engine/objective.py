@@ -3,7 +3,7 @@
 It knows sources, their edit layers and CLIP, but not where the layers come from (a picture, a frame, an atlas).
 Passes through each CLIP for an example of n views: 2 n views with gradient (composite and screen, in one call), n views
 of the source without gradient, and one picture each of composite and source for the structure. Nothing is embedded
-twice, and a term of weight 0 is not computed.
+twice, and CLIP is not asked for a term of weight 0.
 """
 
 from __future__ import annotations
@@ -60,21 +60,21 @@ class Objective:
         self.weights = weights
         self.blend = blend
 
-    def __call__(self, examples: Sequence[Example], bootstrap: float = 0.0) -> Losses:
-        """L, the mean over ``examples``. ``bootstrap``: factor on the bootstrap's weight, annealed from 1 to 0."""
-        return Losses.mean([self._loss(example, bootstrap) for example in examples])
+    def __call__(self, examples: Sequence[Example], bootstrap_factor: float = 1.0) -> Losses:
+        """L, the mean over ``examples``. ``bootstrap_factor``: on the bootstrap's weight, which may be annealed."""
+        return Losses.mean([self._loss(example, bootstrap_factor) for example in examples])
 
     def structure(self, picture: Tensor) -> tuple[Tensor, ...]:
         """By each CLIP: self-similarity (1, N, N) of the N tokens of the whole ``picture`` (1, 3, H, W)."""
         return tuple(_structure(clip, picture) for clip in self.clips)
 
-    def _loss(self, example: Example, annealed: float) -> Losses:
+    def _loss(self, example: Example, bootstrap_factor: float) -> Losses:
         w = self.weights
         I_o = example.layer.blended(example.source, self.blend).over(example.source)
         judged = [self._judged(k, example, I_o) for k in range(len(self.clips))]
         L_reg = Losses({"sparsity": sparsity_loss(example.layer.alpha, w.l1)})
         L = Losses.mean(judged) + w.sparsity * L_reg  # Eq. 2
-        return L + w.bootstrap * annealed * self._bootstrap_term(example)
+        return L + w.bootstrap * bootstrap_factor * self._bootstrap_term(example)
 
     def _judged(self, k: int, example: Example, I_o: Tensor) -> Losses:
         """The part of Eq. 2 that CLIP number ``k`` computes."""

@@ -75,10 +75,10 @@ class TextSet:
             screen=parts[2].view(len(layer_texts), len(SCREEN_TEMPLATES), -1),
         )
 
-    def draw(self, generator: torch.Generator) -> TextDraw:
-        """Draw a prompt, a template (shared by T and T_ROI) and a screen template from a CPU ``generator``."""
+    def draw(self, rng: torch.Generator) -> TextDraw:
+        """Draw a prompt, a template (shared by T and T_ROI) and a screen template from ``rng``, on the CPU."""
         sizes = (len(self.prompts), len(TEMPLATES), len(SCREEN_TEMPLATES))
-        prompt, template, screen = (int(torch.randint(size, (), generator=generator)) for size in sizes)
+        prompt, template, screen = (int(torch.randint(size, (), generator=rng)) for size in sizes)
         return TextDraw(prompt, template, screen)
 
     def mean(self) -> StepTexts:
@@ -99,12 +99,12 @@ def in_templates(text: str) -> list[str]:
     return [fill(template, text) for template in TEMPLATES]
 
 
-def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: float | None = None) -> str | None:
+def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str]) -> str | None:
     """Choose T_ROI by CLIP: the run of the prompts' words nearest to ``picture`` (1, 3, H, W), or None (neutral text).
 
     The candidates are proper parts of the prompts (a whole prompt as T_ROI would leave no direction to edit in). Each
     is scored by its similarity to the whole picture, averaged over the templates. The best must beat the neutral text
-    by ``margin`` logits of the model (default: the model's own margin): 1 means e times the odds under the model's
+    by ``clip.roi_margin`` logits of the model: 1 means e times the odds under the model's
     softmax, or 0.01 in cosine for OpenAI's weights. A model with a sigmoid instead, as SigLIP, has a logit scale of
     the same order (about 110) and a bias, which cancels here: 1 then means e times the odds that the text is true. A
     bound in cosine would not transfer between models, because their similarities have different ranges.
@@ -120,5 +120,4 @@ def choose_roi(clip: Clip, picture: Tensor, prompts: Sequence[str], margin: floa
         similarity = F.normalize(clip.embed_texts(texts), dim=-1) @ image
     logits = clip.logit_scale * similarity.view(-1, len(TEMPLATES)).mean(dim=1)
     best = int(logits[:-1].argmax())
-    least = clip.roi_margin if margin is None else margin
-    return candidates[best] if float(logits[best] - logits[-1]) > least else None
+    return candidates[best] if float(logits[best] - logits[-1]) > clip.roi_margin else None

@@ -90,7 +90,7 @@ class VideoEdit(Edit):
         self.size = self._atlas_size()
         with memory_guard(self.runtime.device):
             self.canvas = fullres.reduce(self.layer.texture[None].float(), self.size).to(self.runtime.device)
-            self.bounds = self._used = self._reach()
+            self.bounds: Tensor = self._reach()
             # A step reads pixels from these copies on the device; it chooses frames and crops with the CPU's copies.
             self._frames, self._uv = (x.to(self.runtime.device) for x in (frames, self.layer.uv))
             self._share = atlas.share(name, torch.arange(len(frames))).to(self.runtime.device)
@@ -145,7 +145,7 @@ class VideoEdit(Edit):
         matte = matted(self._painted(), texture, self.config.matte, used)
         self.about_matte = matte.about
         layer = fullres.upsample(matte.layer, texture)
-        reach = F.interpolate(self._used.cpu(), size=self.layer.size, mode="nearest")
+        reach = F.interpolate(self.bounds.cpu(), size=self.layer.size, mode="nearest")
         return layer.within(reach)
 
     def shown(self, layer: EditLayer) -> tuple[Tensor, Tensor]:
@@ -181,7 +181,7 @@ class VideoEdit(Edit):
         by = self.segment.background_reduction if self.name == "background" else 1
         # An atlas of ours has fewer texels than the published 2000: a third of it would be less than CLIP sees.
         size = training_size(self.size, max(MIN_SIDE, self.clip.input_size, min(self.layer.size) // by))
-        source, used = fullres.reduce(self.canvas, size), fullres.reduce(self._used, size)
+        source, used = fullres.reduce(self.canvas, size), fullres.reduce(self.bounds, size)
         return self._example(source, paint(source).within(used), self._picked(PLAIN), rng, self._relevancy)
 
     def _example(

@@ -53,13 +53,13 @@ class ViewParams:
         return len(self.homography)
 
     @classmethod
-    def draw(cls, config: ViewConfig, size: tuple[int, int], generator: torch.Generator) -> ViewParams:
-        """Draw the parameters for pictures with the aspect ratio of ``size`` (H, W), from a CPU ``generator``.
+    def draw(cls, config: ViewConfig, size: tuple[int, int], rng: torch.Generator) -> ViewParams:
+        """Draw the parameters for pictures with the aspect ratio of ``size`` (H, W), from ``rng``, on the CPU.
 
         Every call draws the same number of values, so that later draws do not depend on these.
         """
         n = config.n_views
-        uniform = _Uniform(n, generator)
+        uniform = _Uniform(n, rng)
         # 1. Draw the geometry: n homographies (3, 3) per kind.
         crop = _crop(uniform(1, *config.crop).expand(-1, 2), uniform(2, 0.0, 1.0))  # one factor: nothing is stretched
         crop[0] = torch.eye(3)  # view 1 is whole
@@ -85,10 +85,10 @@ class ViewParams:
         return cls(homography, torch.eye(3).repeat(n, 1, 1), torch.zeros(n, 3, 1), fill=1.0)
 
 
-def draw_views(config: ViewConfig, size: tuple[int, int], generator: torch.Generator) -> tuple[ViewParams, ViewParams]:
+def draw_views(config: ViewConfig, size: tuple[int, int], rng: torch.Generator) -> tuple[ViewParams, ViewParams]:
     """Draw the parameters for the views of a composite of ``size`` (H, W), and for the views of its source."""
-    views = ViewParams.draw(config, size, generator)
-    return views, views if config.shared_draws else ViewParams.draw(config, size, generator)
+    views = ViewParams.draw(config, size, rng)
+    return views, views if config.shared_draws else ViewParams.draw(config, size, rng)
 
 
 def make_views(pictures: Tensor, params: ViewParams, size: tuple[int, int]) -> Tensor:
@@ -119,18 +119,18 @@ def _near(pictures: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class _Uniform:
-    """Uniform draws for ``n`` views from one CPU generator."""
+    """Uniform draws for ``n`` views from one ``rng``."""
 
-    def __init__(self, n: int, generator: torch.Generator) -> None:
-        self.n, self.generator = n, generator
+    def __init__(self, n: int, rng: torch.Generator) -> None:
+        self.n, self.rng = n, rng
 
     def __call__(self, columns: int, low: float, high: float) -> Tensor:
         """(n, columns) in [low, high)."""
-        return low + (high - low) * torch.rand(self.n, columns, generator=self.generator)
+        return low + (high - low) * torch.rand(self.n, columns, generator=self.rng)
 
     def chance(self, p: float) -> Tensor:
         """(n,) bool, true with probability ``p``."""
-        return torch.rand(self.n, generator=self.generator) < p
+        return torch.rand(self.n, generator=self.rng) < p
 
 
 def _where(condition: Tensor, matrices: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Mapping between an atlas and its frames: reconstruction, edits mapped back (LNA, Eq. 15 and 16), and splatting.
 
-Layers hold straight alpha and are sampled premultiplied, so that the colour of transparent texels does not bleed.
+Layers hold straight alpha and are sampled premultiplied, so that the colour of transparent texels does not bleed (the
+published code samples them straight).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def sample(texture: Tensor, uv: Tensor) -> Tensor:
     Beyond the border the nearest texel is read. Differentiable with respect to both arguments.
     """
     height, width = texture.shape[-2:]
-    # grid_sample's coordinates: [-1, 1] from the outer edge of the first texel to that of the last
+    # grid_sample's coordinates: [-1, 1] from the outer edge of the first texel to that of the last. The published code
+    # takes them from centre to centre, and so is off by up to half a texel.
     grid = torch.stack([(uv[..., 0] + 0.5) * (2 / width) - 1, (uv[..., 1] + 0.5) * (2 / height) - 1], -1)
     return F.grid_sample(
         texture.expand(len(uv), -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -51,11 +53,6 @@ def straight(rgba: Tensor) -> EditLayer:
     """The layer of a premultiplied picture (B, 4, H, W); where alpha is 0 the colour is 0."""
     alpha = rgba[:, 3:]
     return EditLayer((rgba[:, :3] / alpha.clamp(min=1e-6)).clamp(0, 1), alpha)
-
-
-def sample_layer(layer: EditLayer, uv: Tensor) -> EditLayer:
-    """Sample an atlas edit layer (1, ., H_a, W_a) at ``uv`` (B, H, W, 2): a layer (B, ., H, W). Differentiable."""
-    return straight(sample(premultiplied(layer), uv))
 
 
 class Mapper:

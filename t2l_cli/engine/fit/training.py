@@ -230,10 +230,10 @@ def levels_for(size: Size, most: int) -> int:
     return max(1, min(most, 1 + int(math.log2(max(1.0, min(size) / 40)))))
 
 
-def shuffled(n: int, random: torch.Generator) -> Iterator[int]:
+def shuffled(n: int, rng: torch.Generator) -> Iterator[int]:
     """The numbers 0 to n - 1 in random order, endlessly, shuffled again after each round."""
     while True:
-        yield from torch.randperm(n, generator=random).tolist()
+        yield from torch.randperm(n, generator=rng).tolist()
 
 
 def _grown(mask: Float, margin: float) -> Float:

@@ -54,7 +54,7 @@ def test_the_outline_becomes_the_things_and_the_rim_is_painted() -> None:
     found = matted(painted(), source, "auto")
     assert found.about == "outlines brought to those of the picture"
     assert found.layer.size == (HEIGHT, WIDTH)
-    assert overlap(found.layer.alpha, truth) > 0.97 > overlap(before.resize((HEIGHT, WIDTH)).alpha, truth)
+    assert overlap(found.layer.alpha, truth) > 0.97 > overlap(resized(before.alpha, (HEIGHT, WIDTH)), truth)
     rim = (truth > 0.99) & (disc(33) < 0.01)
     assert float(found.layer.alpha[rim].mean()) > 0.9
     assert float((found.layer.rgb - RED).abs().amax(1, keepdim=True)[rim].max()) < 0.1

@@ -30,7 +30,7 @@ def example(tiny_clip: Clip) -> Example:
 
 def test_terms_are_those_of_eq_2(tiny_clip: Clip, example: Example) -> None:
     weights = LossWeights(screen=0.7, structure=3.0, sparsity=0.2, l1=1.5, bootstrap=4.0)
-    terms = Objective(tiny_clip, weights)([example], bootstrap=0.5).terms
+    terms = Objective(tiny_clip, weights)([example], bootstrap_factor=0.5).terms
     layer, source, (texts,) = example.layer, example.source, example.texts
     composite = layer.over(source)
     size = tiny_clip.view_size((60, 80))
@@ -82,12 +82,12 @@ def test_drawn_anew_the_sources_views_make_direction_ask_for_strength(tiny_clip:
 
 def test_examples_are_averaged(tiny_clip: Clip, example: Example) -> None:
     objective = Objective(tiny_clip, LossWeights())
-    one, two = objective([example], bootstrap=0.3), objective([example, example], bootstrap=0.3)
+    one, two = objective([example], bootstrap_factor=0.3), objective([example, example], bootstrap_factor=0.3)
     torch.testing.assert_close(one.total, two.total)
 
 
 def test_every_term_moves_the_layer(tiny_clip: Clip, example: Example) -> None:
-    for name, term in Objective(tiny_clip, LossWeights())([example], bootstrap=1.0).terms.items():
+    for name, term in Objective(tiny_clip, LossWeights())([example]).terms.items():
         (gradient,) = torch.autograd.grad(term, example.layer.alpha, retain_graph=True)
         assert gradient.isfinite().all(), name
         assert gradient.abs().sum() > 0, name

@@ -189,9 +189,9 @@ def test_the_bootstrap_of_a_clip_is_not_annealed(
     work = edit(truth, tiny_clip)
     plain = work.objective
 
-    def objective(examples: Sequence[Example], bootstrap: float) -> Losses:
-        asked.append(bootstrap)
-        return plain(examples, bootstrap)
+    def objective(examples: Sequence[Example], bootstrap_factor: float) -> Losses:
+        asked.append(bootstrap_factor)
+        return plain(examples, bootstrap_factor)
 
     monkeypatch.setattr(work, "objective", objective)
     list(work)

@@ -20,7 +20,6 @@ from t2l_cli.engine.atlas.mapping import (
     premultiplied,
     reconstruct,
     sample,
-    sample_layer,
     splat,
     straight,
 )
@@ -97,7 +96,7 @@ def test_transparent_texels_do_not_bleed() -> None:
     alpha = torch.zeros(1, 1, 6, 6)
     alpha[..., :3] = 1
     uv = torch.stack(torch.meshgrid(torch.linspace(0, 5, 41), torch.tensor([2.0]), indexing="xy"), -1)[None]
-    seen = sample_layer(EditLayer(rgb, alpha), uv)
+    seen = straight(sample(premultiplied(EditLayer(rgb, alpha)), uv))
     visible = seen.alpha[0, 0, 0] > 1e-4
     assert 15 < visible.sum() < 41
     torch.testing.assert_close(seen.rgb[0, 1, 0][visible], torch.ones(int(visible.sum())))
@@ -282,7 +281,7 @@ def test_a_blend_mode_meets_each_frame(mode: BlendMode) -> None:
     frames = {t: torch.from_numpy(truth.frames[t]).permute(2, 0, 1) / 255 for t in range(3)}
     mapper.measure(frames)
     for t, frame in frames.items():
-        seen = sample_layer(layer, atlas.background.uv[t : t + 1])
+        seen = straight(sample(premultiplied(layer), atlas.background.uv[t : t + 1]))
         share = atlas.share("background", t)
         expected = seen.blended(frame[None], mode)
         one = mapper.layer(t, frame)
