@@ -19,7 +19,7 @@ from torch import Tensor
 from t2l_cli.config import MatteMode
 from t2l_cli.engine.fullres import FullLayer, reduce
 from t2l_cli.engine.layers import EditLayer
-from t2l_cli.engine.resize import resized
+from t2l_cli.engine.resize import at_most, resized
 from t2l_cli.engine.runtime import threads
 
 INSIDE, OUTSIDE = 0.75, 0.2  # opacity above which a pixel belongs to the thing, and below which it does not
@@ -108,19 +108,13 @@ def _only_in(band: Mask, refined: EditLayer, layer: EditLayer, picture: Tensor) 
 
 def _solved_size(size: tuple[int, int], layer: EditLayer, within: Tensor | None) -> tuple[int, int]:
     """(h, w) of at most MAX_PIXELS pixels for a picture of ``size``, with about MAX_UNKNOWN of them in the band."""
-    alpha = reduce(layer.alpha, _at_most(layer.size, MAX_PIXELS))[0, 0].cpu().numpy()
+    alpha = reduce(layer.alpha, at_most(layer.size, MAX_PIXELS))[0, 0].cpu().numpy()
     radius = max(1, alpha.shape[0] // REACH)
     known = _eroded(alpha > INSIDE, radius) | _eroded(alpha <= OUTSIDE, 2 * radius)
     if within is not None:
         known |= ~_shown(within, known.shape)
     unknown = max(1e-3, 1 - known.mean())
-    return _at_most(size, min(MAX_PIXELS, MAX_UNKNOWN / unknown))
-
-
-def _at_most(size: tuple[int, int], pixels: float) -> tuple[int, int]:
-    """``size`` (h, w), reduced to about so many ``pixels`` if it has more."""
-    scale = min(1.0, math.sqrt(pixels / math.prod(size)))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return at_most(size, min(MAX_PIXELS, MAX_UNKNOWN / unknown))
 
 
 def _shown(within: Tensor, size: tuple[int, ...]) -> Mask:

@@ -17,7 +17,7 @@ from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.job import Result, Stepless, absolute, need_output
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.naming import claimed
-from t2l_cli.jobs.pixels import in_notebook, planes_of, rows_of, shown_image
+from t2l_cli.jobs.pixels import bytes_of, in_notebook, planes_of, rows_of, shown_image, tensor_of
 from t2l_cli.jobs.record import mark_of, versions
 from t2l_cli.media.compositing import Levels, Pixels, Rows, check_sizes, deepened, over, rgba
 from t2l_cli.media.encode import check_video_output
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from t2l_cli.engine.layers import EditLayer
 
 LAYERS = ("foreground", "background")
+MEASURED = 600_000  # px of the photo that tell how light the places are that a layer shades
 
 
 @dataclass(frozen=True)
@@ -137,20 +138,39 @@ class PhotoComposite(CompositeJob):
         if (request.matte, request.blend, request.opacity) == ("off", "normal", 1):
             return layer
         check_sizes(photo.shape, layer.shape)
-        return self._worked(layer if isinstance(layer, np.ndarray) else layer.whole(), photo)
+        if request.matte == "off":
+            alpha = given.alpha if given.deep is None else given.deep[..., 3]
+            return self._blended(layer, alpha, photo)
+        return self._matted(layer if isinstance(layer, np.ndarray) else layer.whole(), photo)
 
-    def _worked(self, levels: Levels, photo: Levels) -> Rows:
-        """The layer ``levels`` with the outlines, the blend and the opacity that are asked for."""
+    def _blended(self, layer: Pixels, alpha: Levels, photo: Levels) -> Rows:
+        """The ``layer``, whose opacity is ``alpha`` (H, W), with the blend and the opacity that are asked for."""
+        from t2l_cli.engine.blend import shade_reference
+        from t2l_cli.engine.fullres import reduce
+        from t2l_cli.engine.resize import at_most
+
+        request, reference = self.request, None
+        if request.blend == "shade":
+            size = at_most((photo.shape[0], photo.shape[1]), MEASURED)
+            reference = shade_reference(*(reduce(planes_of(levels)[None], size) for levels in (alpha, photo)))
+
+        def make(rows: slice) -> Any:
+            strip, below = layer[rows], tensor_of(photo[rows])[None]
+            part = layer_of(strip[..., :3], strip[..., 3]).dimmed(request.opacity)
+            return rgba(*bytes_of(part.blended(below, request.blend, reference), photo.dtype == np.uint16)).whole()
+
+        return Rows((*photo.shape[:2], 4), make, photo.dtype)
+
+    def _matted(self, levels: Levels, photo: Levels) -> Rows:
+        """The layer ``levels`` with the outlines of the photo, and the blend and the opacity that are asked for."""
         from t2l_cli.engine.fullres import FullLayer
         from t2l_cli.engine.matte import matted
 
         request, source = self.request, planes_of(photo)[None]
-        layer = layer_of(levels[..., :3], levels[..., 3])
-        if request.matte != "off":
-            matte = matted(layer, source, request.matte)
-            self.reporter.note(matte.about)
-            layer = matte.layer
-        return rows_of(FullLayer(layer.dimmed(request.opacity), source, blend=request.blend), photo.dtype == np.uint16)
+        matte = matted(layer_of(levels[..., :3], levels[..., 3]), source, request.matte)
+        self.reporter.note(matte.about)
+        layer = matte.layer.dimmed(request.opacity)
+        return rows_of(FullLayer(layer, source, blend=request.blend), photo.dtype == np.uint16)
 
     @property
     def image(self) -> Image.Image:

@@ -54,15 +54,15 @@ def deepen(photo: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("work", ["composite", "edit-image"])
+@pytest.mark.parametrize("work", ["composite", "composite --blend shade --opacity 0.5", "edit-image"])
 def test_memory_grows_by_no_more_than_promised(work: str, bits: int, tmp_path: Path) -> None:
     lines = []
     for size in SIZES:
         photo, layer = draw(tmp_path, size)
         photo = deepen(photo) if bits == 16 else photo
-        words = [photo, layer] if work == "composite" else [photo, "red ball", *EDIT]
+        words = [photo, "red ball", *EDIT] if work == "edit-image" else [photo, layer]
         out = tmp_path / f"{size[0]}-out{'.png' if bits == 16 else '.jpg'}"
-        lines.append("|".join([work, *words, "-q", "-o", str(out)]))
+        lines.append("|".join([*work.split(), *words, "-q", "-o", str(out)]))
     run = subprocess.run([sys.executable, "-c", BETWEEN, MEASURED, *lines], capture_output=True, text=True, check=False)
     peaks = [int(line.split()[1]) for line in run.stdout.splitlines() if line.startswith("peak ")]
     assert len(peaks) == 2, run.stderr
