@@ -124,6 +124,7 @@ def test_prompts_and_options(t2l: Callable[..., Run], photo: Path) -> None:
     refused(t2l("edit-image", photo, "swan", *SHORT, "--size", "-200"), "--size")
 
 
+@pytest.mark.slow
 def test_models_and_devices(t2l: Callable[..., Run], photo: Path) -> None:
     refused(t2l("edit-image", photo, "swan", *SHORT, "--clip", "ViT-Z-99", "-q"), "ViT-Z-99")
     refused(t2l("edit-image", photo, "swan", *SHORT, "--device", "cuda:77", "-q"), "cuda")
@@ -139,6 +140,7 @@ def test_a_layer_of_another_size(t2l: Callable[..., Run], photo: Path, tmp_path:
     refused(t2l("composite", photo, "layer.png", "-o", "out.png"), "50 x 200")
 
 
+@pytest.mark.slow
 def test_of_two_runs_with_one_output_one_is_refused(t2l: Callable[..., Run], photo: Path, tmp_path: Path) -> None:
     line = [*command(), "edit-image", str(photo), "swan", *SHORT, "-q", "-o", "out.png"]
     runs = [subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) for _ in range(2)]

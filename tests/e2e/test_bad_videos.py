@@ -103,6 +103,7 @@ def test_an_atlas_of_another_video(t2l: Callable[..., Run], shot: Shot) -> None:
     assert part.returncode == 0, part.stderr
 
 
+@pytest.mark.slow
 def test_layers(t2l: Callable[..., Run], shot: Shot) -> None:
     start = ("composite", shot.video, "--atlas", shot.atlas, "-o", "out.mp4")
     Image.new("RGBA", (50, 40)).save(shot.folder / "other.png")

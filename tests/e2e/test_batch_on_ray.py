@@ -88,6 +88,7 @@ def test_two_workers_make_what_one_makes(
     assert {entry.status for entry in recorded(Path("out")).values()} == {"done"}
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_no_worker_and_no_half_file(scenes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = started("batch", scenes, *PROMPT, "--steps", "1000", "-o", out, "--workers", "2")

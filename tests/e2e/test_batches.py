@@ -61,6 +61,7 @@ def test_a_folder_with_a_broken_photo(t2l: Callable[..., Run], scenes: Path, one
     assert len(whole_lines(Path("out"))) == 5
 
 
+@pytest.mark.slow
 def test_events_tell_the_end_of_each_job(t2l: Callable[..., Run], scenes: Path, tmp_path: Path) -> None:
     done = t2l("batch", scenes, *PROMPT, "-o", "out", "--events")
     assert done.returncode == 0
@@ -103,6 +104,7 @@ def test_killed_at_any_moment_and_run_again(
     assert no_temporary_files(out)
 
 
+@pytest.mark.slow
 def test_of_two_at_once_the_second_is_refused(t2l: Callable[..., Run], scenes: Path, tmp_path: Path) -> None:
     first = started("batch", scenes, *PROMPT, "-o", tmp_path / "out")
     wait_for(lambda: begun(tmp_path / "out"), first)

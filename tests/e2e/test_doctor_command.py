@@ -60,6 +60,7 @@ def test_a_broken_torch_is_survived(t2l: Callable[..., Run], tmp_path: Path) -> 
     assert b"Traceback" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_file_of_settings_is_a_problem_and_nothing_else(t2l: Callable[..., Run], tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()  # for speed
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('none')")

@@ -135,7 +135,7 @@ def _save_as(kind: str, scene: Image.Image, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "kind", ["alpha", "16 bit", *map(slow, ("grey 130x300", "cmyk", "palette", "rotated", "webp"))]
+    "kind", ["alpha", *map(slow, ("16 bit", "grey 130x300", "cmyk", "palette", "rotated", "webp"))]
 )
 def test_every_kind_of_picture(kind: str, t2l: Callable[..., Run], tmp_path: Path) -> None:
     scene = Image.fromarray(draw_scene("ball", tmp_path).rgb)
@@ -259,6 +259,7 @@ def test_no_network_and_no_weights_shows_the_ways_out(t2l: Callable[..., Run], p
         assert way in run.stderr
 
 
+@pytest.mark.slow
 def test_models(t2l: Callable[..., Run], user_folders: Path) -> None:
     assert lines(done(t2l("models", "path")).stdout) == [str(user_folders)]
     listed = lines(done(t2l("models", "list")).stdout)

@@ -154,6 +154,7 @@ def test_render_atlas_says_how_good_it_is(t2l: Callable[..., Run], frames: Path,
     assert load_atlas(tmp_path / "pictures").video.first_frame is not None
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_rendered_and_painted_over(t2l: Callable[..., Run], frames: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)  # how much of the unit square untrained networks show is up to their weights
     write_checkpoint(tmp_path / "lna", state_of(NeuralAtlas()), (8, 160, 96))

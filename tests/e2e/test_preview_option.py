@@ -85,6 +85,7 @@ def test_a_file_is_rewritten_and_the_result_is_the_same(t2l: Callable[..., Run],
     assert {event["path"] for event in events if event["event"] == "preview"} == {"look.png"}
 
 
+@pytest.mark.slow
 def test_without_a_terminal_there_is_a_note(t2l: Callable[..., Run], photo: Path) -> None:
     done = t2l("edit-image", photo, "red ball", *LONGER, "--steps", "1", "-o", "out.png", "--preview")
     assert done.returncode == 0

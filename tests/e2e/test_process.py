@@ -33,6 +33,7 @@ def test_notes_need_no_reader(streams: str, photo: Path, tmp_path: Path) -> None
     assert pixels(tmp_path / "out.png").shape == (240, 320, 3)
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_printed_is_a_failure(photo: Path, tmp_path: Path) -> None:
     done = shell(edit(photo, "-o", "-", "-q"), ">/dev/full", tmp_path)
     assert done.returncode == 1

@@ -72,6 +72,7 @@ def test_the_page_works(browser: Any, page: Path) -> None:
     assert all(address.startswith(("file:///", "data:")) for address in addresses(browser))
 
 
+@pytest.mark.slow
 def test_no_script_runs_but_its_own(browser: Any, page: Path) -> None:
     """Even if a foreign text came through as HTML, the page's policy would stop it."""
     html = page.read_text(encoding="utf-8")

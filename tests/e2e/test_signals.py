@@ -82,6 +82,7 @@ def test_render_atlas(number: signal.Signals, shot: Path, tmp_path: Path) -> Non
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_fit_atlas_keeps_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "video").mkdir()
     for i, rgb in enumerate(make_truth((96, 64), 4).frames):
@@ -94,6 +95,7 @@ def test_fit_atlas_keeps_what_there_is(tmp_path: Path) -> None:
     assert load_atlas(tmp_path / "atlas").video.frames == 4
 
 
+@pytest.mark.slow
 def test_models_pull(tmp_path: Path, user_folders: Path) -> None:
     hub = Hub()
     hub.files["timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors"] = bytes(1000)

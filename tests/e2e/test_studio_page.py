@@ -116,6 +116,7 @@ def drag(browser: Any, element: Any, start: tuple[int, int], *moves: tuple[int, 
     chain.release().perform()
 
 
+@pytest.mark.slow
 def test_an_edit_on_the_page(browser: Any, photo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     with open_studio(photo, "-o", folder) as (url, _):
@@ -276,6 +277,7 @@ def test_another_address_needs_a_password(t2l: Callable[..., Run], asks: Any, tm
         assert asks.get(f"{here}config").status_code == 200
 
 
+@pytest.mark.slow
 def test_wrong_requests_are_one_line(t2l: Callable[..., Run], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

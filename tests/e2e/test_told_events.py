@@ -83,6 +83,7 @@ def test_the_result_does_not_need_a_reader_of_events(photo: Path, tmp_path: Path
         assert pixels(tmp_path / f"{number}.png").shape == (240, 320, 3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_edit_ends_in_its_result(photo: Path, tmp_path: Path) -> None:
     long = [*command(), "edit-image", str(photo), "red ball", *SHORT, "--steps", "100000", "-o", "out.png", "--events"]
     process = subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)

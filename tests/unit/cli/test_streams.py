@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ANSWERS = ("--version", "--help", "models list", "models list --json", "edit-image --help")
+ANSWERS = ("--version", "--help", "models path", "models list --json", "edit-image --help")
 PROGRAM = f"{sys.executable} -m t2l_cli"
 
 
