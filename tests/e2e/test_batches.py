@@ -38,6 +38,7 @@ def no_temporary_files(folder: Path) -> bool:
     return not [name for name in os.listdir(folder) if name.startswith(".t2l-")]
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_broken_photo(t2l: Callable[..., Run], scenes: Path, one_worker: dict[str, bytes]) -> None:
     shutil.copytree(scenes, "in")
     Path("in/bad.jpg").write_bytes(b"broken")
