@@ -4,8 +4,8 @@
     edit.run()
     edit.image.save("out.png")
 
-Each returns a job (:mod:`t2l_cli.jobs.job`), which does nothing until it is iterated or told to ``run()``. Nothing is
-printed; whoever gives a ``reporter`` (:mod:`t2l_cli.progress`) hears of the work. Errors are T2LError, except that an
+Edits, atlases and composites return a job (:mod:`t2l_cli.jobs.job`), which does nothing until it is iterated or told to
+``run()``; the others answer at once. Nothing is printed; whoever gives a ``reporter`` (:mod:`t2l_cli.progress`) hears of the work. Errors are T2LError, except that an
 unknown setting is a TypeError that names close ones. Every setting of a command is a keyword, by its option's name with
 underscores; None leaves it to the preset.
 """

@@ -31,7 +31,7 @@ class Tick:
     stage: str = ""  # which part of the work, in words for a person; "" where there is only one
     note: str = ""  # what had to be changed to go on, for the user to know
     unit: Unit = "steps"  # what is counted
-    job: str = ""  # of a batch: the job that this is about, whose end is told by a tick of unit "jobs"
+    job: str = ""  # in a batch: the output of the job that this is about; a tick of unit "jobs" tells its end
 
     @property
     def terms(self) -> Mapping[str, float]:

@@ -70,7 +70,7 @@ _HOW_TO_SPEAK = (
     "events",
     "preview",
     "open_page",
-)  # of the terminal; the rest says what to do
+)  # options of the terminal itself; all others are the request's
 
 _NOT_REPLACED = ("source", "mask", "config", "clip_weights", "atlas", "output", "events")  # by a preview's file
 

@@ -63,8 +63,8 @@ class Terminal:
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.events: Events | None = None
         self._preview: Preview | None = None
-        self._blank: Callable[[], Picture] | None = None  # makes the picture below a bar, which is still empty
-        self._claims = contextlib.ExitStack()  # on the preview's file, which is then no result's
+        self._blank: Callable[[], Picture] | None = None  # makes the empty picture that stands below a bar at first
+        self._claims = contextlib.ExitStack()  # on the file of --preview, so that no other run takes it
         self._bars: Bars | None = None  # on the screen now
         self._silent_stdout = False  # whether stdout is the events'
         self._origin = origin
@@ -108,7 +108,7 @@ class Terminal:
         """Nothing: it is in the run directory, whose path the user chose."""
 
     def offer(self, glimpse: Glimpse) -> None:
-        """Nothing: who was asked to look does it beside this terminal."""
+        """Nothing: the preview of --preview is a reporter of its own, beside this one."""
 
     def draw(self, picture: Bytes) -> None:
         """Draw ``picture`` (H, W, 3), uint8, below the bar, where there is one."""

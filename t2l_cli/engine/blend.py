@@ -16,7 +16,7 @@ LUMA = (0.299, 0.587, 0.114)  # BT.601
 LUM = (0.3, 0.59, 0.11)  # W3C, section 10.3: of the non-separable modes
 MOST_LIGHT = 3.0  # times the reference: brighter places are shaded no more
 WHITEST = 0.6  # part of white in the highlights of a saturated colour
-LIT = 2 / 3  # part of a thing that is darker than its colour is: in shadow, or dark itself, such as wheels
+LIT = 2 / 3  # part of a thing that is darker than its plain colour: in shadow, or dark by itself, such as wheels
 AMBIENT = 0.1  # light that reaches every place: on black things paint could not be seen, and would never begin
 
 

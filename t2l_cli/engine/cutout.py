@@ -19,7 +19,9 @@ from t2l_cli.engine.resize import resized
 SIDE = 224  # px: the largest short side at which is cut; opacity and cutout are compared at 224 x 224 px
 SEED = 0.5  # relevancy that every part of the cutout reaches somewhere
 SURE = 0.97  # quantile of the relevancy above which a pixel certainly belongs to the thing
-STARTS = (0.5, 0.3), (0.2, 0.15)  # relevancy above which it probably does, and quantile up to which it cannot
+# Two starts: the relevancy above which a pixel probably belongs to it, and the quantile up to which it certainly does
+# not. The second is for things that fill most of the picture, and is tried where the first finds nothing.
+STARTS = (0.5, 0.3), (0.2, 0.15)
 SHARE = 0.25  # part of the map that a cutout holds at least: with less, it is some small thing of a colour of its own
 MOST = 0.9  # part of the picture above which nothing was cut out
 ITERATIONS = 5
@@ -38,7 +40,7 @@ def cutout(picture: Tensor, relevancy: Tensor) -> Tensor | None:
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     at = resized(relevancy, small)[0, 0].cpu().float().numpy()
     seen = (resized(picture, small).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).cpu().numpy().astype(np.uint8)
-    for likely, never in STARTS if at.max() > SEED else ():  # the second for things that fill most of the picture
+    for likely, never in STARTS if at.max() > SEED else ():
         thing = _seeded(_grabbed(seen, at, likely, never), at)
         if 0 < thing.mean() < MOST and at[thing].sum() > SHARE * at.sum():
             found = torch.from_numpy(thing.astype(np.float32))[None, None].to(relevancy)

@@ -80,7 +80,7 @@ def matted(layer: EditLayer, source: Tensor, mode: MatteMode, within: Tensor | N
             solved = solve(rgb, alpha, band)
     except ValueError:  # of pymatting
         return Matte(layer, "outlines left as they are: the matting did not converge")
-    except Exception as error:  # of the compiler below pymatting, or no memory: the layer is never lost to its outline
+    except Exception as error:  # numba's compiler, or memory: whatever fails here, the layer itself is not lost
         return Matte(layer, f"outlines left as they are: the matting failed ({type(error).__name__})")
     colour = guided.rgb[0].permute(1, 2, 0).double().numpy()
     own = np.concatenate([colour, alpha[..., None]], 2)

@@ -83,7 +83,7 @@ class Tower(ABC):
         """All tokens before the last block (B, N, C): first class token and registers, then the grid by rows."""
 
     def uncompiled(self) -> nn.Module:
-        """``whole`` anew, of the same weights: nobody has compiled this one, and hooks are heard."""
+        """``whole`` anew, with the same weights but not compiled, so that hooks on its modules are called."""
         return _Whole(self)
 
     def run(self, part: nn.Module, pixels: Tensor) -> Tensor:
