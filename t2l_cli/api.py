@@ -5,9 +5,9 @@
     edit.image.save("out.png")
 
 What takes long returns a job (:mod:`t2l_cli.jobs.job`), which does nothing until it is iterated or told to ``run()``.
-Nothing is printed; whoever gives a ``reporter`` (:mod:`t2l_cli.progress`) hears of the work. Errors are T2LError, except
-that an unknown setting is a TypeError that names close ones. Every setting of a command is a keyword, by its option's
-name with underscores; None leaves it to the preset.
+Nothing is printed; whoever gives a ``reporter`` (:mod:`t2l_cli.progress`) hears of the work. Errors are T2LError,
+except that an unknown setting is a TypeError that names close ones. Every setting of a command is a keyword, by its
+option's name with underscores; None leaves it to the preset.
 """
 
 from __future__ import annotations
