@@ -104,10 +104,8 @@ def open_atlas(
 def fitted_key(excerpt: Excerpt, config: FitConfig, mask: str | None = None, mask_frame: int | None = None) -> str:
     """A name for the atlas that ``config`` makes of these very frames, with the user's ``mask``, if any."""
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
-    some = range(0, excerpt.frames, max(1, excerpt.frames // 8))
-    for i, frame in enumerate(excerpt.read()):
-        if i in some:
-            digest.update(frame_digest(frame.rgb).encode())
+    for frame in excerpt.read():
+        digest.update(frame_digest(frame.rgb).encode())  # a quarter of the time that decoding the frame takes
     digest.update(f"{excerpt.span} {excerpt.info.width} {excerpt.info.height}".encode())
     if mask is not None:
         digest.update(f"{excerpt.span[0] if mask_frame is None else mask_frame}".encode())
