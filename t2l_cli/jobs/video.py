@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from PIL import Image
 
 from t2l_cli.config import BlendMode
-from t2l_cli.errors import T2LError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.fitted_atlas import fitted_atlas
 from t2l_cli.jobs.job import Training, absolute, need_result
@@ -232,11 +231,12 @@ class VideoJob(Training):
             save_layer(files[-1], rgba(*painted.pixels), request.overwrite, self._mark)
         try:
             self._map_back(self.output, request.overwrite)
-        except T2LError:
+        except Exception:
             kept = ", ".join(shown(file) for file in files)
-            self.reporter.warn(f"what was painted is kept: {kept}; t2l composite lays it over the video")
+            how = "" if self._blend == "normal" else f" --blend {self._blend}"
+            self.reporter.warn(f"what was painted is kept: {kept}; t2l composite{how} lays it over the video")
             raise
-        except BaseException:
+        except KeyboardInterrupt:
             for file in files:
                 with contextlib.suppress(OSError):
                     file.unlink()

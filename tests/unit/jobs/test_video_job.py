@@ -12,7 +12,7 @@ import pytest
 from cardboard import Cardboard, Listener, put_in
 from PIL import Image
 
-from t2l_cli.config import FitConfig, video_config
+from t2l_cli.config import BlendMode, FitConfig, video_config
 from t2l_cli.engine import video
 from t2l_cli.engine.atlas.model import LayerName
 from t2l_cli.engine.optimize import Step
@@ -149,7 +149,12 @@ def test_a_divergence_of_the_first_layer_at_once_has_nothing_to_keep(
 
 @pytest.mark.parametrize(
     ("failure", "kept"),
-    [(OutputError("the disk is full."), ["out-background.png", "out-foreground.png"]), (KeyboardInterrupt(), [])],
+    [
+        (OutputError("the disk is full."), ["out-background.png", "out-foreground.png"]),
+        (MemoryError(), ["out-background.png", "out-foreground.png"]),
+        (RuntimeError("unforeseen"), ["out-background.png", "out-foreground.png"]),
+        (KeyboardInterrupt(), []),
+    ],
 )
 def test_what_was_painted_outlives_a_video_that_cannot_be_written(
     failure: BaseException, kept: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -165,6 +170,26 @@ def test_what_was_painted_outlives_a_video_that_cannot_be_written(
     assert sorted(name for name in os.listdir(tmp_path) if name.startswith("out")) == kept
     assert bool(reporter.warnings) == bool(kept)
     assert all(warning.startswith("what was painted is kept: ") for warning in reporter.warnings)
+
+
+@pytest.mark.parametrize(
+    ("blend", "words"), [("normal", "t2l composite lays"), ("shade", "composite --blend shade lays")]
+)
+def test_the_way_to_go_on_with_what_was_painted_gives_the_same_video(
+    blend: BlendMode, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OutputError("the disk is full.")
+
+    reporter = Listener()
+    job = job_of(edits(None, None), tmp_path, monkeypatch, reporter)
+    configs = {name: replace(config, blend=blend) for name, config in BOTH.items()}
+    job.request = replace(job.request, configs=configs)
+    monkeypatch.setattr(module, "map_back", fail)
+    with pytest.raises(OutputError):
+        job.write()
+    (said,) = reporter.warnings
+    assert words in said
 
 
 def test_a_clip_that_is_not_there_is_told_before_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
