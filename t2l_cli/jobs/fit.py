@@ -265,7 +265,7 @@ class FitJob(AtlasPictures, Training):
             with spared(self.run_dir, self.reporter.warn):
                 _write_run(self.run_dir, self.work, atlas, self.record)
         say_quality(self.quality, self.reporter)
-        if not self.finished:
+        if not self.finished and self.failure is None:
             self.reporter.note("the same command with --resume goes on from here")
         return (request.output,)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from t2l_cli.errors import RequestError, StoppedError, T2LError
+from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
 from t2l_cli.jobs.excerpt import Excerpt
 from t2l_cli.jobs.fit import FitJob, FitRequest, say_quality
 from t2l_cli.jobs.fit_state import FitState
@@ -113,7 +113,9 @@ def _fitted_now(excerpt: Excerpt, request: FitRequest, reporter: Reporter, key: 
     with reporter.patience():
         job.train()
         if job.failure is not None:
-            raise job.failure
+            raise DivergedError(
+                "the fit of the atlas diverged: make one by t2l fit-atlas with another --seed, and give it by --atlas."
+            ) from job.failure
         atlas = job.keep() if job.finished else None
         if atlas is None or reporter.should_stop():
             raise StoppedError

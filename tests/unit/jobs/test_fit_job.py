@@ -108,10 +108,12 @@ def test_a_fit_that_is_stopped_before_there_is_an_atlas_leaves_nothing(tmp_path:
 
 
 def test_a_fit_that_diverges_leaves_the_atlas_before(tmp_path: Path) -> None:
-    result = job_of(CardboardFit(until=4), tmp_path, Listener()).write()
+    reporter = Listener()
+    result = job_of(CardboardFit(until=4), tmp_path, reporter).write()
     assert (result.status, result.record["ended"]) == ("failed", "diverged")
     assert load_atlas(tmp_path / "atlas").video == ATLAS.video
     assert not (tmp_path / "atlas.resume").exists()  # going on would diverge again
+    assert not any("--resume" in said for said in (*reporter.notes, *reporter.warnings))
 
 
 def test_a_fit_is_kept_where_its_atlas_was_painted_in_meanwhile(tmp_path: Path) -> None:

@@ -194,11 +194,11 @@ def test_a_wish_to_stop_while_the_atlas_is_kept_waits_for_that(fits: Fits) -> No
 
 def test_a_divergence_is_told(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverged(job: FitJob) -> Iterator[Tick]:
-        raise DivergedError("the loss became NaN.")
+        raise DivergedError("the loss became NaN. Try another --seed.")  # which edit-video has for its edit alone
         yield
 
     monkeypatch.setattr(FitJob, "steps", diverged)
-    with pytest.raises(DivergedError):
+    with pytest.raises(DivergedError, match="t2l fit-atlas with another --seed, and give it by --atlas"):
         _atlas()
 
 
