@@ -54,6 +54,7 @@ class VideoRequest:
         preset: str | None = None,
         config: str | None = None,
         atlas: str | None = None,
+        resolution: int | None = None,
         mask: str | None = None,
         fit_preset: str | None = None,
         clip_weights: str | None = None,
@@ -79,10 +80,18 @@ class VideoRequest:
         if atlas is not None and not os.path.exists(atlas):
             raise RequestError(f"there is no atlas {shown(atlas)}.")
         mask = mask or (earlier.file("mask") if atlas is None else None)
-        for option, value in (("--mask", mask), ("--mask-class", of_fit.get("mask_class"))):
+        of_fits = {
+            "--mask": mask,
+            "--mask-class": of_fit.get("mask_class"),
+            "--flow": of_fit.get("flow"),
+            "--fit-preset": fit_preset,
+        }
+        for option, value in of_fits.items():
             if atlas is not None and value is not None:
                 name = "--atlas" if given else f"the atlas of --config, {shown(atlas)}"
                 raise RequestError(f"{option} helps to fit an atlas and does nothing beside {name}: leave one out.")
+        if atlas is None and resolution is not None:
+            raise RequestError("--resolution is for the checkpoint that --atlas names: leave it out.")
         if mask is not None and not os.path.exists(mask):
             raise RequestError(f"there is no mask {shown(mask)}.")
         first = next(iter(texts))
@@ -101,6 +110,7 @@ class VideoRequest:
             ),
             codec=codec,
             atlas=atlas,
+            resolution=resolution,
             clip_weights=existing(clip_weights or earlier.file("clip_weights"), "--clip-weights"),
             frames=frames or earlier.excerpt,
             offline=offline,
