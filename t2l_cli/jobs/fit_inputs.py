@@ -39,8 +39,9 @@ def flow_function(config: FitConfig, offline: bool, device: torch.device, report
 def class_masks(name: str, offline: bool, device: torch.device, reporter: Reporter) -> MaskFunction:
     """Mask R-CNN, which finds the objects of the COCO class ``name``."""
     from t2l_cli.engine.motion.detectors import class_mask
+    from t2l_cli.weights.coco import class_number
     from t2l_cli.weights.networks import load_mask_rcnn
-    from t2l_cli.weights.vision import MASK_RCNN, class_number
+    from t2l_cli.weights.vision import MASK_RCNN
 
     with downloading(MASK_RCNN, reporter) as tell:
         return class_mask(load_mask_rcnn(offline, tell), class_number(name), device)

@@ -89,8 +89,6 @@ class VideoRequest:
                 raise RequestError(f"{option} helps to fit an atlas and does nothing beside {name}: leave one out.")
         if atlas is None and resolution is not None:
             raise RequestError("--resolution is for the checkpoint that --atlas names: leave it out.")
-        if mask is not None and not os.path.exists(mask):
-            raise RequestError(f"there is no mask {shown(mask)}.")
         first = next(iter(texts))
         suffix = ".mov" if codec_of(codec) == "prores" else ".mp4"
         return cls(
