@@ -18,7 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from t2l_cli.config import DEFAULT_PRESET, STUDIO_ADDRESS, STUDIO_FOLDER, BlendMode, MatteMode
+from t2l_cli.config import (
+    DEFAULT_CODEC,
+    DEFAULT_LAYER,
+    DEFAULT_PRESET,
+    STUDIO_ADDRESS,
+    STUDIO_FOLDER,
+    BlendMode,
+    MatteMode,
+)
 from t2l_cli.progress import Reporter
 from t2l_cli.settings import FIT, FIT_SETTINGS, PHOTO, VIDEO, Setting, Table, check_names
 
@@ -140,7 +148,7 @@ def edit_video(
     offline: bool = False,
     config: Path | None = None,
     output: Path | None = None,
-    codec: str = "h264",
+    codec: str = DEFAULT_CODEC,
     overwrite: bool = False,
     run_dir: Path | None = None,
     metadata: bool = True,
@@ -259,9 +267,9 @@ def composite(
     background: Path | None = None,
     paint: Path | None = None,
     frame: int = 0,
-    paint_layer: str = "foreground",
+    paint_layer: str = DEFAULT_LAYER,
     frames: str | None = None,
-    codec: str = "h264",
+    codec: str = DEFAULT_CODEC,
     blend: BlendMode = "normal",
     opacity: float = 1.0,
     matte: MatteMode = "off",

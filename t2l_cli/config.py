@@ -22,6 +22,13 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 BlendMode = Literal["normal", "shade", "color", "multiply", "screen", "overlay", "soft-light", "hard-light"]
 MatteMode = Literal["auto", "on", "off"]
 BootstrapTarget = Literal["map", "cutout"]
+Codec = Literal["h264", "lossless", "prores"]  # of a video that is written; prores: the edit alone, with its alpha
+CODECS: tuple[Codec, ...] = get_args(Codec)
+DEFAULT_CODEC: Codec = "h264"
+LayerName = Literal["foreground", "background"]  # of an atlas
+LAYERS: tuple[LayerName, LayerName] = ("foreground", "background")
+DEFAULT_LAYER: LayerName = "foreground"  # that is edited
+RESOLUTION = 2000  # texels across the unit square of a checkpoint, of which an atlas is made
 FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
 
 
@@ -366,3 +373,4 @@ FIT_PRESETS: dict[str, Overlay] = {
     "standard": {},
     "fine": {"size": 720, "visits": 200, "levels": 4},
 }
+EDIT_FIT_PRESET = "draft"  # of the fit that the edit of a video makes on its way

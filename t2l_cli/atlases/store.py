@@ -36,6 +36,10 @@ TENSORS, RECORD = "atlas.safetensors", "atlas.json"
 CONVENTION = "uv: texels (x, y) of the layer's texture; the first texel's centre is (0, 0); y points down"
 
 
+class UnreadableAtlasError(RequestError):
+    """The atlas may be whole, but was not read: the system refused it this time, or a newer version made it."""
+
+
 @dataclass(frozen=True)
 class AtlasRecord:
     """The contents of atlas.json."""
@@ -70,6 +74,8 @@ def check_atlas_output(path: str | Path, overwrite: bool, *inputs: str | Path | 
         return
     try:
         record = read_record(path)
+    except UnreadableAtlasError:
+        raise
     except RequestError as error:
         raise RequestError(
             f"the folder {shown(path)} holds something else than an atlas and is left as it is."
@@ -158,14 +164,19 @@ def texture_bytes(layer: AtlasLayer) -> tuple[Bytes, Bytes]:
 
 
 def load_atlas(folder: str | Path) -> Atlas:
-    """Read an atlas folder; RequestError, in one line, if anything is missing, broken or inconsistent."""
+    """Read an atlas folder; RequestError, in one line, if anything is missing, broken or inconsistent.
+
+    UnreadableAtlasError if it may yet be whole.
+    """
     folder = Path(folder)
     record = read_record(folder)
     try:
         tensors = load_file(folder / TENSORS)
     except FileNotFoundError as error:
         raise RequestError(f"the atlas {shown(folder)} has no {TENSORS}.") from error
-    except (SafetensorError, OSError, ValueError) as error:
+    except OSError as error:
+        raise UnreadableAtlasError(f"cannot read {shown(folder / TENSORS)}: {reason(error)}.") from error
+    except (SafetensorError, ValueError) as error:
         raise RequestError(f"the atlas {shown(folder)} is broken: {TENSORS} cannot be read.") from error
     try:
         foreground, background = (_layer(tensors, name) for name in LAYERS)
@@ -198,17 +209,21 @@ def _extremes(values: Tensor) -> tuple[float, float]:
 
 
 def read_record(folder: Path) -> AtlasRecord:
-    """The folder's atlas.json; RequestError if this version cannot read it."""
+    """The folder's atlas.json; RequestError if it is none, UnreadableAtlasError if it may yet be one."""
     try:
         data = read_json(folder / RECORD)
     except FileNotFoundError as error:
         raise RequestError(f"{shown(folder)} is not an atlas: it has no {RECORD}.") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UnreadableAtlasError(f"cannot read {shown(folder / RECORD)}: {reason(error)}.") from error
+    except ValueError as error:
         raise RequestError(f"the atlas {shown(folder)} is broken: {RECORD} cannot be read.") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("version"), int):
         raise RequestError(f"{shown(folder / RECORD)} is not the record of an atlas.")
     if data["version"] > VERSION:
-        raise RequestError(f"the atlas {shown(folder)} was made by a newer t2l (format {data['version']}); update.")
+        raise UnreadableAtlasError(
+            f"the atlas {shown(folder)} was made by a newer t2l (format {data['version']}); update."
+        )
     if "clip" in data:  # version 1
         data["video"] = data.pop("clip")
     return built(AtlasRecord, data, f"the atlas {shown(folder)} is broken: {RECORD}", extra=True)

@@ -9,7 +9,7 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.config import BlendMode
+from t2l_cli.config import CODECS, DEFAULT_CODEC, DEFAULT_LAYER, LAYERS, BlendMode
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The photo (- is stdin), or with --atlas the video.")]
 Layer = Annotated[
@@ -31,17 +31,13 @@ Paint = Annotated[
     o.option("--paint", metavar="PNG", panel=VIDEOS, help="RGBA paint on one frame, carried to all; see --frame."),
 ]
 FrameNumber = Annotated[int, o.option("--frame", metavar="N", panel=VIDEOS, help="Frame that --paint is on, from 0.")]
-LayerName = Annotated[
-    str, o.option("--layer", metavar="foreground|background", panel=VIDEOS, help="What --paint sticks to.")
-]
+LayerName = Annotated[str, o.option("--layer", metavar="|".join(LAYERS), panel=VIDEOS, help="What --paint sticks to.")]
 Frames = Annotated[
     str | None, o.option("--frames", metavar="A:B", panel=VIDEOS, help="The frames that the atlas is of.")
 ]
 Codec = Annotated[
     str,
-    o.option(
-        "--codec", metavar="h264|lossless|prores", panel=VIDEOS, help="prores: the edit alone with alpha, to .mov."
-    ),
+    o.option("--codec", metavar="|".join(CODECS), panel=VIDEOS, help="prores: the edit alone with alpha, to .mov."),
 ]
 
 
@@ -76,9 +72,9 @@ def composite(
     background: Background = None,
     paint: Paint = None,
     frame: FrameNumber = 0,
-    paint_layer: LayerName = "foreground",
+    paint_layer: LayerName = DEFAULT_LAYER,
     frames: Frames = None,
-    codec: Codec = "h264",
+    codec: Codec = DEFAULT_CODEC,
     overwrite: o.Overwrite = False,
     metadata: o.Metadata = True,
     as_json: o.Json = False,

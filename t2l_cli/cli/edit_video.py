@@ -9,7 +9,17 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.config import DEFAULT_PRESET, VIDEO_PRESETS
+from t2l_cli.config import (
+    CODECS,
+    DEFAULT_CODEC,
+    DEFAULT_LAYER,
+    DEFAULT_PRESET,
+    EDIT_FIT_PRESET,
+    FIT_PRESETS,
+    LAYERS,
+    RESOLUTION,
+    VIDEO_PRESETS,
+)
 from t2l_cli.settings import ATLAS, FIT, RUN, VIDEO
 
 Video = Annotated[
@@ -34,7 +44,7 @@ Codec = Annotated[
     str,
     o.option(
         "--codec",
-        metavar="h264|lossless|prores",
+        metavar="|".join(CODECS),
         panel=o.OUTPUT,
         help="prores writes the edit alone, with its alpha, to .mov.",
     ),
@@ -50,32 +60,38 @@ AtlasPath = Annotated[
 ]
 Layer = Annotated[
     str | None,
-    o.option("--layer", metavar="foreground|background", panel=ATLAS, help="What to edit. Default: foreground."),
+    o.option("--layer", metavar="|".join(LAYERS), panel=ATLAS, help=f"What to edit. Default: {DEFAULT_LAYER}."),
 ]
 Foreground = Annotated[
-    str | None, o.option("--foreground", metavar="PROMPT", panel=ATLAS, help="Edit the foreground so.")
+    str | None, o.option("--foreground", metavar="PROMPT", panel=ATLAS, help="What the foreground should show.")
 ]
 Background = Annotated[
-    str | None, o.option("--background", metavar="PROMPT", panel=ATLAS, help="Edit the background so.")
+    str | None, o.option("--background", metavar="PROMPT", panel=ATLAS, help="What the background should show.")
 ]
 Frames = Annotated[
     str | None, o.option("--frames", metavar="A:B", panel=ATLAS, help="Only these frames, from 0, without B.")
 ]
 Resolution = Annotated[
-    int | None, o.option("--resolution", metavar="N", panel=ATLAS, help="Of a checkpoint's atlas. Default: 2000.")
+    int | None,
+    o.option(
+        "--resolution",
+        metavar="N",
+        panel=ATLAS,
+        help=f"Texels across the unit square of the checkpoint that --atlas names. Default: {RESOLUTION}.",
+    ),
 ]
 FitPreset = Annotated[
     str | None,
     o.option(
         "--fit-preset",
-        metavar="draft|standard|fine",
+        metavar="|".join(FIT_PRESETS),
         panel=ATLAS,
-        help="Of the fit, without --atlas. Default: draft.",
+        help=f"Choose how well the atlas is fitted, where no --atlas is given. Default: {EDIT_FIT_PRESET}.",
     ),
 ]
 Mask = Annotated[
     Path | None,
-    o.option("--mask", metavar="PATH", panel=ATLAS, help="The object in white in the first frame, for the fit."),
+    o.option("--mask", metavar="PATH", panel=ATLAS, help="For the fit: the object in white, in the first frame."),
 ]
 PresetName = Annotated[
     str | None,
@@ -95,7 +111,7 @@ def edit_video(
     source: Video = None,
     prompts: Prompts = None,
     output: Output = None,
-    codec: Codec = "h264",
+    codec: Codec = DEFAULT_CODEC,
     overwrite: o.Overwrite = False,
     run_dir: o.RunDir = None,
     metadata: o.Metadata = True,

@@ -13,9 +13,17 @@ from t2l_cli.cli.user_file import PRESET, Keys, UserFile, tables_of
 from t2l_cli.config import DEFAULT_PRESET, PRESETS, value_of
 from t2l_cli.errors import RequestError
 from t2l_cli.media.paths import shown
+from t2l_cli.settings import FIT_SETTINGS
 
 Origin = Literal["command line", "environment", "preset", "file", "built in"]
-_OF_A_RUN = (PRESET, "mask", "clip_weights", "atlas")  # what an earlier run's run.json says, beside the settings
+_OF_A_FIT = (*FIT_SETTINGS, "fit_preset", "mask")  # what does nothing where an atlas is given
+_OF_A_RUN = (
+    PRESET,
+    "mask",
+    "clip_weights",
+    "atlas",
+    "fit_preset",
+)  # what an earlier run's run.json says, beside the settings
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,18 @@ def chosen(ctx: typer.Context) -> dict[str, Chosen]:
 
     A preset that was asked for wins over the file's values of what presets set; one that the file names does not. A
     preset of the user's becomes the built-in one below it, and its settings. With --config the earlier run says
-    whatever the file could say of the edit itself.
+    whatever the file could say of the edit itself. The file and its presets say nothing of a fit where there is an
+    atlas already, nor of an atlas where there is none.
     """
+    values = _laid(ctx)
+    if "atlas" not in values:
+        return values
+    idle = _OF_A_FIT if _is_given(values, "atlas") else ("resolution",)
+    return _without_file(values, set(idle), ("file", "preset"))
+
+
+def _laid(ctx: typer.Context) -> dict[str, Chosen]:
+    """The same, whether or not the values do anything beside each other."""
     values = {name: _given(ctx, name) for name in ctx.params}
     if not isinstance(ctx.default_map, Defaults):
         return values
@@ -86,9 +104,11 @@ def _check_name(name: str, file: UserFile) -> None:
         raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(known)}.")
 
 
-def _without_file(values: dict[str, Chosen], names: set[str]) -> dict[str, Chosen]:
+def _without_file(
+    values: dict[str, Chosen], names: set[str], origins: tuple[Origin, ...] = ("file",)
+) -> dict[str, Chosen]:
     """``values``, where the file has no say on ``names``; all of them are options that are None by default."""
-    return {name: Chosen(None) if name in names and one.origin == "file" else one for name, one in values.items()}
+    return {name: Chosen(None) if name in names and one.origin in origins else one for name, one in values.items()}
 
 
 def _given(ctx: typer.Context, name: str) -> Chosen:

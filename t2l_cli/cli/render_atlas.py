@@ -9,6 +9,7 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
+from t2l_cli.config import RESOLUTION
 from t2l_cli.settings import FIT
 
 AtlasPath = Annotated[
@@ -21,7 +22,7 @@ Video = Annotated[
 Frames = Annotated[str | None, o.option("--frames", metavar="A:B", help="The video's frames that the atlas is of.")]
 Resolution = Annotated[
     int | None,
-    o.option("--resolution", metavar="N", help="Texels across a checkpoint's unit square. Default: 2000."),
+    o.option("--resolution", metavar="N", help=f"Texels across a checkpoint's unit square. Default: {RESOLUTION}."),
 ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 from PIL import Image
 
-from t2l_cli.config import BlendMode, MatteMode
+from t2l_cli.config import DEFAULT_CODEC, DEFAULT_LAYER, LAYERS, BlendMode, MatteMode
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.job import Result, Stepless, absolute, need_output
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from t2l_cli.engine.atlas.model import Atlas, LayerName
     from t2l_cli.engine.layers import EditLayer
 
-LAYERS = ("foreground", "background")
 MEASURED = 600_000  # px of the photo that tell how light the places are that a layer shades
 
 
@@ -47,9 +46,9 @@ class CompositeRequest:
     background: str | None = None
     paint: str | None = None  # RGBA picture of a frame's size
     frame: int = 0  # that the paint is on
-    paint_layer: str = "foreground"  # that the paint sticks to
+    paint_layer: str = DEFAULT_LAYER  # that the paint sticks to
     frames: str | None = None  # "a:b", the frames of the video that the atlas is of
-    codec: str = "h264"
+    codec: str = DEFAULT_CODEC
     blend: BlendMode = "normal"  # how the layers' colours meet what is below them
     opacity: float = 1.0  # factor on the layers' own, 0 to 1
     matte: MatteMode = "off"  # whether the outlines of a photo's layer are brought to those of the photo

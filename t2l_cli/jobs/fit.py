@@ -16,7 +16,7 @@ from t2l_cli.errors import OutputError, RequestError, T2LError
 from t2l_cli.jobs.atlas import AtlasPictures, write_previews
 from t2l_cli.jobs.excerpt import Excerpt, fitted_key, open_video
 from t2l_cli.jobs.fit_inputs import class_masks, flow_function, given_masks
-from t2l_cli.jobs.fit_state import FitState
+from t2l_cli.jobs.fit_state import FitState, check_kept
 from t2l_cli.jobs.job import Result, Training, absolute, need_output, need_result
 from t2l_cli.jobs.pixels import picture_bytes
 from t2l_cli.jobs.record import check_run_dir, spared, write_record
@@ -70,6 +70,7 @@ class FitRequest:
         settings: Mapping[str, Any],
         preset: str | None = None,
         start: FitConfig | None = None,
+        mask: str | None = None,
         **more: Any,
     ) -> Self:
         """The request for what a user gives, which wins over the configuration of an earlier run, ``start``.
@@ -79,11 +80,13 @@ class FitRequest:
         named = settings.get("mask_class")
         given = settings if named is None else {**settings, "mask_class": named.strip().lower()}
         config = FIT.configure(given, preset, start)
+        if mask is not None and not os.path.exists(mask):
+            raise RequestError(f"there is no mask {shown(mask)}.")
         if config.mask_class is not None:
-            from t2l_cli.weights.vision import class_number
+            from t2l_cli.weights.coco import class_number
 
             class_number(config.mask_class)
-        return cls(source, config, **more)
+        return cls(source, config, mask=mask, **more)
 
     def key(self, excerpt: Excerpt) -> str:
         """A name for what the fit makes of these very frames, mask and settings."""
@@ -194,10 +197,13 @@ class FitJob(AtlasPictures, Training):
 
     def check_outputs(self) -> None:
         """RequestError where the atlas folder or the run directory cannot or should not be written."""
-        from t2l_cli.atlases.store import check_atlas_output
-
         request, again = self.request, self.request.overwrite or self.request.resume
         need_output(request.output)
+        if request.resume:
+            check_kept(state_file(self.output))
+
+        from t2l_cli.atlases.store import check_atlas_output
+
         inputs = (request.source, request.mask)
         check_atlas_output(self.output, again, *inputs)
         if self.run_dir is not None:
@@ -265,7 +271,7 @@ class FitJob(AtlasPictures, Training):
             with spared(self.run_dir, self.reporter.warn):
                 _write_run(self.run_dir, self.work, atlas, self.record)
         say_quality(self.quality, self.reporter)
-        if not self.finished:
+        if not self.finished and self.failure is None:
             self.reporter.note("the same command with --resume goes on from here")
         return (request.output,)
 

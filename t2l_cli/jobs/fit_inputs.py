@@ -10,7 +10,7 @@ from t2l_cli.config import FitConfig
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.excerpt import Excerpt
 from t2l_cli.media.images import load_mask
-from t2l_cli.media.output import FORMATS
+from t2l_cli.media.opening import is_still
 from t2l_cli.media.paths import shown
 from t2l_cli.media.videos import probe
 from t2l_cli.progress import Reporter, downloading
@@ -39,8 +39,9 @@ def flow_function(config: FitConfig, offline: bool, device: torch.device, report
 def class_masks(name: str, offline: bool, device: torch.device, reporter: Reporter) -> MaskFunction:
     """Mask R-CNN, which finds the objects of the COCO class ``name``."""
     from t2l_cli.engine.motion.detectors import class_mask
+    from t2l_cli.weights.coco import class_number
     from t2l_cli.weights.networks import load_mask_rcnn
-    from t2l_cli.weights.vision import MASK_RCNN, class_number
+    from t2l_cli.weights.vision import MASK_RCNN
 
     with downloading(MASK_RCNN, reporter) as tell:
         return class_mask(load_mask_rcnn(offline, tell), class_number(name), device)
@@ -53,7 +54,7 @@ def given_masks(path: Path, frame: int | None, excerpt: Excerpt) -> Tensor | Fra
     from t2l_cli.engine.motion.masks import FrameMask
 
     info, (first, end) = excerpt.info, excerpt.span
-    if os.path.isfile(path) and path.suffix.lower() in {*FORMATS, ".gif"}:
+    if os.path.isfile(path) and is_still(path):
         frame = first if frame is None else frame
         if not first <= frame < end:
             raise RequestError(f"--mask-frame {frame} is not among the frames {first} to {end - 1}.")

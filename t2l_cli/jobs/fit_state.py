@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,12 @@ EVERY = 120.0  # s between two writings, at least
 SHARE = 0.02  # of the time that writing may take
 
 
+def check_kept(path: Path) -> None:
+    """RequestError where there is no file of an interrupted fit, ``path``."""
+    if not os.path.exists(path):
+        raise RequestError(f"there is no interrupted fit {shown(path)}: leave --resume out.")
+
+
 class FitState:
     """The file ``path`` with the state of the fit whose video, mask and settings are ``key``."""
 
@@ -31,14 +38,14 @@ class FitState:
 
         The file is read as data: it can run no code.
         """
+        check_kept(self.path)
+
         import torch
 
         try:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
             head = (kept["format"], kept["version"], kept["key"])
             state: dict[str, Any] = kept["state"]
-        except FileNotFoundError as error:
-            raise RequestError(f"there is no interrupted fit {shown(self.path)}: leave --resume out.") from error
         except Exception as error:  # torch.load has many ways to fail on bytes that are not its own
             raise RequestError(f"{shown(self.path)} is not an interrupted fit, or damaged: start anew.") from error
         if head != (FORMAT, VERSION, self._key):

@@ -41,16 +41,35 @@ def load_judge(config: EditConfig, weights: str | None, offline: bool, reporter:
     if MINI in config.clips:
         reporter.note(MINI_ABOUT)
     runtime = replace(resolve(config.device, config.precision), limit=memory_limit())
-    loaded: dict[tuple[str, str | None], tuple[Clip, str]] = {}
-    asked = [(name, None if i else weights) for i, name in enumerate(config.clips)]
+    loaded: dict[tuple[str, Path | None], tuple[Clip, str]] = {}
+    asked = _asked(config, weights)
     for name, file in asked:
         if (name, file) in loaded:
             continue
         with downloading(name, reporter) as tell:
-            one = load_clip(name, None if file is None else Path(file), offline, tell)
+            one = load_clip(name, file, offline, tell)
         loaded[name, file] = Clip(one.model, one.tokenizer, runtime.device, runtime.dtype), one.sha256
     clips, sums = zip(*(loaded[each] for each in asked), strict=True)
     return Judge(clips, runtime, sums)
+
+
+def check_judge(config: EditConfig, weights: str | None, offline: bool, reporter: Reporter) -> None:
+    """Find device and precision, and download what is missing, for a :func:`load_judge` later; nothing is loaded.
+
+    Raises what ``load_judge`` raises, except for weights that do not fit their model.
+    """
+    from t2l_cli.engine.runtime import resolve
+    from t2l_cli.weights.loading import fetch_clip
+
+    resolve(config.device, config.precision)
+    for name, file in dict.fromkeys(_asked(config, weights)):
+        with downloading(name, reporter) as tell:
+            fetch_clip(name, file, offline, tell)
+
+
+def _asked(config: EditConfig, weights: str | None) -> list[tuple[str, Path | None]]:
+    """The CLIPs by name, each with the user's own file for its weights, if it has one."""
+    return [(name, None if i or weights is None else Path(weights)) for i, name in enumerate(config.clips)]
 
 
 class Judges:

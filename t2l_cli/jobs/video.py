@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 from PIL import Image
 
 from t2l_cli.config import BlendMode
-from t2l_cli.errors import T2LError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.fitted_atlas import fitted_atlas
 from t2l_cli.jobs.job import Training, absolute, need_result
-from t2l_cli.jobs.judge import Judge, load_judge
+from t2l_cli.jobs.judge import Judge, check_judge, load_judge
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.pixels import bytes_of, in_notebook, picture_bytes
 from t2l_cli.jobs.record import (
@@ -185,8 +184,14 @@ class VideoJob(Training):
             check_run_dir(self.run_dir, request.overwrite, inputs, [self.output, *layers])
 
     def prepare(self) -> None:
-        """Read the video, find or fit its atlas, read CLIP."""
+        """Read the video, find or fit its atlas, read CLIP.
+
+        A fit takes long, so that what CLIP will need is found and downloaded before it, but not yet in memory.
+        """
         if self._course is None and not self._done:
+            _ = self.excerpt
+            if "judge" not in vars(self):
+                check_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
             _ = self.atlas
             self.timings.lap("atlas")
             self._course = self._begin(next(iter(self.request.configs)))
@@ -226,11 +231,12 @@ class VideoJob(Training):
             save_layer(files[-1], rgba(*painted.pixels), request.overwrite, self._mark)
         try:
             self._map_back(self.output, request.overwrite)
-        except T2LError:
+        except Exception:
             kept = ", ".join(shown(file) for file in files)
-            self.reporter.warn(f"what was painted is kept: {kept}; t2l composite lays it over the video")
+            how = "" if self._blend == "normal" else f" --blend {self._blend}"
+            self.reporter.warn(f"what was painted is kept: {kept}; t2l composite{how} lays it over the video")
             raise
-        except BaseException:
+        except KeyboardInterrupt:
             for file in files:
                 with contextlib.suppress(OSError):
                     file.unlink()

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from t2l_cli.config import EditConfig
+from t2l_cli.config import DEFAULT_CODEC, DEFAULT_LAYER, EDIT_FIT_PRESET, LAYERS, EditConfig
 from t2l_cli.errors import RequestError
-from t2l_cli.jobs.composite import LAYERS
 from t2l_cli.jobs.earlier import Earlier, read_run
 from t2l_cli.jobs.excerpt import codec_of
 from t2l_cli.jobs.fit import FitRequest
@@ -18,8 +17,6 @@ from t2l_cli.jobs.job import existing
 from t2l_cli.jobs.naming import default_output
 from t2l_cli.media.paths import shown
 from t2l_cli.settings import FIT_SETTINGS, VIDEO, edit_config
-
-FIT_PRESET = "draft"  # of the fit that an edit makes on its way
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class VideoRequest:
     configs: dict[str, EditConfig]
     output: str  # a video file, or a folder of frames where it has no suffix
     fit: FitRequest  # of an atlas, where none is given
-    codec: str = "h264"
+    codec: str = DEFAULT_CODEC
     overwrite: bool = False
     run_dir: str | None = None
     atlas: str | None = None  # an atlas folder, or a published checkpoint
@@ -54,11 +51,12 @@ class VideoRequest:
         preset: str | None = None,
         config: str | None = None,
         atlas: str | None = None,
+        resolution: int | None = None,
         mask: str | None = None,
         fit_preset: str | None = None,
         clip_weights: str | None = None,
         output: str | None = None,
-        codec: str = "h264",
+        codec: str = DEFAULT_CODEC,
         frames: str | None = None,
         offline: bool = False,
         **more: Any,
@@ -79,12 +77,18 @@ class VideoRequest:
         if atlas is not None and not os.path.exists(atlas):
             raise RequestError(f"there is no atlas {shown(atlas)}.")
         mask = mask or (earlier.file("mask") if atlas is None else None)
-        for option, value in (("--mask", mask), ("--mask-class", of_fit.get("mask_class"))):
+        of_fits = {
+            "--mask": mask,
+            "--mask-class": of_fit.get("mask_class"),
+            "--flow": of_fit.get("flow"),
+            "--fit-preset": fit_preset,
+        }
+        for option, value in of_fits.items():
             if atlas is not None and value is not None:
                 name = "--atlas" if given else f"the atlas of --config, {shown(atlas)}"
                 raise RequestError(f"{option} helps to fit an atlas and does nothing beside {name}: leave one out.")
-        if mask is not None and not os.path.exists(mask):
-            raise RequestError(f"there is no mask {shown(mask)}.")
+        if atlas is None and resolution is not None:
+            raise RequestError("--resolution is for the checkpoint that --atlas names: leave it out.")
         first = next(iter(texts))
         suffix = ".mov" if codec_of(codec) == "prores" else ".mp4"
         return cls(
@@ -94,13 +98,14 @@ class VideoRequest:
             fit=FitRequest.of(
                 source,
                 {**of_fit, "device": configs[first].device},
-                fit_preset or (None if earlier.fit else FIT_PRESET),
+                fit_preset or (None if earlier.fit else EDIT_FIT_PRESET),
                 start=earlier.fit,
                 mask=mask,
                 offline=offline,
             ),
             codec=codec,
             atlas=atlas,
+            resolution=resolution,
             clip_weights=existing(clip_weights or earlier.file("clip_weights"), "--clip-weights"),
             frames=frames or earlier.excerpt,
             offline=offline,
@@ -129,7 +134,7 @@ def _prompts(
     if prompts:
         if each:
             raise RequestError("give prompts either as PROMPT with --layer, or by --foreground and --background.")
-        return {layer or "foreground": tuple(prompts)}
+        return {layer or DEFAULT_LAYER: tuple(prompts)}
     if each or earlier.layers:
         return each or dict(earlier.layers or {})
     raise RequestError('say what the video should show: t2l edit-video video.mp4 "rusty car".')

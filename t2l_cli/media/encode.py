@@ -10,6 +10,7 @@ from typing import Protocol, Self
 
 from av.error import FFmpegError
 
+from t2l_cli.config import DEFAULT_CODEC
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import atomic_folder, atomic_path
 from t2l_cli.media.compositing import Bytes
@@ -24,7 +25,9 @@ from t2l_cli.media.xmp import Mark
 __all__ = ["Codec", "VideoWriter", "check_video_output"]
 
 
-def check_video_output(path: str | Path, overwrite: bool, *inputs: str | Path | None, codec: Codec = "h264") -> None:
+def check_video_output(
+    path: str | Path, overwrite: bool, *inputs: str | Path | None, codec: Codec = DEFAULT_CODEC
+) -> None:
     """Raise RequestError, before any work, if :class:`VideoWriter` could not or should not write ``path``.
 
     Refused are suffixes other than .mp4, .mkv and .mov (no suffix: a folder of PNG frames), a codec that does not fit
@@ -75,7 +78,7 @@ class VideoWriter:
         self,
         path: str | Path,
         info: VideoInfo,
-        codec: Codec = "h264",
+        codec: Codec = DEFAULT_CODEC,
         span: tuple[int, int] | None = None,
         overwrite: bool = False,
         mark: Mark | None = None,

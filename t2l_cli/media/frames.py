@@ -7,14 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from t2l_cli.errors import RequestError
 from t2l_cli.media.images import Picture, load_picture
-from t2l_cli.media.opening import register_formats
+from t2l_cli.media.opening import suffixes
 from t2l_cli.media.paths import reason, shown
-
-_RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG"}  # formats that Pillow names but does not decode
 
 
 def frame_names(folder: Path) -> tuple[str, ...]:
@@ -22,17 +18,11 @@ def frame_names(folder: Path) -> tuple[str, ...]:
 
     Hidden files, sub-folders and files without a picture's suffix are not frames.
     """
-    register_formats()
-    suffixes = {
-        suffix
-        for suffix, name in Image.registered_extensions().items()
-        if name in Image.OPEN and name not in _RECOGNISED_ONLY
-    }
     try:
         names = [
             entry.name
             for entry in os.scandir(folder)
-            if not entry.name.startswith(".") and Path(entry.name).suffix.lower() in suffixes and not entry.is_dir()
+            if not entry.name.startswith(".") and Path(entry.name).suffix.lower() in suffixes() and not entry.is_dir()
         ]
     except OSError as error:
         raise RequestError(f"cannot read the folder {shown(folder)}: {reason(error)}.") from error

@@ -24,7 +24,7 @@ from t2l_cli.media.deep import FORMATS as DEEP_FORMATS
 from t2l_cli.media.deep import high_bytes, orientation_of, read_deep
 from t2l_cli.media.exif import portable_exif
 from t2l_cli.media.iptc import iptc_of, portable_iptc
-from t2l_cli.media.opening import bits_of, decoding, open_image, opened, xmp_of
+from t2l_cli.media.opening import bits_of, decoding, moves, open_image, opened, xmp_of
 from t2l_cli.media.output import check_output, format_of, save_layer, save_picture
 from t2l_cli.media.paths import shown
 from t2l_cli.media.tags import Tags
@@ -179,9 +179,10 @@ def _decode(file: BinaryIO, path: str | Path, deep: bool) -> Picture:
     with open_image(file, path) as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG followed by its previews
-            moving = getattr(image, "is_animated", False) and image.format not in ("TIFF", "HEIF")
             which = "main" if image.format == "HEIF" else "first"
-            notes.append(f"{'an animation' if moving else 'a file'} of {frames} pictures: the {which} one is used")
+            notes.append(
+                f"{'an animation' if moves(image) else 'a file'} of {frames} pictures: the {which} one is used"
+            )
         bits = bits_of(image)
         deep = deep and bits == 16 and image.format in DEEP_FORMATS
         picture, orientation = _upright(image, bits)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
+from t2l_cli.config import Codec as Codec
 from t2l_cli.errors import OutputError
 from t2l_cli.media.audio import AudioCopy
 from t2l_cli.media.compositing import Bytes
@@ -27,7 +28,6 @@ from t2l_cli.media.video_tags import append_packet, mark_tags, need_keys, packet
 from t2l_cli.media.videos import Frame, VideoInfo
 from t2l_cli.media.xmp import Mark
 
-Codec = Literal["h264", "lossless", "prores"]
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 """Videos that can be written: suffix -> FFmpeg's name of the format."""
 

@@ -22,6 +22,8 @@ from t2l_cli.media.paths import STDIO, reason, sha256_of, shown
 
 MAX_PIXELS = 300_000_000  # px; a header that claims more is taken for a decompression bomb
 MAX_PIPED = 1 << 30  # maximum bytes from a pipe: more than 300 megapixels of uncompressed 8-bit RGB
+_RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG"}  # formats that Pillow names but does not decode
+_COLLECTIONS = {"TIFF", "HEIF", "MPO"}  # formats whose files hold several pictures that are no animation
 _PSD_XMP = 1060  # image resource
 _MAX_PNG_TEXT = 64 << 20  # bytes of an unpacked profile or text; by default, Pillow refuses more than one megabyte
 
@@ -109,6 +111,35 @@ def register_formats() -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """The suffixes, in small letters, of the picture formats that are read."""
+    register_formats()
+    formats = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, name in formats if name in Image.OPEN and name not in _RECOGNISED_ONLY)
+
+
+def moves(image: Image.Image) -> bool:
+    """Whether an opened ``image`` is an animation."""
+    return getattr(image, "is_animated", False) and image.format not in _COLLECTIONS
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file is a picture, not a video or an animation: by its suffix and its header.
+
+    Also where the header is damaged; whoever reads the picture says so.
+    """
+    suffix = path.suffix.lower()
+    if suffix and suffix not in suffixes():
+        return False
+    try:
+        register_formats()
+        with decoding(path), Image.open(path) as image:
+            return not moves(image)
+    except RequestError:
+        return bool(suffix)
 
 
 def open_image(file: BinaryIO, path: str | Path) -> Image.Image:

@@ -12,9 +12,8 @@ import gradio as gr
 from PIL import Image
 
 import t2l_cli
-from t2l_cli.config import DEFAULT_PRESET, FIT_PRESETS, PRESETS, BlendMode
+from t2l_cli.config import DEFAULT_LAYER, DEFAULT_PRESET, EDIT_FIT_PRESET, FIT_PRESETS, LAYERS, PRESETS, BlendMode
 from t2l_cli.errors import T2LError
-from t2l_cli.jobs.composite import LAYERS
 from t2l_cli.jobs.report.collect import Edit
 from t2l_cli.media.small import reduced
 from t2l_cli.settings import PHOTO, VIDEO
@@ -93,9 +92,9 @@ class _Page:
         self.frames = gr.Textbox(
             label="Frames", info='Of the video: "a:b", from a to before b. Empty: all.', visible=False, elem_id="frames"
         )
-        self.layer = gr.Dropdown(list(LAYERS), value=LAYERS[0], label="What of the video to edit", visible=False)
+        self.layer = gr.Dropdown(list(LAYERS), value=DEFAULT_LAYER, label="What of the video to edit", visible=False)
         self.fit = gr.Dropdown(
-            list(FIT_PRESETS), value="draft", label="How well to fit its atlas", visible=False, elem_id="fit"
+            list(FIT_PRESETS), value=EDIT_FIT_PRESET, label="How well to fit its atlas", visible=False, elem_id="fit"
         )
         with gr.Accordion("Where it may change: paint it (empty: everywhere)", open=False, visible=False) as self.where:
             self.editor = gr.ImageEditor(

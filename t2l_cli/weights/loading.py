@@ -48,6 +48,35 @@ def load_clip(
     """
     if name == MINI:
         return _load_mini(weights)
+    parts = _fetched(name, weights, offline, progress)
+    spec, path = parts.spec, parts.weights
+    model = _build(spec, path) if parts.config is None else _build_from_hub(parts.config, path, spec.name)
+    return LoadedClip(model, parts.tokenizer, parts.sha256, spec.name)
+
+
+def fetch_clip(name: str, weights: Path | None = None, offline: bool = False, progress: Progress | None = None) -> None:
+    """Bring all that :func:`load_clip` needs onto this machine and check it, but build no model.
+
+    Raises what ``load_clip`` raises, except for weights that do not fit the model.
+    """
+    if name == MINI:
+        _check_mini(weights)
+    else:
+        _fetched(name, weights, offline, progress)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a CLIP is built from."""
+
+    spec: ModelSpec
+    weights: Path
+    sha256: str  # of the weights
+    config: Path | None  # of a model that its repository describes
+    tokenizer: Any
+
+
+def _fetched(name: str, weights: Path | None, offline: bool, progress: Progress | None) -> _Parts:
     spec = resolve(name)
     config = hub_config(spec, offline) if spec.from_hub else None
     if weights is not None:
@@ -58,9 +87,8 @@ def load_clip(
     else:
         raise RequestError(f"no weights are published for {spec.name}: give your own with --clip-weights.")
     check_weights(path)
-    model = _build(spec, path) if config is None else _build_from_hub(config[0], path, spec.name)
     text = (config[1] if config else open_clip.get_model_config(spec.architecture) or {}).get("text_cfg", {})
-    return LoadedClip(model, _tokenizer(spec, text, offline), sha256, spec.name)
+    return _Parts(spec, path, sha256, config and config[0], _tokenizer(spec, text, offline))
 
 
 def check_weights(path: Path) -> None:
@@ -175,9 +203,13 @@ def _tokenizer(spec: ModelSpec, text: dict[str, Any], offline: bool) -> Any:
         raise WeightsError(f"the tokenizer of {spec.name} could not be had ({text['hf_tokenizer_name']}).") from error
 
 
-def _load_mini(weights: Path | None) -> LoadedClip:
+def _check_mini(weights: Path | None) -> None:
     if weights is not None:
         raise RequestError("--clip mini has weights of its own; leave --clip-weights out or name another --clip.")
+
+
+def _load_mini(weights: Path | None) -> LoadedClip:
+    _check_mini(weights)
     from t2l_cli.weights import mini
 
     model, tokenizer = mini.load()

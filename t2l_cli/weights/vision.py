@@ -1,15 +1,13 @@
 """torchvision's networks by name: RAFT for optical flow, Mask R-CNN for masks of objects by their class.
 
-This module imports torchvision only when a URL or the list of classes is needed.
+This module imports torchvision only when a URL is needed.
 """
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
-from t2l_cli.errors import RequestError
 from t2l_cli.weights import cache, download
 from t2l_cli.weights.cache import CachedWeights
 from t2l_cli.weights.download import Progress
@@ -20,7 +18,6 @@ _INSTEAD = {
     RAFT: ("--flow dis, which needs none", "T2L_CACHE_DIR=FOLDER, a cache that has them"),
     MASK_RCNN: ("--mask PICTURE, or no mask at all", "T2L_CACHE_DIR=FOLDER, a cache that has them"),
 }
-_NOTHING = ("__background__", "N/A")  # entries of COCO's list that are not classes
 
 
 def published(name: str) -> Any:
@@ -47,15 +44,3 @@ def find(name: str) -> CachedWeights | None:
 def pull(name: str, offline: bool = False, progress: Progress | None = None) -> Path:
     """The weights file of the network ``name``, downloaded if necessary; WeightsError if that fails."""
     return download.fetch_url(name, repo_of(name), published(name).url, offline, progress, _INSTEAD[name]).path
-
-
-def class_number(name: str) -> int:
-    """Mask R-CNN's number of the COCO class ``name``; RequestError, with similar names, if there is none."""
-    classes: list[str] = published(MASK_RCNN).meta["categories"]
-    wanted = name.strip().lower()
-    if wanted in classes and wanted not in _NOTHING:
-        return classes.index(wanted)
-    known = [c for c in classes if c not in _NOTHING]
-    near = difflib.get_close_matches(wanted, known, n=4, cutoff=0.5)
-    hint = f"Did you mean {', '.join(near)}?" if near else f"There are {len(known)}, such as {', '.join(known[:8])}."
-    raise RequestError(f"Mask R-CNN knows no class {name!r}. {hint}")

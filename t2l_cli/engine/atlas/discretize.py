@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2l_cli.config import RESOLUTION
 from t2l_cli.engine.atlas.mapping import reconstruct, usual_step
 from t2l_cli.engine.atlas.model import OPAQUE, Atlas, AtlasLayer, VideoIdentity, used_texels
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
@@ -21,7 +22,6 @@ from t2l_cli.engine.runtime import memory_guard
 from t2l_cli.errors import RequestError
 from t2l_cli.progress import Tick
 
-RESOLUTION = 2000  # texels across LNA's unit square
 CHUNK = 2**17  # locations evaluated at a time: some 150 MB of activations
 MAX_TEXELS = 100_000_000
 MARGIN = 30  # px of the frames around the opaque foreground, for its soft outline (supplement, section 3.1)

@@ -139,6 +139,23 @@ def test_an_own_preset_that_the_file_names_yields_to_its_other_lines(write: Writ
     assert (asked["preset"], asked["steps"], asked["seed"]) == ("draft", 3, 5)
 
 
+def test_the_file_has_no_say_on_a_fit_that_is_not_needed(write: Write, asked: Asked) -> None:
+    """Nor on a resolution where there is no atlas. What the command line asks for reaches the job, which refuses it."""
+    write(
+        '[edit-video]\nflow = "raft"\nfit-preset = "fine"\nmask = "a.png"\nresolution = 1000\n'
+        '[preset.dogs]\nmask-class = "dog"\n'
+    )
+    fit = ("flow", "fit_preset", "mask", "mask_class")
+    assert run("edit-video", "a.mp4", "swan", "--preset", "dogs") == 0
+    assert [str(asked[name]) for name in fit] == ["raft", "fine", "a.png", "dog"]
+    assert asked["resolution"] is None
+    assert run("edit-video", "a.mp4", "swan", "--preset", "dogs", "--atlas", "atlas") == 0
+    assert [asked[name] for name in fit] == [None] * 4
+    assert asked["resolution"] == 1000
+    assert run("edit-video", "a.mp4", "swan", "--atlas", "atlas", "--flow", "dis") == 0
+    assert asked["flow"] == "dis"
+
+
 def test_without_a_base_an_own_preset_stands_on_the_default(write: Write, asked: Asked) -> None:
     write("[preset.mine]\nviews = 3\n")
     assert run("edit-image", "a.png", "swan", "--preset", "mine") == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,10 +110,12 @@ def test_a_fit_that_is_stopped_before_there_is_an_atlas_leaves_nothing(tmp_path:
 
 
 def test_a_fit_that_diverges_leaves_the_atlas_before(tmp_path: Path) -> None:
-    result = job_of(CardboardFit(until=4), tmp_path, Listener()).write()
+    reporter = Listener()
+    result = job_of(CardboardFit(until=4), tmp_path, reporter).write()
     assert (result.status, result.record["ended"]) == ("failed", "diverged")
     assert load_atlas(tmp_path / "atlas").video == ATLAS.video
     assert not (tmp_path / "atlas.resume").exists()  # going on would diverge again
+    assert not any("--resume" in said for said in (*reporter.notes, *reporter.warnings))
 
 
 def test_a_fit_is_kept_where_its_atlas_was_painted_in_meanwhile(tmp_path: Path) -> None:
@@ -152,3 +156,24 @@ def test_threads_are_those_asked_for_while_it_works_and_the_callers_afterwards(t
     assert torch.get_num_threads() == before
     with pytest.raises(RequestError, match="--threads must be between 1 and 1024"):
         FitRequest("video.mp4", FitConfig(), threads=0)
+
+
+_REFUSED = """
+import sys, t2l_cli
+for more in ({"mask_class": "dgo"}, {"mask_class": "dog", "mask": __file__}, {"mask": "nowhere.png"}, {"resume": True}):
+    try:
+        t2l_cli.fit_atlas("video.mp4", output="atlas", **more).write()
+    except t2l_cli.RequestError as error:
+        print(error)
+assert not {"torch", "torchvision"} & sys.modules.keys()
+"""
+
+
+def test_what_the_request_alone_tells_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    """Even of a video that does not exist."""
+    (tmp_path / "script.py").write_text(_REFUSED)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    words = ("no class 'dgo'", "--mask or --mask-class, not both", "there is no mask nowhere.png", "no interrupted fit")
+    for word, line in zip(words, done.stdout.splitlines(), strict=True):
+        assert word in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 from cardboard import Cardboard, Listener, put_in
 from PIL import Image
 
-from t2l_cli.config import FitConfig, video_config
+from t2l_cli.config import BlendMode, FitConfig, video_config
 from t2l_cli.engine import video
 from t2l_cli.engine.atlas.model import LayerName
 from t2l_cli.engine.optimize import Step
-from t2l_cli.errors import DivergedError, OutputError, StoppedError
+from t2l_cli.errors import DivergedError, OutputError, RequestError, StoppedError
 from t2l_cli.jobs import video as module
 from t2l_cli.jobs.fit import FitRequest
 from t2l_cli.jobs.job import from_json, to_json
@@ -148,7 +149,12 @@ def test_a_divergence_of_the_first_layer_at_once_has_nothing_to_keep(
 
 @pytest.mark.parametrize(
     ("failure", "kept"),
-    [(OutputError("the disk is full."), ["out-background.png", "out-foreground.png"]), (KeyboardInterrupt(), [])],
+    [
+        (OutputError("the disk is full."), ["out-background.png", "out-foreground.png"]),
+        (MemoryError(), ["out-background.png", "out-foreground.png"]),
+        (RuntimeError("unforeseen"), ["out-background.png", "out-foreground.png"]),
+        (KeyboardInterrupt(), []),
+    ],
 )
 def test_what_was_painted_outlives_a_video_that_cannot_be_written(
     failure: BaseException, kept: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,3 +170,35 @@ def test_what_was_painted_outlives_a_video_that_cannot_be_written(
     assert sorted(name for name in os.listdir(tmp_path) if name.startswith("out")) == kept
     assert bool(reporter.warnings) == bool(kept)
     assert all(warning.startswith("what was painted is kept: ") for warning in reporter.warnings)
+
+
+@pytest.mark.parametrize(
+    ("blend", "words"), [("normal", "t2l composite lays"), ("shade", "composite --blend shade lays")]
+)
+def test_the_way_to_go_on_with_what_was_painted_gives_the_same_video(
+    blend: BlendMode, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OutputError("the disk is full.")
+
+    reporter = Listener()
+    job = job_of(edits(None, None), tmp_path, monkeypatch, reporter)
+    configs = {name: replace(config, blend=blend) for name, config in BOTH.items()}
+    job.request = replace(job.request, configs=configs)
+    monkeypatch.setattr(module, "map_back", fail)
+    with pytest.raises(OutputError):
+        job.write()
+    (said,) = reporter.warnings
+    assert words in said
+
+
+def test_a_clip_that_is_not_there_is_told_before_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fitted(*_: object) -> None:
+        raise AssertionError("the atlas was fitted first")
+
+    monkeypatch.setattr(module, "fitted_atlas", fitted)
+    source = str(make_video(tmp_path / "video.mp4", range(FRAMES), size=SIZE))
+    config = replace(video_config(("red",)), clip="ViT-B-33")
+    request = VideoRequest(source, {"foreground": config}, str(tmp_path / "out.mp4"), FitRequest(source, FitConfig()))
+    with pytest.raises(RequestError, match="there is no CLIP model 'ViT-B-33'"):
+        VideoJob(request).write()

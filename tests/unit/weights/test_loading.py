@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from t2l_cli.errors import RequestError, T2LError, WeightsError
-from t2l_cli.weights.loading import check_weights, load_clip
+from t2l_cli.weights.loading import check_weights, fetch_clip, load_clip
 
 State = dict[str, torch.Tensor]
 
@@ -144,3 +144,18 @@ def test_a_weights_file_named_like_a_tag_is_a_file(
     assert load_clip(published, weights=Path("made.pt")).model is not None
     with pytest.raises(T2LError):
         check_weights(Path("made"))
+
+
+def test_a_fetched_clip_is_checked_but_not_built(
+    tmp_path: Path, state: State, published: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "w.safetensors", state)
+    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="not a safetensors file"):
+        fetch_clip(published, tmp_path / "cut.safetensors")
+    with pytest.raises(WeightsError, match="told to stay offline"):
+        fetch_clip(published, offline=True)
+    monkeypatch.setattr(open_clip, "create_model", None)
+    fetch_clip(published, path, offline=True)
+    with pytest.raises(WeightsError):
+        load_clip(published, path, offline=True)

@@ -16,6 +16,7 @@ from torch import nn
 
 from t2l_cli.errors import RequestError, WeightsError
 from t2l_cli.weights import cache, networks, registry, vision
+from t2l_cli.weights.coco import CLASSES, class_number
 
 Serve = Callable[..., bytes]
 
@@ -146,10 +147,13 @@ def test_the_real_raft_takes_what_it_saves(serve: Serve) -> None:
 
 
 def test_classes_by_name() -> None:
-    assert vision.class_number("dog") == 18
-    assert vision.class_number(" Person ") == 1
+    assert class_number("dog") == 18
+    assert class_number(" Person ") == 1
     with pytest.raises(RequestError, match=r"no class 'dgo'. Did you mean .*dog"):
-        vision.class_number("dgo")
+        class_number("dgo")
+    listed = vision.published(vision.MASK_RCNN).meta["categories"]
+    assert {name: listed[number] for name, number in CLASSES.items()} == {name: name for name in CLASSES}
+    assert set(listed) - {"__background__", "N/A"} == CLASSES.keys()
     for nothing in ("__background__", "n/a", "N/A", "", "xyzzy"):
         with pytest.raises(RequestError, match="knows no class"):
-            vision.class_number(nothing)
+            class_number(nothing)
