@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from t2l_cli.engine.photo import PhotoEdit
     from t2l_cli.jobs.run_record import PhotoRecord
 
+LEAST_MASK = 8  # of 255; below are the noise of a black JPEG and opacities that nobody would see
+
 
 @dataclass(frozen=True)
 class PhotoRequest:
@@ -139,12 +141,13 @@ class PhotoJob(Training):
         return edit
 
     def _bounds(self) -> Tensor | None:
-        """Where the edit may be, (1, H, W) uint8."""
+        """Where the edit may be, (1, H, W) uint8. RequestError where that is nowhere."""
         name = self.request.mask
         mask = self._given[1] or (None if name is None else load_picture(name))
         self._mask_sha256 = None if mask is None else mask.sha256
         if mask is not None:
-            self._within = mask_of(mask, self.picture.size, shown(name or "in memory"))
+            called = shown(name or "in memory")
+            self._within = _permitting(mask_of(mask, self.picture.size, called), called)
         return None if self._within is None else planes_of(self._within)
 
     @property
@@ -250,3 +253,13 @@ class PhotoJob(Training):
         notes = save_photo(path, Layers(picture, layer, self._within), self._mark, metadata, overwrite)
         self.written = str(path)
         return notes
+
+
+def _permitting(mask: Bytes, name: str) -> Bytes:
+    """``mask`` (H, W); RequestError, which calls it ``name``, where it lets nothing be seen of an edit."""
+    if mask.max() < LEAST_MASK:
+        raise RequestError(
+            f"the mask {name} is black: make the place of the edit white, or leave --mask out. What is transparent in a "
+            "mask counts as black."
+        )
+    return mask

@@ -13,8 +13,10 @@ import pytest
 from cardboard import HEIGHT, WIDTH, Cardboard, Listener, put_in
 from PIL import Image
 
+import t2l_cli as t2l
 from t2l_cli.engine.optimize import Step
 from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
+from t2l_cli.jobs import photo
 from t2l_cli.jobs.job import Failure, Result, from_json, to_json
 from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
 from t2l_cli.jobs.record import RunDir, check_run_dir
@@ -140,3 +142,29 @@ def test_a_run_dir_is_used_again(tmp_path: Path) -> None:
     job_of(Cardboard(), tmp_path).write()
     check_run_dir(tmp_path / "run", True, [tmp_path / "photo.png"], [tmp_path / "out.png"])
     assert job_of(Cardboard(), tmp_path, overwrite=True).write().status == "done"
+
+
+@pytest.mark.parametrize("clear", [True, False])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_mask_that_permits_nothing_is_refused_before_clip_is_loaded(
+    tmp_path: Path, in_memory: bool, clear: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Black, or white where it is transparent."""
+    monkeypatch.setattr(photo, "load_judge", lambda *_: pytest.fail("CLIP was loaded"))
+    pixels = np.full((HEIGHT, WIDTH, 4), 255 if clear else 0, np.uint8)
+    pixels[..., 3] = 0 if clear else 255
+    mask = Image.fromarray(pixels)
+    mask.save(tmp_path / "mask.png")
+    edit = t2l.edit_image(
+        np.zeros((HEIGHT, WIDTH, 3), np.uint8), "red", mask=mask if in_memory else tmp_path / "mask.png"
+    )
+    with pytest.raises(RequestError, match=r"the mask \S.* is black"):
+        edit.run()
+
+
+def test_a_dim_mask_is_one(tmp_path: Path) -> None:
+    mask = Image.new("L", (WIDTH, HEIGHT), 60)
+    edit = t2l.edit_image(
+        np.zeros((HEIGHT, WIDTH, 3), np.uint8), "red", mask=mask, clip="mini", size=129, steps=1, views=1
+    )
+    assert edit.run().has_result
