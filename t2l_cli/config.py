@@ -178,8 +178,12 @@ class EditConfig:
             object.__setattr__(self, "clip", names[0] if len(names) == 1 else names)
         if not 1 <= len(self.clips) <= MAX_CLIPS:
             raise RequestError(f"name 1 to {MAX_CLIPS} CLIPs, not {len(self.clips)}.")
-        for text in (*self.prompts, *filter(None, (self.roi, self.layer_text))):
-            _check_text(text)
+        for prompt in self.prompts:
+            _check_text("a prompt", prompt, "say what the picture should show.")
+        if self.roi is not None:
+            _check_text("--roi", self.roi, "say what is there now, or leave it out.")
+        if self.layer_text is not None:
+            _check_text("--layer-text", self.layer_text, "say what the edit alone shows, or leave it out.")
         _check("--size", self.size, MIN_SIDE, 4096)
         _check("--seed", self.seed, 0, 2**63 - 1)
         _check("--tries", self.tries, 1, 64)
@@ -206,12 +210,13 @@ MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, so that a longer text is a mistake
 
 
-def _check_text(text: str) -> None:
+def _check_text(name: str, text: str, wanted: str) -> None:
+    """Raise RequestError where ``text`` is blank, and say what is ``wanted``; or where it is too long for CLIP."""
     if not text.strip():
-        raise RequestError("a prompt is empty: say what the picture should show.")
+        raise RequestError(f"{name} is empty: {wanted}")
     if len(text) > MAX_PROMPT:
         raise RequestError(
-            f"a prompt has {len(text):,} characters, {MAX_PROMPT:,} are the limit; CLIP reads about 50 words."
+            f"{name} has {len(text):,} characters, {MAX_PROMPT:,} are the limit; CLIP reads about 50 words."
         )
 
 

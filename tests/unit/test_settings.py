@@ -170,6 +170,8 @@ def test_every_setting_reaches_its_field(setting: Setting) -> None:
         ("device", "cuda:x"),
         ("device", "tpu"),
         ("roi", " "),
+        ("roi", ""),
+        ("layer_text", ""),
         ("layer_text", "x" * 2000),
     ],
 )
