@@ -14,7 +14,7 @@ from t2l_cli.config import EditConfig
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.earlier import read_run
 from t2l_cli.jobs.job import Training, absolute, existing, need_result
-from t2l_cli.jobs.judge import Judge, load_judge
+from t2l_cli.jobs.judge import Judge, Loader, load_judge
 from t2l_cli.jobs.naming import default_output
 from t2l_cli.jobs.pixels import in_notebook, picture_bytes, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, mark_of, say_matte, say_matting, say_tries
@@ -102,14 +102,12 @@ class PhotoJob(Training):
         reporter: Reporter | None = None,
         picture: Picture | None = None,
         mask: Picture | None = None,
-        judge: Judge | None = None,
+        load: Loader = load_judge,
     ) -> None:
-        """A ``picture``, ``mask`` or ``judge`` in memory stands for the one that the request names."""
+        """A ``picture`` or ``mask`` in memory stands for the one that the request names; ``load`` gets the judge."""
         super().__init__(reporter, request.output, request.run_dir)
-        if judge is not None:
-            self.judge = judge
         self.request = request
-        self._given = picture, mask
+        self._given, self._load = (picture, mask), load
         self._run_dir: RunDir | None = None
         self._mask_sha256: str | None = None
         self._within: Bytes | None = None  # the mask at the photo's size, (H, W)
@@ -127,7 +125,7 @@ class PhotoJob(Training):
     @cached_property
     def judge(self) -> Judge:
         """CLIP, one or several."""
-        return load_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
+        return self._load(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
 
     @cached_property
     def edit(self) -> PhotoEdit:
@@ -259,7 +257,7 @@ def _permitting(mask: Bytes, name: str) -> Bytes:
     """``mask`` (H, W); RequestError, which calls it ``name``, where it lets nothing be seen of an edit."""
     if mask.max() < LEAST_MASK:
         raise RequestError(
-            f"the mask {name} is black: make the place of the edit white, or leave --mask out. What is transparent in a "
-            "mask counts as black."
+            f"the mask {name} is black: make the place of the edit white, or leave --mask out. What is transparent "
+            "in a mask counts as black."
         )
     return mask

@@ -16,7 +16,7 @@ from t2l_cli.errors import T2LError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.fitted_atlas import fitted_atlas
 from t2l_cli.jobs.job import Training, absolute, need_result
-from t2l_cli.jobs.judge import Judge, load_judge
+from t2l_cli.jobs.judge import Judge, Loader, load_judge
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.pixels import bytes_of, in_notebook, picture_bytes
 from t2l_cli.jobs.record import (
@@ -80,12 +80,10 @@ class VideoJob(Training):
     ``image``, ``layers`` and ``alpha`` are valid after any step. Without an atlas the first step waits for its fit.
     """
 
-    def __init__(self, request: VideoRequest, reporter: Reporter | None = None, judge: Judge | None = None) -> None:
-        """A ``judge`` in memory stands for the CLIP that the request names."""
+    def __init__(self, request: VideoRequest, reporter: Reporter | None = None, load: Loader = load_judge) -> None:
+        """``load`` gets the judge."""
         super().__init__(reporter, request.output, request.run_dir)
-        if judge is not None:
-            self.judge = judge
-        self.request = request
+        self.request, self._load = request, load
         self._done: dict[str, _Painted] = {}  # the layers before the one in work
         self._course: _Course | None = None  # the layer in work
         self._run_dir: RunDir | None = None
@@ -107,7 +105,7 @@ class VideoJob(Training):
     @cached_property
     def judge(self) -> Judge:
         """CLIP, one or several."""
-        return load_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
+        return self._load(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
 
     @property
     def image(self) -> Image.Image:
@@ -185,8 +183,11 @@ class VideoJob(Training):
             check_run_dir(self.run_dir, request.overwrite, inputs, [self.output, *layers])
 
     def prepare(self) -> None:
-        """Read the video, find or fit its atlas, read CLIP."""
+        """Read the video, find or fit its atlas, read CLIP: before a fit, which takes minutes."""
         if self._course is None and not self._done:
+            if self.request.atlas is None:
+                _ = self.excerpt, self.judge
+                self.timings.lap("start")
             _ = self.atlas
             self.timings.lap("atlas")
             self._course = self._begin(next(iter(self.request.configs)))

@@ -16,7 +16,7 @@ from PIL import Image
 import t2l_cli as t2l
 from t2l_cli.engine.optimize import Step
 from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
-from t2l_cli.jobs import photo
+from t2l_cli.jobs import judge
 from t2l_cli.jobs.job import Failure, Result, from_json, to_json
 from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
 from t2l_cli.jobs.record import RunDir, check_run_dir
@@ -150,7 +150,7 @@ def test_a_mask_that_permits_nothing_is_refused_before_clip_is_loaded(
     tmp_path: Path, in_memory: bool, clear: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Black, or white where it is transparent."""
-    monkeypatch.setattr(photo, "load_judge", lambda *_: pytest.fail("CLIP was loaded"))
+    monkeypatch.setattr(judge, "load_judge", lambda *_: pytest.fail("CLIP was loaded"))
     pixels = np.full((HEIGHT, WIDTH, 4), 255 if clear else 0, np.uint8)
     pixels[..., 3] = 0 if clear else 255
     mask = Image.fromarray(pixels)
