@@ -111,6 +111,7 @@ def edit_image(
         _texts(prompts),
         settings,
         in_memory=picture is not None,
+        mask_in_memory=mask_picture is not None,
         preset=preset,
         config=_path(config),
         mask=mask_path,

@@ -177,7 +177,9 @@ _EDIT = (
     Setting("structure_weight", "weights.structure", "lambda_s, of L_structure."),
     Setting("sparsity_weight", "weights.sparsity", "lambda_r, of L_reg."),
     Setting("l1_weight", "weights.l1", "gamma, the L1 part of L_reg."),
-    Setting("bootstrap_weight", "weights.bootstrap", "Relevancy bootstrap; for photos annealed to 0, except on a cutout."),
+    Setting(
+        "bootstrap_weight", "weights.bootstrap", "Relevancy bootstrap; for photos annealed to 0, except on a cutout."
+    ),
     Setting(
         "bootstrap_to",
         "bootstrap_to",

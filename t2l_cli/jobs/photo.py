@@ -60,6 +60,7 @@ class PhotoRequest:
         settings: Mapping[str, Any],
         *,
         in_memory: bool = False,
+        mask_in_memory: bool = False,
         preset: str | None = None,
         config: str | None = None,
         mask: str | None = None,
@@ -69,14 +70,15 @@ class PhotoRequest:
     ) -> Self:
         """The request for what a user gives, which wins over the run.json ``config``.
 
-        RequestError for what cannot be, TypeError for a setting that does not exist.
+        in_memory, mask_in_memory: the job is given the picture, or the mask, itself. RequestError for what cannot be,
+        TypeError for a setting that does not exist.
         """
         earlier = read_run(config)
         source = source or (None if in_memory else earlier.file("source"))
         if source is None and not in_memory:
             raise RequestError('name a photo and say what it should show: t2l edit-image photo.jpg "crochet swan".')
         edit = edit_config(PHOTO, tuple(prompts), preset, settings, earlier.config)
-        mask = mask or earlier.file("mask")
+        mask = mask or (None if mask_in_memory else earlier.file("mask"))
         if source == mask == STDIO:
             raise RequestError("the picture and the mask cannot both come from the standard input.")
         return cls(

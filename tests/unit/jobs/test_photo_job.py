@@ -19,8 +19,10 @@ from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
 from t2l_cli.jobs import judge
 from t2l_cli.jobs.job import Failure, Result, from_json, to_json
 from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
-from t2l_cli.jobs.record import RunDir, check_run_dir
+from t2l_cli.jobs.record import FORMAT, VERSION, RunDir, check_run_dir
 from t2l_cli.media.images import Picture
+from t2l_cli.media.output import save_picture
+from t2l_cli.media.xmp import Mark
 
 
 def job_of(edit: Cardboard, tmp_path: Path, reporter: Listener | None = None, **more: Any) -> PhotoJob:
@@ -168,3 +170,16 @@ def test_a_dim_mask_is_one(tmp_path: Path) -> None:
         np.zeros((HEIGHT, WIDTH, 3), np.uint8), "red", mask=mask, clip="mini", size=129, steps=1, views=1
     )
     assert edit.run().has_result
+
+
+def test_a_mask_in_memory_wins_over_that_of_an_earlier_run(tmp_path: Path) -> None:
+    photo, mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8), Image.new("L", (WIDTH, HEIGHT), 255)
+    kept = {"config": {"prompts": ["red"]}, "mask": "gone.png", "mask_sha256": "0" * 64}
+    (tmp_path / "run.json").write_text(json.dumps(kept))
+    save_picture(tmp_path / "out.png", photo, mark=Mark(json.dumps({"format": FORMAT, "version": VERSION, **kept})))
+    for earlier in ("run.json", "out.png"):
+        request = t2l.edit_image(photo, mask=mask, config=tmp_path / earlier).request
+        assert (request.mask, request.config.prompts) == (None, ("red",))
+    assert t2l.edit_image(photo, config=tmp_path / "run.json").request.mask == "gone.png"
+    with pytest.raises(RequestError, match=r"made with the mask gone\.png"):
+        t2l.edit_image(photo, config=tmp_path / "out.png")
