@@ -23,6 +23,7 @@ BlendMode = Literal["normal", "shade", "color", "multiply", "screen", "overlay",
 MatteMode = Literal["auto", "on", "off"]
 BootstrapTarget = Literal["map", "cutout"]
 FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
+MOST_STEPS = 1_000_000  # of a training
 
 
 def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
@@ -69,7 +70,7 @@ class OptimConfig:
     source_every: int = 75  # the un-augmented pair (I_s, T) is added once per so many steps
 
     def __post_init__(self) -> None:
-        _check("--steps", self.steps, 1, 1_000_000)
+        _check("--steps", self.steps, 1, MOST_STEPS)
         _check("the learning rate", self.lr, 1e-8, 1.0)
         _check("the learning-rate decay", self.lr_decay, 0.5, 1.0)
         _check("the lowest learning rate", self.lr_min, 0.0, 1.0)
@@ -210,8 +211,10 @@ MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, so that a longer text is a mistake
 
 
-def _check_text(name: str, text: str, wanted: str) -> None:
-    """Raise RequestError where ``text`` is blank, and say what is ``wanted``; or where it is too long for CLIP."""
+def _check_text(name: str, text: object, wanted: str) -> None:
+    """Raise RequestError where ``text`` is no text; is blank, and say what is ``wanted``; or is too long for CLIP."""
+    if not isinstance(text, str):
+        raise RequestError(f"{name} must be a text, not {str(text)[:40]}.")
     if not text.strip():
         raise RequestError(f"{name} is empty: {wanted}")
     if len(text) > MAX_PROMPT:
