@@ -23,6 +23,8 @@ BlendMode = Literal["normal", "shade", "color", "multiply", "screen", "overlay",
 MatteMode = Literal["auto", "on", "off"]
 BootstrapTarget = Literal["map", "cutout"]
 FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
+LayerName = Literal["foreground", "background"]  # of a video's atlas
+LAYERS: tuple[LayerName, LayerName] = ("foreground", "background")
 MOST_STEPS = 1_000_000  # of a training
 
 
@@ -31,6 +33,13 @@ def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
     if not (low <= value <= high and value < math.inf):  # not math.isfinite: an int may be too large for a float
         bound = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
         raise RequestError(f"{name} must be {bound}, not {str(value)[:40]}.")
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raise RequestError, which calls it ``name``, unless ``value`` is one of ``choices``, a Literal."""
+    words = get_args(choices)
+    if value not in words:
+        raise RequestError(f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}.")
 
 
 def _check_bounds(name: str, bounds: tuple[float, float], low: float, high: float) -> None:
@@ -53,8 +62,7 @@ class LossWeights:
     def __post_init__(self) -> None:
         for name in ("screen", "structure", "sparsity", "l1", "bootstrap"):
             _check(f"the {name} weight", getattr(self, name), 0.0, 1e6)
-        if self.distance not in ("spherical", "cosine"):
-            raise RequestError(f"the text distance must be spherical or cosine, not {self.distance!r}.")
+        check_choice("the text distance", self.distance, Distance)
 
 
 @dataclass(frozen=True)
@@ -191,14 +199,10 @@ class EditConfig:
         _check("the length of a try", self.try_steps, 1, 1_000_000)
         if not _DEVICE.fullmatch(self.device):
             raise RequestError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}.")
-        if self.blend not in get_args(BlendMode):
-            raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
-        if self.matte not in get_args(MatteMode):
-            raise RequestError(f"--matte must be auto, on or off, not {self.matte!r}.")
-        if self.bootstrap_to not in get_args(BootstrapTarget):
-            raise RequestError(f"--bootstrap-to must be map or cutout, not {self.bootstrap_to!r}.")
-        if self.precision not in get_args(Precision):
-            raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
+        check_choice("--blend", self.blend, BlendMode)
+        check_choice("--matte", self.matte, MatteMode)
+        check_choice("--bootstrap-to", self.bootstrap_to, BootstrapTarget)
+        check_choice("--precision", self.precision, Precision)
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -364,8 +368,7 @@ class FitConfig:
         _check("the texels of a pixel", self.texels, 0.25, 4.0)
         _check("the control points' distance", self.spacing, 4, 256)
         _check("the mask's margin", self.mask_margin, 0.0, 1.0)
-        if self.flow not in get_args(FlowName):
-            raise RequestError(f"--flow must be {' or '.join(get_args(FlowName))}, not {self.flow!r}.")
+        check_choice("--flow", self.flow, FlowName)
         _check("--seed", self.seed, 0, 2**63 - 1)
 
 

@@ -9,7 +9,7 @@ import typer
 
 import t2l_cli
 from t2l_cli.cli import options as o
-from t2l_cli.config import FIT_PRESETS
+from t2l_cli.config import DEFAULT_PRESET, FIT_PRESETS
 from t2l_cli.settings import FIT
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file or a folder of frames.")]
@@ -49,7 +49,7 @@ def fit_atlas(
     frames: Frames = None,
     mask: Mask = None,
     mask_frame: MaskFrame = None,
-    preset: Preset = "standard",
+    preset: Preset = DEFAULT_PRESET,
     threads: Threads = None,
     run_dir: RunDir = None,
     resume: Resume = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from t2l_cli.config import BlendMode
+from t2l_cli.config import BlendMode, LayerName
 from t2l_cli.errors import T2LError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.fitted_atlas import fitted_atlas
@@ -44,7 +44,7 @@ from t2l_cli.progress import Reporter, Tick, duration
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from t2l_cli.engine.atlas.model import Atlas, LayerName
+    from t2l_cli.engine.atlas.model import Atlas
     from t2l_cli.engine.layers import EditLayer
     from t2l_cli.engine.optimize import Step
     from t2l_cli.engine.video import VideoEdit
@@ -274,7 +274,7 @@ class VideoJob(Training):
 
         frames, judge = self._frames, self.judge
         config = self.request.configs[name]
-        edit = VideoEdit(frames, self.atlas, cast("LayerName", name), judge.clips, config, judge.runtime)
+        edit = VideoEdit(frames, self.atlas, cast(LayerName, name), judge.clips, config, judge.runtime)
         self.reporter.note(f"the {name}:")
         introduce(edit, self.reporter)
         return _Course(name, edit)

@@ -12,9 +12,8 @@ import gradio as gr
 from PIL import Image
 
 import t2l_cli
-from t2l_cli.config import DEFAULT_PRESET, FIT_PRESETS, PRESETS, BlendMode
+from t2l_cli.config import DEFAULT_PRESET, FIT_PRESETS, LAYERS, PRESETS, BlendMode
 from t2l_cli.errors import T2LError
-from t2l_cli.jobs.composite import LAYERS
 from t2l_cli.jobs.report.collect import Edit
 from t2l_cli.media.small import reduced
 from t2l_cli.settings import PHOTO, VIDEO

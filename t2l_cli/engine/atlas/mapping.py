@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.config import BlendMode
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName
+from t2l_cli.config import LAYERS, BlendMode, LayerName
+from t2l_cli.engine.atlas.model import Atlas
 from t2l_cli.engine.blend import shade_reference
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from t2l_cli.config import LAYERS, LayerName
 from t2l_cli.errors import RequestError
 
-LayerName = Literal["foreground", "background"]
-LAYERS: tuple[LayerName, LayerName] = ("foreground", "background")
 OPAQUE = 0.95  # opacity above which a pixel certainly belongs to the foreground (supplement, section 3.1)
 
 
