@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from t2l_cli.jobs.doctor import Check, Finding
     from t2l_cli.jobs.fit import FitJob
     from t2l_cli.jobs.info import Info
-    from t2l_cli.jobs.judge import Judge
+    from t2l_cli.jobs.judge import Judge, Judges
     from t2l_cli.jobs.photo import PhotoJob
     from t2l_cli.jobs.report.report import ReportJob
     from t2l_cli.jobs.video import VideoJob
@@ -90,7 +90,7 @@ def edit_image(
     overwrite: bool = False,
     run_dir: Path | None = None,
     metadata: bool = True,
-    judge: Judge | None = None,
+    judge: Judge | Judges | None = None,
     reporter: Reporter | None = None,
     **settings: Any,
 ) -> PhotoJob:
@@ -104,9 +104,11 @@ def edit_image(
     output, overwrite, run_dir: where ``write()`` puts the result, by default in the working directory, named after
         source and prompt; and where it keeps the layer, the losses and snapshots. metadata: whether a file holds a
         record of the edit and the source's EXIF and XMP.
-    judge: the ``judge`` of another job with the same CLIP and device, which then need not be loaded again.
+    judge: the ``judge`` of another job with the same CLIP, weights, device and precision, which then need not be loaded
+        again; or ``Judges`` that many jobs share.
     Raises RequestError for what cannot be, and TypeError for an unknown setting.
     """
+    from t2l_cli.jobs.judge import loader_of
     from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
     from t2l_cli.jobs.sources import path_or_picture
 
@@ -117,6 +119,7 @@ def edit_image(
         _texts(prompts),
         settings,
         in_memory=picture is not None,
+        mask_in_memory=mask_picture is not None,
         preset=preset,
         config=_path(config),
         mask=mask_path,
@@ -127,7 +130,8 @@ def edit_image(
         metadata=metadata,
         offline=offline,
     )
-    return PhotoJob(request, reporter, picture, mask_picture, judge)
+    load = loader_of(judge, request.config, request.clip_weights)
+    return PhotoJob(request, reporter, picture, mask_picture, load)
 
 
 @_with_settings(VIDEO, FIT.only(*FIT_SETTINGS))
@@ -152,7 +156,7 @@ def edit_video(
     overwrite: bool = False,
     run_dir: Path | None = None,
     metadata: bool = True,
-    judge: Judge | None = None,
+    judge: Judge | Judges | None = None,
     reporter: Reporter | None = None,
     **settings: Any,
 ) -> VideoJob:
@@ -164,6 +168,7 @@ def edit_video(
         object in ``mask``), and kept in the cache. frames: "a:b", only these. resolution: texels across a checkpoint.
     codec: h264, lossless or prores (the edit alone, with its alpha). The rest is as for :func:`edit_image`.
     """
+    from t2l_cli.jobs.judge import loader_of
     from t2l_cli.jobs.video import VideoJob
     from t2l_cli.jobs.video_request import VideoRequest
 
@@ -189,7 +194,7 @@ def edit_video(
         run_dir=_path(run_dir),
         metadata=metadata,
     )
-    return VideoJob(request, reporter, judge)
+    return VideoJob(request, reporter, loader_of(judge, request.config, request.clip_weights))
 
 
 @_with_settings(FIT)

@@ -25,11 +25,12 @@ BootstrapTarget = Literal["map", "cutout"]
 Codec = Literal["h264", "lossless", "prores"]  # of a video that is written; prores: the edit alone, with its alpha
 CODECS: tuple[Codec, ...] = get_args(Codec)
 DEFAULT_CODEC: Codec = "h264"
-LayerName = Literal["foreground", "background"]  # of an atlas
-LAYERS: tuple[LayerName, LayerName] = ("foreground", "background")
-DEFAULT_LAYER: LayerName = "foreground"  # that is edited
 RESOLUTION = 2000  # texels across the unit square of a checkpoint, of which an atlas is made
 FlowName = Literal["dis", "raft"]  # OpenCV's DIS; torchvision's RAFT, a network
+LayerName = Literal["foreground", "background"]  # of a video's atlas
+LAYERS: tuple[LayerName, LayerName] = ("foreground", "background")
+DEFAULT_LAYER: LayerName = "foreground"  # that is edited
+MOST_STEPS = 1_000_000  # of a training
 
 
 def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
@@ -37,6 +38,13 @@ def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
     if not (low <= value <= high and value < math.inf):  # not math.isfinite: an int may be too large for a float
         bound = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
         raise RequestError(f"{name} must be {bound}, not {str(value)[:40]}.")
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raise RequestError, which calls it ``name``, unless ``value`` is one of ``choices``, a Literal."""
+    words = get_args(choices)
+    if value not in words:
+        raise RequestError(f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}.")
 
 
 def _check_bounds(name: str, bounds: tuple[float, float], low: float, high: float) -> None:
@@ -59,8 +67,7 @@ class LossWeights:
     def __post_init__(self) -> None:
         for name in ("screen", "structure", "sparsity", "l1", "bootstrap"):
             _check(f"the {name} weight", getattr(self, name), 0.0, 1e6)
-        if self.distance not in ("spherical", "cosine"):
-            raise RequestError(f"the text distance must be spherical or cosine, not {self.distance!r}.")
+        check_choice("the text distance", self.distance, Distance)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class OptimConfig:
     source_every: int = 75  # the un-augmented pair (I_s, T) is added once per so many steps
 
     def __post_init__(self) -> None:
-        _check("--steps", self.steps, 1, 1_000_000)
+        _check("--steps", self.steps, 1, MOST_STEPS)
         _check("the learning rate", self.lr, 1e-8, 1.0)
         _check("the learning-rate decay", self.lr_decay, 0.5, 1.0)
         _check("the lowest learning rate", self.lr_min, 0.0, 1.0)
@@ -185,22 +192,22 @@ class EditConfig:
             object.__setattr__(self, "clip", names[0] if len(names) == 1 else names)
         if not 1 <= len(self.clips) <= MAX_CLIPS:
             raise RequestError(f"name 1 to {MAX_CLIPS} CLIPs, not {len(self.clips)}.")
-        for text in (*self.prompts, *filter(None, (self.roi, self.layer_text))):
-            _check_text(text)
+        for prompt in self.prompts:
+            _check_text("a prompt", prompt, "say what the picture should show.")
+        if self.roi is not None:
+            _check_text("--roi", self.roi, "say what is there now, or leave it out.")
+        if self.layer_text is not None:
+            _check_text("--layer-text", self.layer_text, "say what the edit alone shows, or leave it out.")
         _check("--size", self.size, MIN_SIDE, 4096)
         _check("--seed", self.seed, 0, 2**63 - 1)
         _check("--tries", self.tries, 1, 64)
         _check("the length of a try", self.try_steps, 1, 1_000_000)
         if not _DEVICE.fullmatch(self.device):
             raise RequestError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}.")
-        if self.blend not in get_args(BlendMode):
-            raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
-        if self.matte not in get_args(MatteMode):
-            raise RequestError(f"--matte must be auto, on or off, not {self.matte!r}.")
-        if self.bootstrap_to not in get_args(BootstrapTarget):
-            raise RequestError(f"--bootstrap-to must be map or cutout, not {self.bootstrap_to!r}.")
-        if self.precision not in get_args(Precision):
-            raise RequestError(f"--precision must be auto, fp32, fp16 or bf16, not {self.precision!r}.")
+        check_choice("--blend", self.blend, BlendMode)
+        check_choice("--matte", self.matte, MatteMode)
+        check_choice("--bootstrap-to", self.bootstrap_to, BootstrapTarget)
+        check_choice("--precision", self.precision, Precision)
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -213,12 +220,15 @@ MIN_SIDE = 129  # px: the U-Net's 7 halvings need 2^7 + 1 (method, section 2)
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, so that a longer text is a mistake
 
 
-def _check_text(text: str) -> None:
+def _check_text(name: str, text: object, wanted: str) -> None:
+    """Raise RequestError where ``text`` is no text; is blank, and say what is ``wanted``; or is too long for CLIP."""
+    if not isinstance(text, str):
+        raise RequestError(f"{name} must be a text, not {str(text)[:40]}.")
     if not text.strip():
-        raise RequestError("a prompt is empty: say what the picture should show.")
+        raise RequestError(f"{name} is empty: {wanted}")
     if len(text) > MAX_PROMPT:
         raise RequestError(
-            f"a prompt has {len(text):,} characters, {MAX_PROMPT:,} are the limit; CLIP reads about 50 words."
+            f"{name} has {len(text):,} characters, {MAX_PROMPT:,} are the limit; CLIP reads about 50 words."
         )
 
 
@@ -363,8 +373,7 @@ class FitConfig:
         _check("the texels of a pixel", self.texels, 0.25, 4.0)
         _check("the control points' distance", self.spacing, 4, 256)
         _check("the mask's margin", self.mask_margin, 0.0, 1.0)
-        if self.flow not in get_args(FlowName):
-            raise RequestError(f"--flow must be {' or '.join(get_args(FlowName))}, not {self.flow!r}.")
+        check_choice("--flow", self.flow, FlowName)
         _check("--seed", self.seed, 0, 2**63 - 1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from t2l_cli.config import (
     with_preset,
 )
 from t2l_cli.config import overlaid as _overlaid
+from t2l_cli.errors import RequestError
 
 RUN, CLIP, EDIT = "Time and quality", "CLIP", "What to edit"
 ATLAS = "The atlas"
@@ -61,6 +63,14 @@ class Setting:
         """The key in the user's file: the option's first spelling without its hyphens in front."""
         return self.option.partition("/")[0].removeprefix("--")
 
+
+_TYPES: dict[type, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: (str, "a text"),
+}
+"""By the type of a setting: what a value may be, and how that is called."""
 
 _Config = TypeVar("_Config")
 
@@ -103,14 +113,26 @@ class Table(Generic[_Config]):
 
         given: settings by name; None counts as not given. start: the configuration of an earlier run; None: the
         defaults. preset: None means the default preset, or no preset if there is a ``start``. Raises RequestError for
-        values out of range and TypeError for a setting that does not exist.
+        values out of range or of another type, and TypeError for a setting that does not exist.
         """
         self.check_names(given)
         config = self.base if start is None else start
         if preset is not None or start is None:
             config = with_preset(config, preset or DEFAULT_PRESET, self.presets, self.base)
-        fields = {setting.name: setting.field for setting in self.settings}
-        return _overlaid(config, {fields[name]: value for name, value in given.items() if value is not None})
+        chosen = [(setting, given[setting.name]) for setting in self.settings if given.get(setting.name) is not None]
+        return _overlaid(config, {setting.field: self._typed(setting, value) for setting, value in chosen})
+
+    def _typed(self, setting: Setting, value: Any) -> Any:
+        """``value`` in the setting's own type, also from a number of NumPy; RequestError where it is of another."""
+        if setting.several and isinstance(value, list | tuple):
+            return tuple(self._typed(setting, one) for one in value)
+        kind = self.kind(setting)
+        accepted, called = _TYPES[kind]
+        if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+            raise RequestError(f"--{setting.key} must be {called}, not {str(value)[:40]!r}.")
+        if kind is float and isinstance(value, int):  # it may be too large for a float
+            return value
+        return kind(value)
 
     def check_names(self, given: Mapping[str, Any]) -> None:
         """Raise TypeError, with similar names, if a name in ``given`` is not a setting."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from t2l_cli.engine.atlas.model import LayerName
+from t2l_cli.config import LayerName
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
 from tests.truth import TruthVideo, bilinear, make_truth
 

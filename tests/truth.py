@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, LayerName, VideoIdentity, used_texels
+from t2l_cli.config import LAYERS, LayerName
+from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, VideoIdentity, used_texels
 
 Array = npt.NDArray[np.float64]
 Motion = Callable[[int, Array], Array]  # frame t and places (..., 2) in px -> places on the surface, or back

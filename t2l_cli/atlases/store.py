@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, AtlasLayer, LayerName, VideoIdentity
+from t2l_cli.config import LAYERS, LayerName
+from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, VideoIdentity
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import atomic_folder, default_mode
 from t2l_cli.media.compositing import Bytes, rgba

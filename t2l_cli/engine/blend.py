@@ -12,7 +12,7 @@ from torch import Tensor
 
 from t2l_cli.config import BlendMode
 
-LUMA = (0.299, 0.587, 0.114)  # BT.601
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 LUM = (0.3, 0.59, 0.11)  # W3C, section 10.3: of the non-separable modes
 MOST_LIGHT = 3.0  # times the reference: brighter places are shaded no more
 WHITEST = 0.6  # part of white in the highlights of a saturated colour

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.config import MIN_SIDE, EditConfig
+from t2l_cli.config import MIN_SIDE, EditConfig, LayerName
 from t2l_cli.engine import augment, fullres
 from t2l_cli.engine.atlas.mapping import sample, splat
-from t2l_cli.engine.atlas.model import OPAQUE, Atlas, LayerName, spread_over
+from t2l_cli.engine.atlas.model import OPAQUE, Atlas, spread_over
 from t2l_cli.engine.clip import Clip
 from t2l_cli.engine.edit import Edit, Paint, training_size
 from t2l_cli.engine.layers import EditLayer

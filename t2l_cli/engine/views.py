@@ -24,6 +24,7 @@ from kornia.geometry.transform import get_perspective_transform, homography_warp
 from torch import Tensor
 
 from t2l_cli.config import ViewConfig
+from t2l_cli.engine.blend import LUMA
 from t2l_cli.engine.resize import resized
 from t2l_cli.engine.runtime import bring
 
@@ -33,7 +34,6 @@ from t2l_cli.engine.runtime import bring
 # 0.85 at 8 px).
 OVERSAMPLING = 1.75
 PLAIN_CROP = 0.8  # part of each side that a corner crop of ``ViewParams.plain`` shows
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # Rows: luma, then the two chroma axes of NTSC's YIQ, in which a change of hue is a rotation.
 YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 

@@ -6,12 +6,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image
 
-from t2l_cli.config import DEFAULT_CODEC, DEFAULT_LAYER, LAYERS, BlendMode, MatteMode
+from t2l_cli.config import DEFAULT_CODEC, DEFAULT_LAYER, BlendMode, LayerName, MatteMode, check_choice
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.job import Result, Stepless, absolute, need_output
@@ -28,7 +28,7 @@ from t2l_cli.media.paths import STDIO
 from t2l_cli.progress import Reporter
 
 if TYPE_CHECKING:
-    from t2l_cli.engine.atlas.model import Atlas, LayerName
+    from t2l_cli.engine.atlas.model import Atlas
     from t2l_cli.engine.layers import EditLayer
 
 MEASURED = 600_000  # px of the photo that tell how light the places are that a layer shades
@@ -57,10 +57,8 @@ class CompositeRequest:
 
     def __post_init__(self) -> None:
         painted = any((self.foreground, self.background, self.paint))
-        if self.blend not in get_args(BlendMode):
-            raise RequestError(f"--blend must be {', '.join(get_args(BlendMode))}, not {self.blend!r}.")
-        if self.matte not in get_args(MatteMode):
-            raise RequestError(f"--matte must be auto, on or off, not {self.matte!r}.")
+        check_choice("--blend", self.blend, BlendMode)
+        check_choice("--matte", self.matte, MatteMode)
         if not 0 <= self.opacity <= 1:
             raise RequestError(f"--opacity must be between 0 and 1, not {self.opacity:g}.")
         if self.atlas is not None and self.matte != "off":
@@ -75,8 +73,7 @@ class CompositeRequest:
             raise RequestError("with --atlas, painted layers are given by --foreground and --background.")
         if not painted:
             raise RequestError("give --foreground, --background or --paint: nothing is painted yet.")
-        if self.paint_layer not in LAYERS:
-            raise RequestError(f"--layer must be foreground or background, not {self.paint_layer!r}.")
+        check_choice("--layer", self.paint_layer, LayerName)
         if self.paint is not None and getattr(self, self.paint_layer) is not None:
             raise RequestError(f"give the {self.paint_layer} either as a painted layer or by --paint.")
         codec_of(self.codec)
@@ -280,7 +277,7 @@ class VideoComposite(CompositeJob):
             raise RequestError(
                 f"the paint is {paint.size[1]} x {paint.size[0]} px, the video's frames {video.width} x {video.height}."
             )
-        return from_frame(self.atlas, request.frame, paint, cast("LayerName", request.paint_layer))
+        return from_frame(self.atlas, request.frame, paint, cast(LayerName, request.paint_layer))
 
 
 def composite_job(request: CompositeRequest, reporter: Reporter | None = None) -> CompositeJob:

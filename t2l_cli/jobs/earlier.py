@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from t2l_cli.config import EditConfig, FitConfig
+from t2l_cli.config import LAYERS, EditConfig, FitConfig
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.record import file_name, parsed_mark
 from t2l_cli.media.opening import sha256_if_file
@@ -85,7 +85,7 @@ def read_run(path: str | Path | None) -> Earlier:
         raise RequestError(f"{name} {what}.")
     config = built(EditConfig, record["config"], f"{name}, config")
     earlier = built(Earlier, record | {"config": None}, name, extra=True)  # of the rest, a little is needed
-    if not set(earlier.layers or {}) <= {"foreground", "background"}:
+    if not set(earlier.layers or {}) <= set(LAYERS):
         raise RequestError(f'{name}: "layers" must name foreground or background.')
     for field in _INPUTS:
         try:

@@ -77,15 +77,15 @@ class FitRequest:
 
         RequestError for what cannot be, TypeError for a setting that does not exist.
         """
-        named = settings.get("mask_class")
-        given = settings if named is None else {**settings, "mask_class": named.strip().lower()}
-        config = FIT.configure(given, preset, start)
+        config = FIT.configure(settings, preset, start)
         if mask is not None and not os.path.exists(mask):
             raise RequestError(f"there is no mask {shown(mask)}.")
         if config.mask_class is not None:
             from t2l_cli.weights.coco import class_number
 
-            class_number(config.mask_class)
+            name = config.mask_class.strip().lower()
+            class_number(name)
+            config = dataclasses.replace(config, mask_class=name)
         return cls(source, config, mask=mask, **more)
 
     def key(self, excerpt: Excerpt) -> str:

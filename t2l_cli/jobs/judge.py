@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2l_cli.config import EditConfig
-from t2l_cli.errors import StoppedError, T2LError
+from t2l_cli.errors import RequestError, StoppedError, T2LError
 from t2l_cli.jobs.machine import memory_limit
+from t2l_cli.media.paths import shown
 from t2l_cli.progress import Reporter, downloading
 
 if TYPE_CHECKING:
@@ -20,11 +22,33 @@ MOST_KEPT = 2  # judges: a list of jobs seldom needs more, and memory ends
 
 @dataclass(frozen=True)
 class Judge:
-    """One CLIP or several on their device, how to compute there, and the SHA-256 of the weights of each."""
+    """One CLIP or several on their device, how to compute there, and what they were loaded for."""
 
     clips: tuple[Clip, ...]
     runtime: Runtime
-    weights_sha256: tuple[str, ...]
+    weights_sha256: tuple[str, ...]  # of each
+    names: tuple[str, ...]  # of each, as in the configuration
+    weights: Path | None = None  # the user's file with the first one's weights, absolute; None: the published ones
+
+    def check(self, config: EditConfig, weights: str | None) -> None:
+        """RequestError unless this is the judge that ``config`` and the file ``weights`` ask for."""
+        from t2l_cli.engine.runtime import resolve
+
+        runtime = resolve(config.device, config.precision)
+        for what, own, asked in (
+            ("is", " and ".join(self.names), " and ".join(config.clips)),
+            ("has", _words(self.weights), _words(_absolute(weights))),
+            ("computes on", str(self.runtime.device), str(runtime.device)),
+            ("computes in", str(self.runtime.dtype), str(runtime.dtype)),
+        ):
+            if own != asked:
+                raise RequestError(
+                    f"the given judge {what} {own}, the edit asks for {asked}: ask for the same, or leave judge out."
+                )
+
+
+Loader = Callable[[EditConfig, "str | None", bool, Reporter], Judge]
+"""Where a job has its judge from: :func:`load_judge`, or another function that takes and gives the same."""
 
 
 def load_judge(config: EditConfig, weights: str | None, offline: bool, reporter: Reporter) -> Judge:
@@ -50,7 +74,27 @@ def load_judge(config: EditConfig, weights: str | None, offline: bool, reporter:
             one = load_clip(name, file, offline, tell)
         loaded[name, file] = Clip(one.model, one.tokenizer, runtime.device, runtime.dtype), one.sha256
     clips, sums = zip(*(loaded[each] for each in asked), strict=True)
-    return Judge(clips, runtime, sums)
+    return Judge(clips, runtime, sums, config.clips, _absolute(weights))
+
+
+def loader_of(given: Judge | Judges | None, config: EditConfig, weights: str | None) -> Loader:
+    """The loader for a job with ``config`` and ``weights`` that was ``given`` a judge, or judges that jobs share.
+
+    RequestError where the given judge is not the one that they ask for.
+    """
+    if isinstance(given, Judge):
+        judge = given
+        judge.check(config, weights)
+        return lambda *_: judge
+    return load_judge if given is None else given.of
+
+
+def _absolute(weights: str | None) -> Path | None:
+    return None if weights is None else Path(weights).absolute()
+
+
+def _words(weights: Path | None) -> str:
+    return "published weights" if weights is None else f"the weights {shown(weights)}"
 
 
 def check_judge(config: EditConfig, weights: str | None, offline: bool, reporter: Reporter) -> None:

@@ -91,4 +91,7 @@ def _lock(path: Path, option: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if lock.is_locked:  # else the file, if there is one, is another run's
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink()  # before the release: whoever has it open finds it gone, and is refused
         lock.release()

@@ -14,7 +14,7 @@ from t2l_cli.config import EditConfig
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.earlier import read_run
 from t2l_cli.jobs.job import Training, absolute, existing, need_result
-from t2l_cli.jobs.judge import Judge, load_judge
+from t2l_cli.jobs.judge import Judge, Loader, load_judge
 from t2l_cli.jobs.naming import default_output
 from t2l_cli.jobs.pixels import in_notebook, picture_bytes, planes_of, rows_of, shown_image
 from t2l_cli.jobs.record import RunDir, check_run_dir, describe, introduce, mark_of, say_matte, say_matting, say_tries
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from t2l_cli.engine.optimize import Step
     from t2l_cli.engine.photo import PhotoEdit
     from t2l_cli.jobs.run_record import PhotoRecord
+
+LEAST_MASK = 8  # of 255; below are the noise of a black JPEG and opacities that nobody would see
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class PhotoRequest:
         settings: Mapping[str, Any],
         *,
         in_memory: bool = False,
+        mask_in_memory: bool = False,
         preset: str | None = None,
         config: str | None = None,
         mask: str | None = None,
@@ -67,14 +70,15 @@ class PhotoRequest:
     ) -> Self:
         """The request for what a user gives, which wins over the run.json ``config``.
 
-        RequestError for what cannot be, TypeError for a setting that does not exist.
+        in_memory, mask_in_memory: the job is given the picture, or the mask, itself. RequestError for what cannot be,
+        TypeError for a setting that does not exist.
         """
         earlier = read_run(config)
         source = source or (None if in_memory else earlier.file("source"))
         if source is None and not in_memory:
             raise RequestError('name a photo and say what it should show: t2l edit-image photo.jpg "crochet swan".')
         edit = edit_config(PHOTO, tuple(prompts), preset, settings, earlier.config)
-        mask = mask or earlier.file("mask")
+        mask = mask or (None if mask_in_memory else earlier.file("mask"))
         if source == mask == STDIO:
             raise RequestError("the picture and the mask cannot both come from the standard input.")
         return cls(
@@ -100,14 +104,12 @@ class PhotoJob(Training):
         reporter: Reporter | None = None,
         picture: Picture | None = None,
         mask: Picture | None = None,
-        judge: Judge | None = None,
+        load: Loader = load_judge,
     ) -> None:
-        """A ``picture``, ``mask`` or ``judge`` in memory stands for the one that the request names."""
+        """A ``picture`` or ``mask`` in memory stands for the one that the request names; ``load`` gets the judge."""
         super().__init__(reporter, request.output, request.run_dir)
-        if judge is not None:
-            self.judge = judge
         self.request = request
-        self._given = picture, mask
+        self._given, self._load = (picture, mask), load
         self._run_dir: RunDir | None = None
         self._mask_sha256: str | None = None
         self._within: Bytes | None = None  # the mask at the photo's size, (H, W)
@@ -125,7 +127,7 @@ class PhotoJob(Training):
     @cached_property
     def judge(self) -> Judge:
         """CLIP, one or several."""
-        return load_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
+        return self._load(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
 
     @cached_property
     def edit(self) -> PhotoEdit:
@@ -139,12 +141,13 @@ class PhotoJob(Training):
         return edit
 
     def _bounds(self) -> Tensor | None:
-        """Where the edit may be, (1, H, W) uint8."""
+        """Where the edit may be, (1, H, W) uint8. RequestError where that is nowhere."""
         name = self.request.mask
         mask = self._given[1] or (None if name is None else load_picture(name))
         self._mask_sha256 = None if mask is None else mask.sha256
         if mask is not None:
-            self._within = mask_of(mask, self.picture.size, shown(name or "in memory"))
+            called = shown(name or "in memory")
+            self._within = _permitting(mask_of(mask, self.picture.size, called), called)
         return None if self._within is None else planes_of(self._within)
 
     @property
@@ -250,3 +253,13 @@ class PhotoJob(Training):
         notes = save_photo(path, Layers(picture, layer, self._within), self._mark, metadata, overwrite)
         self.written = str(path)
         return notes
+
+
+def _permitting(mask: Bytes, name: str) -> Bytes:
+    """``mask`` (H, W); RequestError, which calls it ``name``, where it lets nothing be seen of an edit."""
+    if mask.max() < LEAST_MASK:
+        raise RequestError(
+            f"the mask {name} is black: make the place of the edit white, or leave --mask out. What is transparent "
+            "in a mask counts as black."
+        )
+    return mask

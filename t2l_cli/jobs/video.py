@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from t2l_cli.config import BlendMode
+from t2l_cli.config import BlendMode, LayerName
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.fitted_atlas import fitted_atlas
 from t2l_cli.jobs.job import Training, absolute, need_result
-from t2l_cli.jobs.judge import Judge, check_judge, load_judge
+from t2l_cli.jobs.judge import Judge, Loader, check_judge, load_judge
 from t2l_cli.jobs.map_back import layer_of, map_back, middle_frame
 from t2l_cli.jobs.pixels import bytes_of, in_notebook, picture_bytes
 from t2l_cli.jobs.record import (
@@ -43,7 +43,7 @@ from t2l_cli.progress import Reporter, Tick, duration
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from t2l_cli.engine.atlas.model import Atlas, LayerName
+    from t2l_cli.engine.atlas.model import Atlas
     from t2l_cli.engine.layers import EditLayer
     from t2l_cli.engine.optimize import Step
     from t2l_cli.engine.video import VideoEdit
@@ -79,12 +79,10 @@ class VideoJob(Training):
     ``image``, ``layers`` and ``alpha`` are valid after any step. Without an atlas the first step waits for its fit.
     """
 
-    def __init__(self, request: VideoRequest, reporter: Reporter | None = None, judge: Judge | None = None) -> None:
-        """A ``judge`` in memory stands for the CLIP that the request names."""
+    def __init__(self, request: VideoRequest, reporter: Reporter | None = None, load: Loader = load_judge) -> None:
+        """``load`` gets the judge."""
         super().__init__(reporter, request.output, request.run_dir)
-        if judge is not None:
-            self.judge = judge
-        self.request = request
+        self.request, self._load = request, load
         self._done: dict[str, _Painted] = {}  # the layers before the one in work
         self._course: _Course | None = None  # the layer in work
         self._run_dir: RunDir | None = None
@@ -106,7 +104,7 @@ class VideoJob(Training):
     @cached_property
     def judge(self) -> Judge:
         """CLIP, one or several."""
-        return load_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
+        return self._load(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
 
     @property
     def image(self) -> Image.Image:
@@ -190,7 +188,7 @@ class VideoJob(Training):
         """
         if self._course is None and not self._done:
             _ = self.excerpt
-            if "judge" not in vars(self):
+            if self._load is load_judge:
                 check_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
             _ = self.atlas
             self.timings.lap("atlas")
@@ -279,7 +277,7 @@ class VideoJob(Training):
 
         frames, judge = self._frames, self.judge
         config = self.request.configs[name]
-        edit = VideoEdit(frames, self.atlas, cast("LayerName", name), judge.clips, config, judge.runtime)
+        edit = VideoEdit(frames, self.atlas, cast(LayerName, name), judge.clips, config, judge.runtime)
         self.reporter.note(f"the {name}:")
         introduce(edit, self.reporter)
         return _Course(name, edit)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from t2l_cli.config import DEFAULT_CODEC, DEFAULT_LAYER, EDIT_FIT_PRESET, LAYERS, EditConfig
+from t2l_cli.config import DEFAULT_CODEC, DEFAULT_LAYER, EDIT_FIT_PRESET, EditConfig, LayerName, check_choice
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.earlier import Earlier, read_run
 from t2l_cli.jobs.excerpt import codec_of
@@ -129,8 +129,8 @@ def _prompts(
 ) -> dict[str, tuple[str, ...]]:
     """Layer -> prompts, from PROMPT and --layer, from --foreground and --background, or from an earlier run."""
     each: dict[str, tuple[str, ...]] = {name: (text,) for name, text in named.items() if text is not None}
-    if layer not in (None, *LAYERS):
-        raise RequestError(f"--layer must be foreground or background, not {layer!r}.")
+    if layer is not None:
+        check_choice("--layer", layer, LayerName)
     if prompts:
         if each:
             raise RequestError("give prompts either as PROMPT with --layer, or by --foreground and --background.")

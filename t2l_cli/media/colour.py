@@ -29,7 +29,7 @@ def to_rgb(image: Image.Image, bits: int) -> tuple[Bytes, Bytes | None, bytes | 
     if image.mode in ("La", "RGBa"):  # premultiplied
         image = image.convert(image.mode.upper())
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep_grey(image)
+        return _deep_grey(image, profile)
     transparent = image.has_transparency_data
     mode = image.mode if not transparent else "L" if image.mode == "LA" else "RGB"
     flatten, profile, notes = _flattening(mode, profile)
@@ -73,7 +73,7 @@ def _flattening(mode: str, profile: bytes | None) -> tuple[Flatten, bytes | None
         return _plainly, kept, (("its colour profile is not one for RGB and was left out",) if odd else ())
     if mode == "LAB":
         return _through(mode, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), None, ()
-    if profile is not None and space == {"CMYK": b"CMYK", "L": b"GRAY"}.get(mode):
+    if profile is not None and space == {"CMYK": b"CMYK", "L": b"GRAY", "I;16": b"GRAY"}.get(mode):
         try:
             opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             return _through(mode, opened), None, ("colours converted from its own profile to sRGB",)
@@ -87,7 +87,9 @@ def _plainly(image: Image.Image) -> Image.Image:
 
 
 def _through(mode: str, profile: ImageCms.ImageCmsProfile) -> Flatten:
-    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+    # For I;16 LittleCMS would put a coarse table in place of the curves: 10 levels are lost in the shadows.
+    flags = ImageCms.Flags.NOOPTIMIZE if mode == "I;16" else ImageCms.Flags.NONE
+    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
 
     def flatten(image: Image.Image) -> Image.Image:
         converted = ImageCms.applyTransform(image, transform)
@@ -97,8 +99,9 @@ def _through(mode: str, profile: ImageCms.ImageCmsProfile) -> Flatten:
     return flatten
 
 
-def _deep_grey(image: Image.Image) -> tuple[Bytes, None, None, Notes]:
-    """Modes I;16, I and F: scaled to 8 bits, never clipped."""
+def _deep_grey(image: Image.Image, profile: bytes | None) -> tuple[Bytes, None, None, Notes]:
+    """Modes I;16, I and F: scaled to 8 bits, never clipped; where black and white are known, through the profile."""
+    fixed = True  # whether black and white are those of the format, not of this picture
     if image.mode.startswith("I;16"):
         low, high, how = 0.0, 65_535.0, "16-bit greyscale"
     else:
@@ -108,11 +111,25 @@ def _deep_grey(image: Image.Image) -> tuple[Bytes, None, None, Notes]:
         elif image.mode == "F" and low >= 0 and high <= 1:
             low, high, how = 0.0, 1.0, "floating-point greyscale"
         else:
-            how = f"greyscale from {low:g} to {high:g}"
+            fixed, how = False, f"greyscale from {low:g} to {high:g}"
+    shades, notes = _shades(profile, fixed)
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for rows, strip in _strips(image):
-        rgb[rows] = _scaled(np.asarray(strip), low, high)[..., None]
-    return rgb, None, None, (f"{how} converted to 8-bit RGB",)
+        rgb[rows] = shades[_scaled(np.asarray(strip), low, high, len(shades) - 1)]
+    return rgb, None, None, (f"{how} converted to 8-bit RGB", *notes)
+
+
+def _shades(profile: bytes | None, fixed: bool) -> tuple[Bytes, Notes]:
+    """The colours of the shades of grey from black to white, (N, 3), and notes.
+
+    256 plain ones, or 65,536 through the ``profile``, if it is one for greyscale that begins and ends at ``fixed``
+    values.
+    """
+    flatten, _, notes = _flattening("I;16" if fixed else "", profile)
+    if flatten is _plainly:
+        return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1), notes
+    every = np.arange(65_536, dtype=np.uint16).reshape(256, 256)
+    return np.asarray(flatten(Image.fromarray(every))).reshape(-1, 3), notes
 
 
 def _extremes(image: Image.Image) -> tuple[float, float]:
@@ -126,8 +143,9 @@ def _extremes(image: Image.Image) -> tuple[float, float]:
     return (low, high) if low <= high else (0.0, 1.0)
 
 
-def _scaled(values: npt.NDArray[np.generic], low: float, high: float) -> Bytes:
+def _scaled(values: npt.NDArray[np.generic], low: float, high: float, top: int) -> npt.NDArray[np.uint16]:
+    """``values`` from ``low`` to ``high`` as whole numbers from 0 to ``top``."""
     span = max(high - low, 1e-12)
-    levels = np.nan_to_num((values.astype(np.float32) - low) * (255 / span), nan=0.0, posinf=255.0, neginf=0.0)
-    rounded: npt.NDArray[np.float32] = np.rint(np.clip(levels, 0, 255))
-    return rounded.astype(np.uint8)
+    levels = np.nan_to_num((values.astype(np.float32) - low) * (top / span), nan=0.0, posinf=top, neginf=0.0)
+    rounded: npt.NDArray[np.float32] = np.rint(np.clip(levels, 0, top))
+    return rounded.astype(np.uint16)

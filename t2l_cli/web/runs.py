@@ -149,6 +149,7 @@ class Runs:
                 offline=self._offline,
                 output=self.folder / f"{run.name}{'.mp4' if source.video else '.png'}",
                 run_dir=self.folder / run.name,
+                judge=self._judges,
                 reporter=Both(run, _Looks(run)),
                 **asked,
             )
@@ -167,8 +168,6 @@ class Runs:
             return
         run.become("working", "getting ready")
         try:
-            request = job.request
-            job.judge = self._judges.of(request.config, request.clip_weights, request.offline, run)
             result = job.write()
         except StoppedError:
             run.become("interrupted", "stopped before there was anything to keep")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -101,14 +100,16 @@ def check_weights(path: Path) -> None:
         raise WeightsError(f"{shown(path)} is not a weights file by its suffix; known are {' '.join(_SUFFIXES)}.")
     try:
         state = _names(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise WeightsError(
-            f"{shown(path)} is damaged, or holds more than tensors (such a file could run code); it is not loaded."
-        ) from error
+    except WeightsError:
+        raise
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{shown(path)} is damaged or not a safetensors file.") from error
     except OSError as error:
         raise WeightsError(f"cannot read {shown(path)}: {reason(error)}.") from error
+    except Exception as error:  # on damaged bytes, torch.load and zipfile raise many kinds of errors
+        raise WeightsError(
+            f"{shown(path)} is damaged, or holds more than tensors (such a file could run code); it is not loaded."
+        ) from error
     if not state:
         raise WeightsError(f"{shown(path)} holds no weights of a model.")
 

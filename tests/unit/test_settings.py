@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from click.testing import CliRunner
@@ -16,6 +18,7 @@ from t2l_cli.cli.command import Command
 from t2l_cli.cli.options import asked, with_settings
 from t2l_cli.config import STILL, AugmentConfig, EditConfig, value_of, video_config
 from t2l_cli.errors import RequestError
+from t2l_cli.media.records import plain
 from t2l_cli.settings import FIT, PHOTO, VIDEO, Setting, Table, edit_config
 
 TABLES = {"edit-image": PHOTO, "edit-video": VIDEO, "fit-atlas": FIT}
@@ -170,12 +173,53 @@ def test_every_setting_reaches_its_field(setting: Setting) -> None:
         ("device", "cuda:x"),
         ("device", "tpu"),
         ("roi", " "),
+        ("roi", ""),
+        ("layer_text", ""),
         ("layer_text", "x" * 2000),
     ],
 )
 def test_what_is_out_of_range_is_refused(name: str, value: object) -> None:
     with pytest.raises(RequestError):
         edit_config(PHOTO, ("swan",), None, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "value", "says"),
+    [
+        (PHOTO, "steps", 80.0, "--steps must be a whole number, not '80.0'"),
+        (PHOTO, "steps", "80", "--steps must be a whole number, not '80'"),
+        (PHOTO, "steps", True, "--steps must be a whole number, not 'True'"),
+        (PHOTO, "steps", [80], "--steps must be a whole number"),
+        (PHOTO, "lr", "0.1", "--lr must be a number, not '0.1'"),
+        (PHOTO, "lr", 1j, "--lr must be a number"),
+        (PHOTO, "lr", 10**400, "the learning rate must be between"),
+        (PHOTO, "seed", 0.5, "--seed must be a whole number"),
+        (PHOTO, "roi", 3, "--roi must be a text, not '3'"),
+        (PHOTO, "clip", 3, "--clip must be a text"),
+        (PHOTO, "clip", ["mini", 3], "--clip must be a text, not '3'"),
+        (PHOTO, "device", int, "--device must be a text"),
+        (PHOTO, "blend", 1, "--blend must be a text"),
+        (PHOTO, "shared_draws", 1, "--shared-draws must be True or False, not '1'"),
+        (FIT, "visits", 2.5, "--visits must be a whole number"),
+        (FIT, "mask_class", 3, "--mask-class must be a text"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(table: Table[Any], name: str, value: object, says: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(says)):
+        table.configure({name: value})
+
+
+@pytest.mark.parametrize("prompts", [(3,), ("swan", None), ([],)])
+def test_prompts_are_texts(prompts: Any) -> None:
+    with pytest.raises(RequestError, match="a prompt must be a text"):
+        edit_config(PHOTO, prompts, None, {})
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    config = PHOTO.configure({"steps": np.int64(80), "lr": np.float32(0.5), "screen_weight": 2})
+    assert (config.optim.steps, config.optim.lr, config.weights.screen) == (80, 0.5, 2)
+    assert [type(value) for value in (config.optim.steps, config.optim.lr)] == [int, float]
+    assert plain(config)["optim"]["steps"] == 80
 
 
 def test_a_setting_that_does_not_exist_names_close_ones() -> None:

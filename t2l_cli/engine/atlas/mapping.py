@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.config import BlendMode
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName, spread_over
+from t2l_cli.config import LAYERS, BlendMode, LayerName
+from t2l_cli.engine.atlas.model import Atlas, spread_over
 from t2l_cli.engine.blend import shade_reference
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2l_cli.config import LAYERS as LAYERS
-from t2l_cli.config import LayerName as LayerName
+from t2l_cli.config import LAYERS, LayerName
 from t2l_cli.errors import RequestError
 
 OPAQUE = 0.95  # opacity above which a pixel certainly belongs to the foreground (supplement, section 3.1)

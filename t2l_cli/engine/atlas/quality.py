@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2l_cli.config import LayerName
 from t2l_cli.engine.atlas.mapping import reconstruct, sample
-from t2l_cli.engine.atlas.model import Atlas, AtlasLayer, LayerName
+from t2l_cli.engine.atlas.model import Atlas, AtlasLayer
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.motion.flow import Flow, warp
 

@@ -19,7 +19,7 @@ from t2l_cli.engine.atlas.quality import Quality, measure
 from t2l_cli.engine.fit.field import resize
 from t2l_cli.engine.fit.finish import discretise
 from t2l_cli.engine.fit.scene import Scene, pack, unpack
-from t2l_cli.engine.fit.training import Training
+from t2l_cli.engine.fit.training import Training, pace
 from t2l_cli.engine.motion.camera import fit_camera
 from t2l_cli.engine.motion.detectors import MaskFunction, detect
 from t2l_cli.engine.motion.flow import Flow, FlowFunction, Work, check_cuts, estimate, reduce_frame
@@ -60,7 +60,8 @@ class AtlasFit:
 
         ``masks``: (T, H, W), in [0, 1] or uint8 0 to 255; or a mask of one frame; or a function that finds the mask in
         a frame; None: from motion. ``flow(a, b)``: the flow (2, h, w) px between two frames (3, h, w) uint8; None: DIS.
-        Raises RequestError for a video that is too short or too small, and for masks that do not fit it.
+        Raises RequestError for a video that is too short or too small, for masks that do not fit it, and for more steps
+        than there may be.
         """
         if len(frames) < 2:
             raise RequestError("a video of one frame has no motion to tell its layers by: edit it with t2l edit-image.")
@@ -69,6 +70,7 @@ class AtlasFit:
         self.frames, self.config, self.video = frames, config, video
         self.runtime = runtime or resolve(config.device)
         self.size = working_size((frames.shape[-2], frames.shape[-1]), config.size)
+        pace(config, len(frames), self.size)  # raises before the work where the steps are too many
         self._given: Tensor | FrameMask | MaskFunction | None = masks
         if isinstance(masks, FrameMask):
             self._given = FrameMask(masks.t, check_frame_mask(masks, frames))

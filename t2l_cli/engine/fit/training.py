@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2l_cli.config import FitConfig, OptimConfig
+from t2l_cli.config import MOST_STEPS, FitConfig, OptimConfig
 from t2l_cli.engine.atlas.mapping import sample
 from t2l_cli.engine.fit import losses as term
 from t2l_cli.engine.fit.field import Field, LayerField, Size, level_size
@@ -26,6 +26,7 @@ from t2l_cli.engine.motion.camera import Array, apply, mosaic_bounds
 from t2l_cli.engine.motion.flow import Flow, pixel_centres, reduce_frame
 from t2l_cli.engine.motion.foreground import Float
 from t2l_cli.engine.optimize import LastGood, Step, optimise
+from t2l_cli.errors import RequestError
 
 FREE_ALPHA = 0.3  # part of the fit after which colour losses may change the opacity; earlier, they mislead it
 BOOTSTRAP_END = 0.5  # part of the fit after which the bootstrap's weight is 0
@@ -53,6 +54,21 @@ class Stage:
     inside: Tensor | None = None
 
 
+def pace(config: FitConfig, frames: int, size: Size) -> tuple[int, int]:
+    """The pairs of frames in a step, and the number of steps, of a fit to ``frames`` frames of ``size`` (h, w).
+
+    RequestError where the steps are too many.
+    """
+    pairs = max(1, min(config.pairs, frames - 1, int(BATCH_PIXELS / (2 * size[0] * size[1]))))
+    steps = max(LEAST_STEPS, round(config.visits * frames / (2 * pairs)))
+    if steps > MOST_STEPS:
+        raise RequestError(
+            f"{config.visits:,} visits of {frames:,} frames take {steps:,} steps, {MOST_STEPS:,} are the most: give "
+            "fewer --visits or --frames."
+        )
+    return pairs, steps
+
+
 class Training:
     """Fits ``model`` to a scene. ``steps`` is the iterator of the training steps; ``done`` counts finished ones."""
 
@@ -61,12 +77,9 @@ class Training:
         self.scene, self.config, self.device = scene, config, device
         self.levels = levels_for(scene.size, config.levels)
         self.model = build_field(scene, config, self.levels).to(device)
-        pairs = len(scene.frames) - 1
-        pixels = 2 * scene.size[0] * scene.size[1]
-        self.pairs = max(1, min(config.pairs, pairs, int(BATCH_PIXELS / pixels)))
-        self.n_steps = max(LEAST_STEPS, round(config.visits * len(scene.frames) / (2 * self.pairs)))
+        self.pairs, self.n_steps = pace(config, len(scene.frames), scene.size)
         self._starts = self._stage_starts()
-        self._order = shuffled(pairs, torch.Generator().manual_seed(config.seed))
+        self._order = shuffled(len(scene.frames) - 1, torch.Generator().manual_seed(config.seed))
         self.stage = self._enter(self.levels - 1)
         share = 0 * self.stage.frames[:, :1].float() if self.stage.mask is None else self.stage.mask
         resample(self.model, self.stage.level, self.stage.frames, share)

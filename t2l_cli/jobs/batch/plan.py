@@ -15,17 +15,18 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from t2l_cli.config import DEFAULT_PRESET
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs.batch.results import Entry, Stamp, fingerprint, stamp_now
 from t2l_cli.jobs.batch.rows import PHOTO_COMMAND, Request, Row, Wrong
 from t2l_cli.jobs.naming import cut, slug
 from t2l_cli.jobs.photo import PhotoRequest
+from t2l_cli.media.muxing import FORMATS as VIDEO_FORMATS
 from t2l_cli.media.output import FORMATS, format_of
 from t2l_cli.media.paths import shown
 
 NAME = "{stem}-{prompt}"
 FIELDS = ("stem", "prompt", "command", "preset", "seed", "i")
-_VIDEO_FORMATS = (".mp4", ".mkv", ".mov")
 _MAX_NAME = 230  # bytes of a name without what makes it unique; file systems end at 255
 
 State = Literal["new", "done", "failed", "changed", "taken"]
@@ -118,12 +119,12 @@ class Names:
             "stem": cut(Path(row.label).stem) if row.label else "picture",
             "prompt": slug(row.prompts[0] if row.prompts else str(_first_text(row) or "")),
             "command": row.command,
-            "preset": row.values.get("preset") or "standard",
+            "preset": row.values.get("preset") or DEFAULT_PRESET,
             "seed": row.values.get("seed") or 0,
             "i": self._i,
         }
         path = PurePosixPath(row.folder, self._template.format_map(values))
-        known = (*FORMATS, *_VIDEO_FORMATS)
+        known = (*FORMATS, *VIDEO_FORMATS)
         suffix = PurePosixPath(self._template).suffix
         if suffix.lower() not in known:
             suffix = ".png" if row.command == PHOTO_COMMAND else ".mov" if _is_prores(row) else ".mp4"

@@ -166,10 +166,12 @@ class Desk:
 
     def _write(self, request: Request, reporter: Reporter) -> tuple[Result, tuple[str, ...]]:
         """Do the work; the result, and the SHA-256 of each CLIP's weights."""
-        judge = self._judges.of(request.config, request.clip_weights, request.offline, reporter)
+        job: PhotoJob | VideoJob
         if isinstance(request, PhotoRequest):
-            return PhotoJob(request, reporter, judge=judge).write(), judge.weights_sha256
-        return VideoJob(request, reporter, judge).write(), judge.weights_sha256
+            job = PhotoJob(request, reporter, load=self._judges.of)
+        else:
+            job = VideoJob(request, reporter, self._judges.of)
+        return job.write(), job.judge.weights_sha256
 
 
 def _stamped(path: str) -> Stamp:

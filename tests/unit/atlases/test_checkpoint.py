@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import warnings
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,15 @@ def test_damage_of_any_kind_is_one_line(damaged: tuple[Path, bytes], data: st.Da
         content[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(content[: data.draw(st.integers(len(whole) // 2, len(whole)))]))
     refused("checkpoint", path)
+
+
+def test_damage_of_the_older_format_is_one_line(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, {"iteration": 5, "F_atlas_state_dict": {"hidden.0.bias": torch.zeros(4)}})
+    torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)
+    whole, rng = path.read_bytes(), random.Random(0)
+    for i in range(300):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data[: rng.randrange(len(data))] if i % 4 == 0 else data)
+        refused("checkpoint", path)

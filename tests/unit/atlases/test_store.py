@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from t2l_cli.atlases import store
 from t2l_cli.atlases.store import as_stored, check_atlas_output, is_atlas_folder, load_atlas, save_atlas
-from t2l_cli.engine.atlas.model import LAYERS, Atlas
+from t2l_cli.config import LAYERS
+from t2l_cli.engine.atlas.model import Atlas
 from t2l_cli.errors import OutputError, RequestError
 from tests.truth import make_truth
 

@@ -17,8 +17,8 @@ import pytest
 import torch
 from cardboard import Listener
 
-from t2l_cli.config import FitConfig
-from t2l_cli.engine.atlas.model import LAYERS, Atlas
+from t2l_cli.config import LAYERS, FitConfig
+from t2l_cli.engine.atlas.model import Atlas
 from t2l_cli.engine.atlas.quality import Quality
 from t2l_cli.errors import DivergedError, RequestError, StoppedError
 from t2l_cli.jobs.excerpt import Excerpt, open_video

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+import t2l_cli as t2l
 from t2l_cli.config import EditConfig
 from t2l_cli.errors import RequestError, T2LError, WeightsError
-from t2l_cli.jobs.judge import check_judge, load_judge
+from t2l_cli.jobs.judge import Judges, check_judge, load_judge
 from t2l_cli.progress import Silent
 from t2l_cli.weights import loading
 
@@ -57,3 +61,60 @@ def test_to_check_a_judge_builds_no_model(monkeypatch: pytest.MonkeyPatch) -> No
         check_judge(config, "own.pt", True, Silent())
     monkeypatch.setattr(loading, "LoadedClip", None)
     check_judge(config, None, True, Silent())
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({}, "is mini, the edit asks for ViT-B-32:"),
+        ({"clip": ("mini", "mini")}, "is mini, the edit asks for mini and mini:"),
+        (
+            {"clip": "mini", "clip_weights": "own.pt"},
+            "has published weights, the edit asks for the weights .*own.pt:",
+        ),
+    ],
+)
+def test_a_judge_is_not_passed_off_as_another_one(tmp_path: Path, asked: dict[str, Any], message: str) -> None:
+    """Its name would be in the record, and whoever repeats the edit would take another CLIP."""
+    if "clip_weights" in asked:
+        (tmp_path / "own.pt").touch()
+        asked = asked | {"clip_weights": tmp_path / "own.pt"}
+    judge = load_judge(EditConfig(("red",), clip="mini", device="cpu"), None, True, Silent())
+    photo = np.zeros((20, 30, 3), np.uint8)
+    with pytest.raises(t2l.RequestError, match=message):
+        t2l.edit_image(photo, "red cup", judge=judge, **asked)
+    with pytest.raises(t2l.RequestError, match=message):
+        t2l.edit_video("video.mp4", "red cup", judge=judge, **asked)
+    assert t2l.edit_image(photo, "red cup", judge=judge, clip="mini", device="auto").judge is judge
+
+
+def test_a_judge_elsewhere_is_another_one() -> None:
+    config = EditConfig(("red",), clip="mini", device="cpu")
+    judge = load_judge(config, None, True, Silent())
+    judge.check(dataclasses.replace(config, precision="fp32"), None)
+    for change, words in (
+        ({"device": torch.device("cuda:1")}, "computes on cuda:1, the edit asks for cpu:"),
+        ({"dtype": torch.float16}, "computes in torch.float16, the edit asks for torch.float32:"),
+    ):
+        there = dataclasses.replace(judge, runtime=dataclasses.replace(judge.runtime, **change))
+        with pytest.raises(t2l.RequestError, match=words):
+            there.check(config, None)
+
+
+def test_weights_are_the_same_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = loading.load_clip
+    monkeypatch.setattr(loading, "load_clip", lambda name, weights, *rest: plain("mini", None, *rest))
+    monkeypatch.chdir(tmp_path)
+    config = EditConfig(("red",), device="cpu")
+    judge = load_judge(config, "own.pt", True, Silent())
+    judge.check(config, str(tmp_path / "own.pt"))
+    with pytest.raises(t2l.RequestError, match=r"has the weights .*own.pt, the edit asks for published weights:"):
+        judge.check(config, None)
+
+
+def test_jobs_share_judges() -> None:
+    judges, photo = Judges(), np.zeros((20, 30, 3), np.uint8)
+    first, second = (t2l.edit_image(photo, text, judge=judges, clip="mini", device="cpu") for text in ("red", "blue"))
+    assert first.judge is second.judge
+    other = t2l.edit_image(photo, "red", judge=judges, clip=("mini", "mini"), device="cpu")
+    assert len(other.judge.clips) == 2

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,28 @@ def test_two_runs_do_not_share_a_run_directory(tmp_path: Path) -> None:
             pass
     with claimed(tmp_path / "b.png", tmp_path / "run"):
         pass
+
+
+def test_a_claim_leaves_no_file_behind(tmp_path: Path, user_folders: Path) -> None:
+    locks = user_folders / "locks"
+    with claimed(tmp_path / "a.png", tmp_path / "run"):
+        assert len(list(locks.iterdir())) == 2
+        with pytest.raises(RequestError, match="another run"), claimed(tmp_path / "a.png"):
+            pass
+        assert len(list(locks.iterdir())) == 2
+    assert list(locks.iterdir()) == []
+
+
+def test_of_many_that_claim_one_output_again_and_again_one_has_it_at_a_time(tmp_path: Path) -> None:
+    output, inside, had = tmp_path / "out.png", tmp_path / "inside", list[int]()
+
+    def work(who: int) -> None:
+        for _ in range(50):
+            with contextlib.suppress(RequestError), claimed(output):
+                inside.touch(exist_ok=False)  # FileExistsError where somebody else is at work
+                had.append(who)
+                inside.unlink()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert had

@@ -13,12 +13,16 @@ import pytest
 from cardboard import HEIGHT, WIDTH, Cardboard, Listener, put_in
 from PIL import Image
 
+import t2l_cli as t2l
 from t2l_cli.engine.optimize import Step
 from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
+from t2l_cli.jobs import judge
 from t2l_cli.jobs.job import Failure, Result, from_json, to_json
 from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
-from t2l_cli.jobs.record import RunDir, check_run_dir
+from t2l_cli.jobs.record import FORMAT, VERSION, RunDir, check_run_dir
 from t2l_cli.media.images import Picture
+from t2l_cli.media.output import save_picture
+from t2l_cli.media.xmp import Mark
 
 
 def job_of(edit: Cardboard, tmp_path: Path, reporter: Listener | None = None, **more: Any) -> PhotoJob:
@@ -140,3 +144,42 @@ def test_a_run_dir_is_used_again(tmp_path: Path) -> None:
     job_of(Cardboard(), tmp_path).write()
     check_run_dir(tmp_path / "run", True, [tmp_path / "photo.png"], [tmp_path / "out.png"])
     assert job_of(Cardboard(), tmp_path, overwrite=True).write().status == "done"
+
+
+@pytest.mark.parametrize("clear", [True, False])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_mask_that_permits_nothing_is_refused_before_clip_is_loaded(
+    tmp_path: Path, in_memory: bool, clear: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Black, or white where it is transparent."""
+    monkeypatch.setattr(judge, "load_judge", lambda *_: pytest.fail("CLIP was loaded"))
+    pixels = np.full((HEIGHT, WIDTH, 4), 255 if clear else 0, np.uint8)
+    pixels[..., 3] = 0 if clear else 255
+    mask = Image.fromarray(pixels)
+    mask.save(tmp_path / "mask.png")
+    edit = t2l.edit_image(
+        np.zeros((HEIGHT, WIDTH, 3), np.uint8), "red", mask=mask if in_memory else tmp_path / "mask.png"
+    )
+    with pytest.raises(RequestError, match=r"the mask \S.* is black"):
+        edit.run()
+
+
+def test_a_dim_mask_is_one(tmp_path: Path) -> None:
+    mask = Image.new("L", (WIDTH, HEIGHT), 60)
+    edit = t2l.edit_image(
+        np.zeros((HEIGHT, WIDTH, 3), np.uint8), "red", mask=mask, clip="mini", size=129, steps=1, views=1
+    )
+    assert edit.run().has_result
+
+
+def test_a_mask_in_memory_wins_over_that_of_an_earlier_run(tmp_path: Path) -> None:
+    photo, mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8), Image.new("L", (WIDTH, HEIGHT), 255)
+    kept = {"config": {"prompts": ["red"]}, "mask": "gone.png", "mask_sha256": "0" * 64}
+    (tmp_path / "run.json").write_text(json.dumps(kept))
+    save_picture(tmp_path / "out.png", photo, mark=Mark(json.dumps({"format": FORMAT, "version": VERSION, **kept})))
+    for earlier in ("run.json", "out.png"):
+        request = t2l.edit_image(photo, mask=mask, config=tmp_path / earlier).request
+        assert (request.mask, request.config.prompts) == (None, ("red",))
+    assert t2l.edit_image(photo, config=tmp_path / "run.json").request.mask == "gone.png"
+    with pytest.raises(RequestError, match=r"made with the mask gone\.png"):
+        t2l.edit_image(photo, config=tmp_path / "out.png")

@@ -12,9 +12,8 @@ import pytest
 from cardboard import Cardboard, Listener, put_in
 from PIL import Image
 
-from t2l_cli.config import BlendMode, FitConfig, video_config
+from t2l_cli.config import BlendMode, FitConfig, LayerName, video_config
 from t2l_cli.engine import video
-from t2l_cli.engine.atlas.model import LayerName
 from t2l_cli.engine.optimize import Step
 from t2l_cli.errors import DivergedError, OutputError, RequestError, StoppedError
 from t2l_cli.jobs import video as module

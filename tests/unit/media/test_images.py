@@ -276,6 +276,29 @@ def test_a_grey_profile_is_applied(tmp_path: Path) -> None:
     assert "colours converted from its own profile to sRGB" in picture.notes
 
 
+@pytest.mark.parametrize("name", ["g.png", "g.tif", "floats.tif"])
+def test_a_grey_profile_is_applied_to_16_bits_and_floats(tmp_path: Path, name: str) -> None:
+    linear = np.tile(np.linspace(0, 1, 600, dtype=np.float32), (20, 1))
+    stored = linear if name == "floats.tif" else np.round(linear * 65_535).astype(np.uint16)
+    path = write(tmp_path / name, Image.fromarray(stored), icc_profile=grey_profile(1.0))
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255  # IEC 61966-2-1
+    for deep in (True, False):
+        picture = load_picture(path, deep=deep)
+        assert np.abs(picture.rgb - srgb[..., None]).max() <= 1
+        assert (picture.icc, picture.deep) == (None, None)
+        assert "colours converted from its own profile to sRGB" in picture.notes
+
+
+def test_a_profile_that_a_grey_picture_cannot_use_is_said(tmp_path: Path) -> None:
+    rgb, wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), np.full((20, 20), 1e6, np.float32)
+    for name, values, profile in (
+        ("deep.png", (wide / 100).astype(np.uint16), rgb),
+        ("wide.tif", wide, grey_profile(2.2)),
+    ):
+        picture = load_picture(write(tmp_path / name, Image.fromarray(values), icc_profile=profile))
+        assert "its colour profile does not fit and was left out" in picture.notes
+
+
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (20, 20), c) for c in ("red", "lime", "blue")]
     path = write(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])

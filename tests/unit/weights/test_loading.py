@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import random
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,24 @@ def test_weights_of_another_model_and_files_that_are_none(tmp_path: Path, state:
             load_clip(published, weights=path)
         assert str(path) in str(caught.value), name
         assert "\n" not in str(caught.value), name
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_damage_of_any_kind_is_one_line(tmp_path: Path, legacy: bool) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"a": torch.ones(3, 4), "b": torch.arange(5)}, path, _use_new_zipfile_serialization=not legacy)
+    whole, rng, said = path.read_bytes(), random.Random(0), list[str]()
+    for i in range(500):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data[: rng.randrange(len(data))] if i % 4 == 0 else data)
+        try:
+            check_weights(path)
+        except WeightsError as error:
+            said.append(str(error))
+    assert len(said) > 250
+    assert not any("\n" in text for text in said)
 
 
 def test_missing_file_folder_and_model_without_weights(tmp_path: Path, published: str) -> None:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from t2l_cli.config import LAYERS, LayerName
 from t2l_cli.engine.atlas import discretize
 from t2l_cli.engine.atlas.discretize import Discretization
 from t2l_cli.engine.atlas.mapping import Mapper, reconstruct
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName, VideoIdentity
+from t2l_cli.engine.atlas.model import Atlas, VideoIdentity
 from t2l_cli.engine.atlas.networks import NeuralAtlas, normalised
 from t2l_cli.engine.atlas.quality import psnr
 from t2l_cli.engine.layers import EditLayer

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from t2l_cli.config import BlendMode
+from t2l_cli.config import LAYERS, BlendMode, LayerName
 from t2l_cli.engine.atlas.mapping import (
     Mapper,
     from_frame,
@@ -23,7 +23,7 @@ from t2l_cli.engine.atlas.mapping import (
     splat,
     straight,
 )
-from t2l_cli.engine.atlas.model import LAYERS, Atlas, LayerName
+from t2l_cli.engine.atlas.model import Atlas
 from t2l_cli.engine.blend import AMBIENT
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.errors import RequestError

@@ -145,3 +145,10 @@ def test_a_cut_is_refused(truth: TruthVideo) -> None:
 )
 def test_working_size(size: tuple[int, int], short: int, working: tuple[int, int]) -> None:
     assert working_size(size, short) == working
+
+
+def test_too_many_steps_are_refused_before_the_flow(truth: TruthVideo) -> None:
+    config = dataclasses.replace(SMALL, visits=100_000, pairs=1)
+    prepare(truth.tensor()[:10], config)
+    with pytest.raises(RequestError, match=r"100,000 visits of 30 frames take 1,500,000 steps, 1,000,000 are the most"):
+        prepare(torch.cat([truth.tensor()] * 3)[:30], config)
