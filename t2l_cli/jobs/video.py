@@ -188,7 +188,7 @@ class VideoJob(Training):
         """
         if self._course is None and not self._done:
             _ = self.excerpt
-            if self._load is load_judge:
+            if self._load is load_judge and "judge" not in vars(self):
                 check_judge(self.request.config, self.request.clip_weights, self.request.offline, self.reporter)
             _ = self.atlas
             self.timings.lap("atlas")
