@@ -159,6 +159,29 @@ def test_another_line_is_an_error_that_names_it(folder: Path) -> None:
         batch(folder).run()
 
 
+@pytest.mark.parametrize(
+    "text", ['{"epoch": 1}\n{"epoch": 2}', '{"epoch": 1}', '{"output": "mine"}', "epoch 1", '["output"]', "7"]
+)
+def test_somebody_elses_file_of_results_stays_as_it_is(text: str, folder: Path) -> None:
+    """Also where its last line does not end in a line break, so that it looks like one that was cut."""
+    (folder / "out").mkdir()
+    path = folder / "out/results.jsonl"
+    path.write_text(text)
+    workers = Writers()
+    with pytest.raises(RequestError, match="no line of a batch"):
+        batch(folder, workers).run()
+    assert (path.read_text(), workers.names) == (text, [])
+
+
+@pytest.mark.parametrize("kept", [1, 7, 12, 40, -1])
+def test_a_first_line_that_was_cut_costs_one_job(kept: int, folder: Path) -> None:
+    batch(folder, fail_fast=True).run()
+    path = folder / "out/results.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0][:kept])
+    assert batch(folder, overwrite=True).run().status == "done"
+    assert len(recorded(folder / "out")) == 3
+
+
 def test_of_two_batches_at_once_the_second_is_refused(folder: Path) -> None:
     first = iter(batch(folder))
     next(first)
