@@ -85,6 +85,11 @@ class FitRequest:
             class_number(config.mask_class)
         return cls(source, config, **more)
 
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """The files and folders that are read, which no output may be or hold."""
+        return self.source, self.mask
+
     def key(self, excerpt: Excerpt) -> str:
         """A name for what the fit makes of these very frames, mask and settings."""
         return fitted_key(excerpt, dataclasses.replace(self.config, device="auto"), self.mask, self.mask_frame)
@@ -184,7 +189,10 @@ class FitJob(AtlasPictures, Training):
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the atlas folder with its previews."""
+        from t2l_cli.atlases.store import check_atlas_output
+
         need_result(self)
+        check_atlas_output(path, overwrite, *self.request.inputs)
         self._save(Path(path), self.atlas, overwrite)
 
     @property
@@ -198,10 +206,9 @@ class FitJob(AtlasPictures, Training):
 
         request, again = self.request, self.request.overwrite or self.request.resume
         need_output(request.output)
-        inputs = (request.source, request.mask)
-        check_atlas_output(self.output, again, *inputs)
+        check_atlas_output(self.output, again, *request.inputs)
         if self.run_dir is not None:
-            check_run_dir(self.run_dir, again, inputs, [self.output, state_file(self.output)])
+            check_run_dir(self.run_dir, again, request.inputs, [self.output, state_file(self.output)])
 
     def prepare(self) -> None:
         """Read the video, its flow and its masks."""

@@ -87,6 +87,11 @@ class PhotoRequest:
             **more,
         )
 
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """The files that are read, which no output may be."""
+        return self.source, self.mask, self.earlier, self.clip_weights
+
 
 class PhotoJob(Training):
     """The edit of one photo. Iterate it for its training steps, or call ``run()``.
@@ -182,7 +187,7 @@ class PhotoJob(Training):
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the photo with the edit; the suffix says the format, and "-" is a PNG to the standard output."""
-        check_photo_output(path, overwrite, self.request.source, size=self.picture.size)
+        check_photo_output(path, overwrite, *self.request.inputs, size=self.picture.size)
         self.say_notes(self._save(path, self._layer, overwrite))
 
     def _repr_png_(self) -> bytes | None:
@@ -203,10 +208,9 @@ class PhotoJob(Training):
     def check_outputs(self) -> None:
         """RequestError where the output or the run directory cannot or should not be written."""
         request = self.request
-        inputs = (request.source, request.mask, request.earlier, request.clip_weights)
-        check_photo_output(request.output, request.overwrite, *inputs)
+        check_photo_output(request.output, request.overwrite, *request.inputs)
         if self.run_dir is not None:
-            check_run_dir(self.run_dir, request.overwrite, inputs, [self.output])
+            check_run_dir(self.run_dir, request.overwrite, request.inputs, [self.output])
         check_photo_output(request.output, request.overwrite, size=self.picture.size)
 
     def prepare(self) -> None:

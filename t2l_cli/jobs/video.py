@@ -160,7 +160,7 @@ class VideoJob(Training):
         """Write the video with the edit: a video file, or a folder of frames where the path has no suffix."""
         need_result(self)
         request, codec = self.request, codec_of(self.request.codec)
-        check_video_output(Path(path), overwrite, request.source, request.atlas, codec=codec)
+        check_video_output(Path(path), overwrite, *request.inputs, codec=codec)
         self._mark = mark_of(self.record, self.reporter) if request.metadata else None
         self._map_back(Path(path), overwrite)
         self.written = str(path)
@@ -176,13 +176,12 @@ class VideoJob(Training):
     def check_outputs(self) -> None:
         """RequestError where the video, a painted layer or the run directory cannot or should not be written."""
         request = self.request
-        inputs = (request.source, request.atlas, request.clip_weights, request.fit.mask, request.earlier)
         layers = [request.layer_file(name) for name in request.configs]
-        check_video_output(self.output, request.overwrite, *inputs, codec=codec_of(request.codec))
+        check_video_output(self.output, request.overwrite, *request.inputs, codec=codec_of(request.codec))
         for file in layers:
-            check_output(file, request.overwrite, *inputs)
+            check_output(file, request.overwrite, *request.inputs)
         if self.run_dir is not None:
-            check_run_dir(self.run_dir, request.overwrite, inputs, [self.output, *layers])
+            check_run_dir(self.run_dir, request.overwrite, request.inputs, [self.output, *layers])
 
     def prepare(self) -> None:
         """Read the video, find or fit its atlas, read CLIP."""

@@ -82,6 +82,17 @@ def test_a_job_shows_its_pictures(tmp_path: Path) -> None:
     assert (job._repr_png_() or b"").startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["source", "mask"])
+def test_no_input_is_saved_over(name: str, tmp_path: Path) -> None:
+    """Even where it has become a folder that could be replaced: an atlas, or an empty one."""
+    job = job_of(CardboardFit(), tmp_path, Listener(), mask=str(tmp_path / "frames")).run()
+    folder = Path(str(getattr(job.request, name)))
+    folder.unlink(missing_ok=True)
+    (folder / "inside").mkdir(parents=True) if name == "mask" else save_atlas(ATLAS, folder)
+    with pytest.raises(RequestError, match="is the input itself"):
+        job.save(folder, overwrite=True)
+
+
 def test_a_fit_that_is_stopped_is_written_and_kept(tmp_path: Path) -> None:
     reporter = Listener()
 

@@ -136,6 +136,16 @@ def test_a_request_and_a_result_are_plain_data(tmp_path: Path) -> None:
         from_json(PhotoRequest, to_json(request).replace('"steps": 1000', '"steps": 0'))
 
 
+@pytest.mark.parametrize("name", ["mask", "clip_weights", "earlier"])
+def test_no_input_is_saved_over(name: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(b"mine")
+    job = job_of(Cardboard(), tmp_path, **{name: str(mine)}).run()
+    with pytest.raises(RequestError, match="is the input itself"):
+        job.save(mine, overwrite=True)
+    assert mine.read_bytes() == b"mine"
+
+
 def test_a_run_dir_is_used_again(tmp_path: Path) -> None:
     job_of(Cardboard(), tmp_path).write()
     check_run_dir(tmp_path / "run", True, [tmp_path / "photo.png"], [tmp_path / "out.png"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from t2l_cli.config import FitConfig, video_config
 from t2l_cli.engine import video
 from t2l_cli.engine.atlas.model import LayerName
 from t2l_cli.engine.optimize import Step
-from t2l_cli.errors import DivergedError, OutputError, StoppedError
+from t2l_cli.errors import DivergedError, OutputError, RequestError, StoppedError
 from t2l_cli.jobs import video as module
 from t2l_cli.jobs.fit import FitRequest
 from t2l_cli.jobs.job import from_json, to_json
@@ -101,6 +102,19 @@ def test_a_job_can_be_looked_at_after_any_step(tmp_path: Path, monkeypatch: pyte
     assert job.record["ended"] == "done"
     job.save(tmp_path / "saved.mp4")
     assert probe(tmp_path / "saved.mp4").frames == FRAMES
+
+
+@pytest.mark.parametrize("name", ["mask", "clip_weights", "earlier", "atlas"])
+def test_no_input_is_saved_over(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine.mp4"
+    mine.write_bytes(b"mine")
+    job = job_of(edits(None, None), tmp_path, monkeypatch, Listener())
+    fit = dataclasses.replace(job.request.fit, mask=str(mine))
+    job.request = dataclasses.replace(job.request, **({"fit": fit} if name == "mask" else {name: str(mine)}))
+    job.run()
+    with pytest.raises(RequestError, match="is the input itself"):
+        job.save(mine, overwrite=True)
+    assert mine.read_bytes() == b"mine"
 
 
 def test_a_wish_to_stop_in_the_first_layer_leaves_the_second_out(
