@@ -201,7 +201,7 @@ class FitJob(AtlasPictures, Training):
         return "work" in vars(self) and self.work.ready
 
     def check_outputs(self) -> None:
-        """RequestError where the atlas folder or the run directory cannot or should not be written."""
+        """RequestError where the atlas folder, the file beside it or the run directory cannot or should not be written."""
         from t2l_cli.atlases.store import check_atlas_output
 
         request, again = self.request, self.request.overwrite or self.request.resume
@@ -209,6 +209,8 @@ class FitJob(AtlasPictures, Training):
         check_atlas_output(self.output, again, *request.inputs)
         if self.run_dir is not None:
             check_run_dir(self.run_dir, again, request.inputs, [self.output, state_file(self.output)])
+        if os.path.lexists(state_file(self.output)):  # only then: its key takes a look at the whole video
+            self.state.check(request.overwrite, *request.inputs)
 
     def prepare(self) -> None:
         """Read the video, its flow and its masks."""

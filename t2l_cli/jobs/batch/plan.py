@@ -277,9 +277,7 @@ class Decision:
         return self.state in ("changed", "taken", "input")
 
 
-def decide(
-    job: Planned, entry: Entry | None, begun: bool, folder: Path, overwrite: bool, inputs: Inputs
-) -> Decision:
+def decide(job: Planned, entry: Entry | None, begun: bool, folder: Path, overwrite: bool, inputs: Inputs) -> Decision:
     """What is to be done about ``job``, of which ``entry`` is known, in a batch that reads ``inputs``.
 
     Done stays done while settings, inputs and outputs are what they were. An output that is there is replaced only with

@@ -218,7 +218,7 @@ def test_neither_a_run_directory_that_holds_it(tmp_path: Path) -> None:
         {"source": "a.png", "run_dir": "run"},
         {"source": "run/deep/b.png"},
     )
-    with pytest.raises(RequestError, match="line 1: .*run holds an input of line 2"):
+    with pytest.raises(RequestError, match=r"line 1: .*run holds an input of line 2"):
         batch(tmp_path, manifest=str(rows), prompts=("red ball",), overwrite=True).run()
 
 
