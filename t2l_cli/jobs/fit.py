@@ -200,15 +200,20 @@ class FitJob(AtlasPictures, Training):
         """Whether there is an atlas already."""
         return "work" in vars(self) and self.work.ready
 
+    @property
+    def beside(self) -> list[Path]:
+        """The file of an interrupted fit."""
+        return [state_file(self.output)]
+
     def check_outputs(self) -> None:
-        """RequestError where the atlas folder, the file beside it or the run directory cannot or should not be written."""
+        """RequestError where the atlas, the file beside it or the run directory cannot or should not be written."""
         from t2l_cli.atlases.store import check_atlas_output
 
         request, again = self.request, self.request.overwrite or self.request.resume
         need_output(request.output)
         check_atlas_output(self.output, again, *request.inputs)
         if self.run_dir is not None:
-            check_run_dir(self.run_dir, again, request.inputs, [self.output, state_file(self.output)])
+            check_run_dir(self.run_dir, again, request.inputs, [self.output, *self.beside])
         if os.path.lexists(state_file(self.output)):  # only then: its key takes a look at the whole video
             self.state.check(request.overwrite, *request.inputs)
 

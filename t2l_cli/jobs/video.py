@@ -173,15 +173,19 @@ class VideoJob(Training):
         """Whether a step was taken."""
         return bool(self._done) or (self._course is not None and self._course.last is not None)
 
+    @property
+    def beside(self) -> list[Path]:
+        """The painted layers."""
+        return [self.request.layer_file(name) for name in self.request.configs]
+
     def check_outputs(self) -> None:
         """RequestError where the video, a painted layer or the run directory cannot or should not be written."""
         request = self.request
-        layers = [request.layer_file(name) for name in request.configs]
         check_video_output(self.output, request.overwrite, *request.inputs, codec=codec_of(request.codec))
-        for file in layers:
+        for file in self.beside:
             check_output(file, request.overwrite, *request.inputs)
         if self.run_dir is not None:
-            check_run_dir(self.run_dir, request.overwrite, request.inputs, [self.output, *layers])
+            check_run_dir(self.run_dir, request.overwrite, request.inputs, [self.output, *self.beside])
 
     def prepare(self) -> None:
         """Read the video, find or fit its atlas, read CLIP."""
