@@ -237,7 +237,11 @@ class PhotoJob(Training):
         layer = self._layer
         say_tries(self.edit, self.reporter)
         say_matte(self.edit, self.reporter)
-        notes = self._save(request.output, layer, request.overwrite)
+        try:
+            notes = self._save(request.output, layer, request.overwrite)
+        except Exception:
+            self._rescue(layer)
+            raise
         self.timings.lap("finish")
         record = self.record
         if self._run_dir is not None:
@@ -246,6 +250,11 @@ class PhotoJob(Training):
         took = duration(self.timings.seconds["optimise"])
         self.reporter.note(f"{record['steps_done']} steps in {took}, seed {self.edit.seed}")
         return () if request.output == STDIO else (request.output,)
+
+    def _rescue(self, layer: Rows) -> None:
+        """Keep the ``layer`` in the run directory, if there is one, where the result cannot be written."""
+        if self._run_dir is not None and (kept := self._run_dir.keep_layer(layer.whole(), self._mark)):
+            self.reporter.warn(f"what was painted is kept: {shown(kept)}; t2l composite lays it over the photo")
 
     def _save(self, path: str | Path, layer: Rows, overwrite: bool) -> tuple[str, ...]:
         """Write the photo under ``layer``; notes of what the format could not hold."""

@@ -293,15 +293,21 @@ class RunDir:
                     shutil.copyfile(output, copy)
         self.keep_layer(layer.whole(), mark)
 
-    def keep_layer(self, layer: Levels, mark: Mark | None = None) -> None:
-        """Write the ``layer`` (H, W, 4) as layer.png, with its ``mark``, and alpha.png; the losses are complete."""
+    def keep_layer(self, layer: Levels, mark: Mark | None = None) -> Path | None:
+        """Write the ``layer`` (H, W, 4) as layer.png, with its ``mark``, and alpha.png; the losses are complete.
+
+        Returns the path of layer.png; None where it could not be written.
+        """
         self._write()
+        kept = None
         with self._spared():
             save_layer(self.path / "layer.png", layer, overwrite=True, mark=mark)
+            kept = self.path / "layer.png"
             save_picture(self.path / "alpha.png", layer[..., 3], overwrite=True)
         with self._spared():
             if self._csv is not None:
                 self._csv.close()
+        return kept
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

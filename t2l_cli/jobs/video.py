@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from PIL import Image
 
 from t2l_cli.config import BlendMode
-from t2l_cli.errors import T2LError
 from t2l_cli.jobs.excerpt import Excerpt, codec_of, open_atlas, open_video
 from t2l_cli.jobs.fitted_atlas import fitted_atlas
 from t2l_cli.jobs.job import Training, absolute, need_result
@@ -88,7 +87,9 @@ class VideoJob(Training):
         self.request = request
         self._done: dict[str, _Painted] = {}  # the layers before the one in work
         self._course: _Course | None = None  # the layer in work
-        self._run_dir: RunDir | None = None
+        self._run_dir: RunDir | None = None  # of the layer in work
+        self._unkept: list[tuple[RunDir, _Painted]] = []  # layers that are not in their run directories yet
+        self._kept: list[Path] = []  # layers that are
         self._mark: Mark | None = None  # what the result says of its making
 
     @cached_property
@@ -200,6 +201,7 @@ class VideoJob(Training):
             if name in self._done:
                 continue
             if self._course is None:
+                self._keep_layers()  # until the next one is done, nothing else holds them
                 self._course = self._begin(name)
             if self.reporter.should_stop():  # while the layer was prepared; those before it are kept
                 return
@@ -220,26 +222,31 @@ class VideoJob(Training):
             self.reporter.offer(lambda: picture_bytes(course.edit.glimpse()))
 
     def write_outputs(self) -> tuple[str, ...]:
-        """Write the painted atlas layers and the video. Where the video cannot be written, the layers stay."""
+        """Write the painted atlas layers and the video, then the run directory.
+
+        Where one cannot be written, the layers that are stay, and go into the run directory, too.
+        """
         self._settle()
-        request, files = self.request, []
+        request, files = self.request, list[Path]()
         self._mark = mark_of(self.record, self.reporter) if request.metadata else None
-        for name, painted in self._done.items():
-            files.append(request.layer_file(name))
-            save_layer(files[-1], rgba(*painted.pixels), request.overwrite, self._mark)
         try:
+            for name, painted in self._done.items():
+                save_layer(request.layer_file(name), rgba(*painted.pixels), request.overwrite, self._mark)
+                files.append(request.layer_file(name))
             self._map_back(self.output, request.overwrite)
-        except T2LError:
-            kept = ", ".join(shown(file) for file in files)
-            self.reporter.warn(f"what was painted is kept: {kept}; t2l composite lays it over the video")
-            raise
-        except BaseException:
-            for file in files:
-                with contextlib.suppress(OSError):
-                    file.unlink()
+        except BaseException as error:
+            if not isinstance(error, Exception):  # somebody does not want to wait for it
+                for file in files:
+                    with contextlib.suppress(OSError):
+                        file.unlink()
+                files.clear()
+            self._keep_layers()
+            if kept := ", ".join(map(shown, (*files, *self._kept))):
+                self.reporter.warn(f"what was painted is kept: {kept}; t2l composite lays it over the video")
             raise
         self.written = request.output
         self.timings.lap("finish")
+        self._keep_layers()
         if self.run_dir is not None:
             with spared(self.run_dir, self.reporter.warn):
                 write_record(self.run_dir, self.record)
@@ -291,8 +298,15 @@ class VideoJob(Training):
         self._done[course.name] = painted = self._paint(course)
         say_matte(course.edit, self.reporter)
         if self._run_dir is not None:
-            self._run_dir.keep_layer(rgba(*painted.pixels).whole())
+            self._unkept.append((self._run_dir, painted))
             self._run_dir = None
+
+    def _keep_layers(self) -> None:
+        """Write the layers that are done into their run directories."""
+        for run_dir, painted in self._unkept:
+            if kept := run_dir.keep_layer(rgba(*painted.pixels).whole()):
+                self._kept.append(kept)
+        self._unkept.clear()
 
     def _paint(self, course: _Course) -> _Painted:
         """The layer of ``course`` as it is now; made once per step, however often it is looked at."""

@@ -78,9 +78,9 @@ def test_a_name_that_cannot_be_is_a_wrong_request(tmp_path: Path) -> None:
 
 def test_what_is_written_beside_the_output_is_claimed_too(tmp_path: Path) -> None:
     with claimed(tmp_path / "out-foreground.png"):
-        with pytest.raises(RequestError, match=r"--preview, is writing .*out-foreground\.png"):
-            with claimed(tmp_path / "out.mp4", beside=[tmp_path / "out-foreground.png"]):
-                pass
+        both = claimed(tmp_path / "out.mp4", beside=[tmp_path / "out-foreground.png"])
+        with pytest.raises(RequestError, match=r"--preview, is writing .*out-foreground\.png"), both:
+            pass
         with claimed(tmp_path / "out.mp4"):
             pass
 
