@@ -314,6 +314,7 @@ def _write_run(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any
     from t2l_cli.engine.motion.flow import flow_picture
 
     folder.mkdir(exist_ok=True)
+    write_record(folder, record)  # first: it says whose folder this is, even of a run that is killed here
 
     def save(name: str, t: int, picture: Tensor) -> None:
         save_picture(folder / f"{name}-{t:05d}.png", picture_bytes(picture), overwrite=True)
@@ -325,4 +326,3 @@ def _write_run(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any
         save("rebuilt", t, reconstruct(atlas, t))
         if t < last:
             save("flow", t, flow_picture(work.flow.forward[t], work.flow.forward_ok[t]))
-    write_record(folder, record)

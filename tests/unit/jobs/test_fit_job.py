@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from cardboard import Listener
 from PIL import Image
 
@@ -16,9 +17,11 @@ from t2l_cli.atlases.store import load_atlas, save_atlas
 from t2l_cli.config import FitConfig
 from t2l_cli.engine.atlas.quality import Quality
 from t2l_cli.errors import DivergedError, RequestError, StoppedError
+from t2l_cli.jobs import fit
 from t2l_cli.jobs.fit import FitJob, FitRequest
 from t2l_cli.jobs.fit_state import FitState
 from t2l_cli.jobs.job import from_json, to_json
+from t2l_cli.jobs.record import check_run_dir
 from t2l_cli.progress import Tick
 from tests.tiny_videos import make_video
 from tests.truth import make_truth
@@ -187,6 +190,24 @@ def test_the_same_commands_interrupted_fit_is_pointed_out(tmp_path: Path) -> Non
     first.state.keep(CardboardFit())  # type: ignore[arg-type]  # what a fit is asked for here
     assert job_of(CardboardFit(), tmp_path, Listener()).write().status == "done"
     assert not first.state.path.exists()
+
+
+def test_a_run_directory_is_known_as_one_from_its_first_file_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the fit is killed while it writes the pictures."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(fit, "save_picture", killed)
+    run = tmp_path / "run"
+    job = job_of(CardboardFit(), tmp_path, Listener(), run_dir=str(run))
+    job.work.masks = [torch.zeros(24, 40)] * 3  # type: ignore[assignment]  # what is looked at first
+    with pytest.raises(SystemExit):
+        job.write()
+    (run / "mask-00000.png").touch()
+    check_run_dir(run, True)
 
 
 def test_threads_are_those_asked_for_while_it_works_and_the_callers_afterwards(tmp_path: Path) -> None:
