@@ -72,16 +72,8 @@ _HOW_TO_SPEAK = (
     "open_page",
 )  # of the terminal; the rest says what to do
 
-_NOT_REPLACED = (
-    "source",
-    "mask",
-    "config",
-    "clip_weights",
-    "atlas",
-    "output",
-    "run_dir",
-    "events",
-)  # by a preview's file
+# By a preview's file.
+_NOT_REPLACED = ("source", "mask", "config", "clip_weights", "atlas", "output", "run_dir", "events")
 
 
 def asked(ctx: typer.Context) -> dict[str, Any]:

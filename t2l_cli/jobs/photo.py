@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -240,7 +241,8 @@ class PhotoJob(Training):
         try:
             notes = self._save(request.output, layer, request.overwrite)
         except Exception:
-            self._rescue(layer)
+            with contextlib.suppress(MemoryError):
+                self._rescue(layer)
             raise
         self.timings.lap("finish")
         record = self.record

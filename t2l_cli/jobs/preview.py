@@ -86,7 +86,7 @@ class PreviewFile(Preview):
             check_place(self._path, overwrite, *others)
             place = Path(os.path.realpath(path))
             if not {place, *place.parents}.isdisjoint(Path(os.path.realpath(one)) for one in others if one):
-                raise RequestError(f"{shown(path)} has another part in this command; choose another --output.")
+                raise RequestError(f"{shown(path)} is, or lies in, an input or output here; choose another --output.")
         except RequestError as error:
             raise RequestError(str(error).replace("another --output", "another file for --preview")) from error
 

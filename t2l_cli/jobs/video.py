@@ -240,7 +240,8 @@ class VideoJob(Training):
                     with contextlib.suppress(OSError):
                         file.unlink()
                 files.clear()
-            self._keep_layers()
+            with contextlib.suppress(MemoryError):
+                self._keep_layers()
             if kept := ", ".join(map(shown, (*files, *self._kept))):
                 self.reporter.warn(f"what was painted is kept: {kept}; t2l composite lays it over the video")
             raise

@@ -301,8 +301,8 @@ class Batch:
         for job in jobs:
             decision = self._decide(job, known, begun)
             if decision.refused:
-                help = "" if decision.state == "input" else " --overwrite would replace it."
-                self.reporter.warn(f"{job.row.where}: {decision.why}; left out.{help}")
+                then = "" if decision.state == "input" else " --overwrite would replace it."
+                self.reporter.warn(f"{job.row.where}: {decision.why}; left out.{then}")
             elif decision.state != "done":
                 yield job, decision
 

@@ -29,8 +29,6 @@ _VIDEO_FORMATS = (".mp4", ".mkv", ".mov")
 _MAX_NAME = 230  # bytes of a name without what makes it unique; file systems end at 255
 
 State = Literal["new", "done", "failed", "changed", "taken", "input"]
-
-
 _Place = tuple[int, int]  # device and number on it
 
 
@@ -273,7 +271,7 @@ class Decision:
 
     @property
     def refused(self) -> bool:
-        """Whether it needs the user's word to go on."""
+        """Whether it is not done without the user's word; where the state is "input", not even with it."""
         return self.state in ("changed", "taken", "input")
 
 
