@@ -72,7 +72,8 @@ _HOW_TO_SPEAK = (
     "open_page",
 )  # options of the terminal itself; all others are the request's
 
-_NOT_REPLACED = ("source", "mask", "config", "clip_weights", "atlas", "output", "events")  # by a preview's file
+# By a preview's file.
+_NOT_REPLACED = ("source", "mask", "config", "clip_weights", "atlas", "output", "run_dir", "events")
 
 
 def asked(ctx: typer.Context) -> dict[str, Any]:

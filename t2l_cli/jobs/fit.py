@@ -88,6 +88,11 @@ class FitRequest:
             config = dataclasses.replace(config, mask_class=name)
         return cls(source, config, mask=mask, **more)
 
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """The files and folders that are read, which no output may be or hold."""
+        return self.source, self.mask
+
     def key(self, excerpt: Excerpt) -> str:
         """A name for what the fit makes of these very frames, mask and settings."""
         return fitted_key(excerpt, dataclasses.replace(self.config, device="auto"), self.mask, self.mask_frame)
@@ -187,7 +192,10 @@ class FitJob(AtlasPictures, Training):
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the atlas folder with its previews."""
+        from t2l_cli.atlases.store import check_atlas_output
+
         need_result(self)
+        check_atlas_output(path, overwrite, *self.request.inputs)
         self._save(Path(path), self.atlas, overwrite)
 
     @property
@@ -195,8 +203,13 @@ class FitJob(AtlasPictures, Training):
         """Whether there is an atlas already."""
         return "work" in vars(self) and self.work.ready
 
+    @property
+    def beside(self) -> list[Path]:
+        """The file of an interrupted fit."""
+        return [state_file(self.output)]
+
     def check_outputs(self) -> None:
-        """RequestError where the atlas folder or the run directory cannot or should not be written."""
+        """RequestError where the atlas, the file beside it or the run directory cannot or should not be written."""
         request, again = self.request, self.request.overwrite or self.request.resume
         need_output(request.output)
         if request.resume:
@@ -204,10 +217,11 @@ class FitJob(AtlasPictures, Training):
 
         from t2l_cli.atlases.store import check_atlas_output
 
-        inputs = (request.source, request.mask)
-        check_atlas_output(self.output, again, *inputs)
+        check_atlas_output(self.output, again, *request.inputs)
         if self.run_dir is not None:
-            check_run_dir(self.run_dir, again, inputs, [self.output, state_file(self.output)])
+            check_run_dir(self.run_dir, again, request.inputs, [self.output, *self.beside])
+        if os.path.lexists(state_file(self.output)):  # only then: its key takes a look at the whole video
+            self.state.check(request.overwrite, *request.inputs)
 
     def prepare(self) -> None:
         """Read the video, its flow and its masks."""
@@ -306,6 +320,7 @@ def _write_run(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any
     from t2l_cli.engine.motion.flow import flow_picture
 
     folder.mkdir(exist_ok=True)
+    write_record(folder, record)  # first: it says whose folder this is, even of a run that is killed here
 
     def save(name: str, t: int, picture: Tensor) -> None:
         save_picture(folder / f"{name}-{t:05d}.png", picture_bytes(picture), overwrite=True)
@@ -317,4 +332,3 @@ def _write_run(folder: Path, work: AtlasFit, atlas: Atlas, record: dict[str, Any
         save("rebuilt", t, reconstruct(atlas, t))
         if t < last:
             save("flow", t, flow_picture(work.flow.forward[t], work.flow.forward_ok[t]))
-    write_record(folder, record)

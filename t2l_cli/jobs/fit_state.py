@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from t2l_cli.errors import RequestError
 from t2l_cli.media.atomic import atomic_path
 from t2l_cli.media.paths import shown
+from t2l_cli.media.places import check_place
 
 if TYPE_CHECKING:
     from t2l_cli.engine.fit.fit import AtlasFit
@@ -39,21 +40,47 @@ class FitState:
         The file is read as data: it can run no code.
         """
         check_kept(self.path)
+        kept = self._read()
+        if kept is None or not self._is_own(kept):
+            raise RequestError(
+                f"{shown(self.path)} was begun with another video, mask or setting, or by another version: "
+                "repeat its command, or choose another --output."
+            )
+        state: dict[str, Any] = kept["state"]
+        return state
 
+    def check(self, overwrite: bool, *inputs: str | None) -> None:
+        """RequestError where the file should not be replaced, as ``keep`` does, nor deleted, as ``drop`` does.
+
+        That is, where it is one of the ``inputs`` or no interrupted fit, or without ``overwrite`` that of another
+        video, mask or setting.
+        """
+        check_place(self.path, True, *inputs)
+        kept = self._read()
+        if kept is not None and not overwrite and not self._is_own(kept):
+            raise RequestError(
+                f"{shown(self.path)} is the interrupted fit of another video, mask or setting, or of another version: "
+                "choose another --output or add --overwrite."
+            )
+
+    def _read(self) -> dict[str, Any] | None:
+        """What is in the file, of whichever fit; None without a file. RequestError where it is not of a fit."""
         import torch
 
         try:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
-            head = (kept["format"], kept["version"], kept["key"])
-            state: dict[str, Any] = kept["state"]
+            if kept["format"] != FORMAT:
+                raise ValueError
+        except FileNotFoundError:
+            return None
         except Exception as error:  # torch.load has many ways to fail on bytes that are not its own
-            raise RequestError(f"{shown(self.path)} is not an interrupted fit, or damaged: start anew.") from error
-        if head != (FORMAT, VERSION, self._key):
             raise RequestError(
-                f"{shown(self.path)} was begun with another video, mask or setting, or by another version: "
-                "repeat its command, or leave --resume out."
-            )
-        return state
+                f"{shown(self.path)} is not an interrupted fit, or damaged: move it away or choose another --output."
+            ) from error
+        return dict(kept)
+
+    def _is_own(self, kept: dict[str, Any]) -> bool:
+        return "state" in kept and (kept.get("version"), kept.get("key")) == (VERSION, self._key)
 
     def found(self) -> dict[str, Any] | None:
         """What ``load`` gives, or None where it gives nothing."""

@@ -155,6 +155,11 @@ class Training(Job):
         self.finished = False  # whether all steps were taken
         self.written: str | None = None  # the path of the result, once there is one
 
+    @property
+    def beside(self) -> list[Path]:
+        """The files that are written beside the output."""
+        return []
+
     @abstractmethod
     def check_outputs(self) -> None:
         """RequestError where an output cannot or should not be written."""
@@ -207,7 +212,7 @@ class Training(Job):
         StoppedError and DivergedError where it ends before there is anything to keep.
         """
         self.check_outputs()
-        with claimed(self.output, self.run_dir):
+        with claimed(self.output, self.run_dir, self.beside):
             self.prepare()
             with self.reporter.patience():
                 self.train()

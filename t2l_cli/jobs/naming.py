@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from t2l_cli.errors import RequestError
@@ -51,8 +51,10 @@ def cut(text: str, most: int = MAX_NAME) -> str:
 
 
 @contextlib.contextmanager
-def claimed(output: Path, run_dir: Path | None = None) -> Iterator[None]:
-    """Hold ``output`` and ``run_dir`` for this run; RequestError where another run on this machine works on one.
+def claimed(output: Path, run_dir: Path | None = None, beside: Iterable[Path] = ()) -> Iterator[None]:
+    """Hold ``output``, ``run_dir`` and the files ``beside`` the output for this run.
+
+    RequestError where another run on this machine works on one of them, or this one writes its previews there.
 
     Also where the output's folder takes no file. All is found out before the work, not after it. A claim is a lock in
     the cache folder, which the system releases with the process; where no lock can be had, the writing itself still
@@ -62,6 +64,8 @@ def claimed(output: Path, run_dir: Path | None = None) -> Iterator[None]:
         if str(output) != STDIO:
             _try_folder(output.parent)
             claims.enter_context(_lock(output, "--output"))
+        for path in beside:
+            claims.enter_context(_lock(path, "--output"))
         if run_dir is not None:
             claims.enter_context(_lock(run_dir, "--run-dir"))
         yield
@@ -84,7 +88,7 @@ def _lock(path: Path, option: str) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise RequestError(
-            f"another run of t2l is writing {shown(path)} right now; choose another {option}."
+            f"another run of t2l, or --preview, is writing {shown(path)} right now; choose another {option}."
         ) from error
     except OSError:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +91,11 @@ class PhotoRequest:
             earlier=config,
             **more,
         )
+
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """The files that are read, which no output may be."""
+        return self.source, self.mask, self.earlier, self.clip_weights
 
 
 class PhotoJob(Training):
@@ -185,7 +191,7 @@ class PhotoJob(Training):
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the photo with the edit; the suffix says the format, and "-" is a PNG to the standard output."""
-        check_photo_output(path, overwrite, self.request.source, size=self.picture.size)
+        check_photo_output(path, overwrite, *self.request.inputs, size=self.picture.size)
         self.say_notes(self._save(path, self._layer, overwrite))
 
     def _repr_png_(self) -> bytes | None:
@@ -206,10 +212,9 @@ class PhotoJob(Training):
     def check_outputs(self) -> None:
         """RequestError where the output or the run directory cannot or should not be written."""
         request = self.request
-        inputs = (request.source, request.mask, request.earlier, request.clip_weights)
-        check_photo_output(request.output, request.overwrite, *inputs)
+        check_photo_output(request.output, request.overwrite, *request.inputs)
         if self.run_dir is not None:
-            check_run_dir(self.run_dir, request.overwrite, inputs, [self.output])
+            check_run_dir(self.run_dir, request.overwrite, request.inputs, [self.output])
         check_photo_output(request.output, request.overwrite, size=self.picture.size)
 
     def prepare(self) -> None:
@@ -236,7 +241,12 @@ class PhotoJob(Training):
         layer = self._layer
         say_tries(self.edit, self.reporter)
         say_matte(self.edit, self.reporter)
-        notes = self._save(request.output, layer, request.overwrite)
+        try:
+            notes = self._save(request.output, layer, request.overwrite)
+        except Exception:
+            with contextlib.suppress(MemoryError):
+                self._rescue(layer)
+            raise
         self.timings.lap("finish")
         record = self.record
         if self._run_dir is not None:
@@ -245,6 +255,11 @@ class PhotoJob(Training):
         took = duration(self.timings.seconds["optimise"])
         self.reporter.note(f"{record['steps_done']} steps in {took}, seed {self.edit.seed}")
         return () if request.output == STDIO else (request.output,)
+
+    def _rescue(self, layer: Rows) -> None:
+        """Keep the ``layer`` in the run directory, if there is one, where the result cannot be written."""
+        if self._run_dir is not None and (kept := self._run_dir.keep_layer(layer.whole(), self._mark)):
+            self.reporter.warn(f"what was painted is kept: {shown(kept)}; t2l composite lays it over the photo")
 
     def _save(self, path: str | Path, layer: Rows, overwrite: bool) -> tuple[str, ...]:
         """Write the photo under ``layer``; notes of what the format could not hold."""

@@ -75,8 +75,8 @@ class PreviewFile(Preview):
     ) -> None:
         """told: called with the path after each picture.
 
-        RequestError where ``path`` has another suffix, exists without ``overwrite``, or is one of the ``others``: of
-        the work's inputs and outputs, which need not exist yet.
+        RequestError where ``path`` has another suffix, exists without ``overwrite``, or is one of the ``others`` or
+        lies in one: of the work's inputs and outputs, which need not exist yet.
         """
         super().__init__(warn)
         self._path, self._told = Path(path), told
@@ -84,8 +84,9 @@ class PreviewFile(Preview):
             raise RequestError(f"--preview writes a PNG: {shown(path)} does not end in .png.")
         try:
             check_place(self._path, overwrite, *others)
-            if os.path.realpath(path) in {os.path.realpath(one) for one in others if one}:
-                raise RequestError(f"{shown(path)} has another part in this command; choose another --output.")
+            place = Path(os.path.realpath(path))
+            if not {place, *place.parents}.isdisjoint(Path(os.path.realpath(one)) for one in others if one):
+                raise RequestError(f"{shown(path)} is, or lies in, an input or output here; choose another --output.")
         except RequestError as error:
             raise RequestError(str(error).replace("another --output", "another file for --preview")) from error
 

@@ -21,7 +21,7 @@ from t2l_cli.media.compositing import Levels, Rows, over, rgba
 from t2l_cli.media.images import Picture, save_layer, save_like, save_picture
 from t2l_cli.media.paths import STDIO, reason, shown
 from t2l_cli.media.places import clash_with, foreign_in
-from t2l_cli.media.records import parsed, plain
+from t2l_cli.media.records import parsed, plain, read_json
 from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter
 
@@ -40,6 +40,8 @@ _OWN = re.compile(  # what commands write into a run directory; folders end in "
     r"((foreground|background)/)?(layer\.png|alpha\.png|composite\.\w+|losses\.csv|run\.json|snapshots/(step-\d+\.png)?)?"
     r"|(mask|alpha|rebuilt|flow)-\d+\.png"
 )
+
+_COLUMNS = ("step", "stage", "lr", "total")  # of losses.csv, before the terms
 
 
 def describe(edit: Edit, weights_sha256: Sequence[str], last: Step | None, command: str = "edit-image") -> EditRecord:
@@ -165,7 +167,8 @@ def check_run_dir(
     """RequestError where :class:`RunDir` could not or should not use ``path``.
 
     An existing folder is used where it is empty, or with ``overwrite`` where it holds nothing but the files of an
-    earlier run and the ``outputs`` of this one. It never holds one of the ``inputs``.
+    earlier run, by what they are called and by a file of that run, and the ``outputs`` of this one. It never holds one
+    of the ``inputs``.
     """
     try:
         if not path.parent.is_dir():
@@ -182,12 +185,31 @@ def check_run_dir(
             raise RequestError(f"--run-dir {shown(path)} {clash}; choose another.")
         if foreign := foreign_in(path, _is_own, *outputs):
             raise RequestError(f"--run-dir {shown(path)} holds {shown(foreign)}, no file of a run; choose another.")
+        if (some := foreign_in(path, lambda name: name.endswith("/"), *outputs)) and not _is_of_a_run(path):
+            raise RequestError(
+                f"--run-dir {shown(path)} holds {shown(some)}, and no run.json or losses.csv of t2l says that "
+                "it is of a run; choose another."
+            )
     except (OSError, ValueError) as error:  # ValueError: a name that no system call takes
         raise RequestError(f"cannot use --run-dir {shown(path)}: {reason(error)}.") from error
 
 
 def _is_own(name: str) -> bool:
     return _OWN.fullmatch(name) is not None
+
+
+def _is_of_a_run(run_dir: Path) -> bool:
+    """Whether a file of this program's making says that a run was here; one that was killed left only its losses."""
+    with contextlib.suppress(OSError, ValueError):
+        record = read_json(run_dir / "run.json")
+        if isinstance(record, dict) and "command" in record and isinstance(record.get("config"), dict):
+            return True
+    for folder in (run_dir, run_dir / "foreground", run_dir / "background"):
+        with contextlib.suppress(OSError), (folder / "losses.csv").open("rb") as losses:
+            head = ",".join(_COLUMNS).encode()
+            if losses.read(len(head)) in (b"", head):  # empty: it was killed at once
+                return True
+    return False
 
 
 def _check_apart(run_dir: Path, output: Path) -> None:
@@ -267,7 +289,7 @@ class RunDir:
                 terms = step.terms
                 if self._rows is None:
                     self._rows = csv.writer(self._csv)
-                    self._rows.writerow(["step", "stage", "lr", "total", *terms])
+                    self._rows.writerow([*_COLUMNS, *terms])
                 self._rows.writerow([step.i + 1, step.stage, step.lr, step.total, *terms.values()])
 
     def finish(
@@ -293,15 +315,21 @@ class RunDir:
                     shutil.copyfile(output, copy)
         self.keep_layer(layer.whole(), mark)
 
-    def keep_layer(self, layer: Levels, mark: Mark | None = None) -> None:
-        """Write the ``layer`` (H, W, 4) as layer.png, with its ``mark``, and alpha.png; the losses are complete."""
+    def keep_layer(self, layer: Levels, mark: Mark | None = None) -> Path | None:
+        """Write the ``layer`` (H, W, 4) as layer.png, with its ``mark``, and alpha.png; the losses are complete.
+
+        Returns the path of layer.png; None where it could not be written.
+        """
         self._write()
+        kept = None
         with self._spared():
             save_layer(self.path / "layer.png", layer, overwrite=True, mark=mark)
+            kept = self.path / "layer.png"
             save_picture(self.path / "alpha.png", layer[..., 3], overwrite=True)
         with self._spared():
             if self._csv is not None:
                 self._csv.close()
+        return kept
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

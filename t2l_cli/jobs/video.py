@@ -85,7 +85,9 @@ class VideoJob(Training):
         self.request, self._load = request, load
         self._done: dict[str, _Painted] = {}  # the layers before the one in work
         self._course: _Course | None = None  # the layer in work
-        self._run_dir: RunDir | None = None
+        self._run_dir: RunDir | None = None  # of the layer in work
+        self._unkept: list[tuple[RunDir, _Painted]] = []  # layers that are not in their run directories yet
+        self._kept: list[Path] = []  # layers that are
         self._mark: Mark | None = None  # what the result says of its making
 
     @cached_property
@@ -157,7 +159,7 @@ class VideoJob(Training):
         """Write the video with the edit: a video file, or a folder of frames where the path has no suffix."""
         need_result(self)
         request, codec = self.request, codec_of(self.request.codec)
-        check_video_output(Path(path), overwrite, request.source, request.atlas, codec=codec)
+        check_video_output(Path(path), overwrite, *request.inputs, codec=codec)
         self._mark = mark_of(self.record, self.reporter) if request.metadata else None
         self._map_back(Path(path), overwrite)
         self.written = str(path)
@@ -170,16 +172,19 @@ class VideoJob(Training):
         """Whether a step was taken."""
         return bool(self._done) or (self._course is not None and self._course.last is not None)
 
+    @property
+    def beside(self) -> list[Path]:
+        """The painted layers."""
+        return [self.request.layer_file(name) for name in self.request.configs]
+
     def check_outputs(self) -> None:
         """RequestError where the video, a painted layer or the run directory cannot or should not be written."""
         request = self.request
-        inputs = (request.source, request.atlas, request.clip_weights, request.fit.mask, request.earlier)
-        layers = [request.layer_file(name) for name in request.configs]
-        check_video_output(self.output, request.overwrite, *inputs, codec=codec_of(request.codec))
-        for file in layers:
-            check_output(file, request.overwrite, *inputs)
+        check_video_output(self.output, request.overwrite, *request.inputs, codec=codec_of(request.codec))
+        for file in self.beside:
+            check_output(file, request.overwrite, *request.inputs)
         if self.run_dir is not None:
-            check_run_dir(self.run_dir, request.overwrite, inputs, [self.output, *layers])
+            check_run_dir(self.run_dir, request.overwrite, request.inputs, [self.output, *self.beside])
 
     def prepare(self) -> None:
         """Read the video, find or fit its atlas, read CLIP.
@@ -200,6 +205,7 @@ class VideoJob(Training):
             if name in self._done:
                 continue
             if self._course is None:
+                self._keep_layers()  # until the next one is done, nothing else holds them
                 self._course = self._begin(name)
             if self.reporter.should_stop():  # while the layer was prepared; those before it are kept
                 return
@@ -220,27 +226,33 @@ class VideoJob(Training):
             self.reporter.offer(lambda: picture_bytes(course.edit.glimpse()))
 
     def write_outputs(self) -> tuple[str, ...]:
-        """Write the painted atlas layers and the video. Where the video cannot be written, the layers stay."""
+        """Write the painted atlas layers and the video, then the run directory.
+
+        Where one cannot be written, the layers that are stay, and go into the run directory, too.
+        """
         self._settle()
-        request, files = self.request, []
+        request, files = self.request, list[Path]()
         self._mark = mark_of(self.record, self.reporter) if request.metadata else None
-        for name, painted in self._done.items():
-            files.append(request.layer_file(name))
-            save_layer(files[-1], rgba(*painted.pixels), request.overwrite, self._mark)
         try:
+            for name, painted in self._done.items():
+                save_layer(request.layer_file(name), rgba(*painted.pixels), request.overwrite, self._mark)
+                files.append(request.layer_file(name))
             self._map_back(self.output, request.overwrite)
-        except Exception:
-            kept = ", ".join(shown(file) for file in files)
-            how = "" if self._blend == "normal" else f" --blend {self._blend}"
-            self.reporter.warn(f"what was painted is kept: {kept}; t2l composite{how} lays it over the video")
-            raise
-        except KeyboardInterrupt:
-            for file in files:
-                with contextlib.suppress(OSError):
-                    file.unlink()
+        except BaseException as error:
+            if not isinstance(error, Exception):  # somebody does not want to wait for it
+                for file in files:
+                    with contextlib.suppress(OSError):
+                        file.unlink()
+                files.clear()
+            with contextlib.suppress(MemoryError):
+                self._keep_layers()
+            if kept := ", ".join(map(shown, (*files, *self._kept))):
+                how = "" if self._blend == "normal" else f" --blend {self._blend}"
+                self.reporter.warn(f"what was painted is kept: {kept}; t2l composite{how} lays it over the video")
             raise
         self.written = request.output
         self.timings.lap("finish")
+        self._keep_layers()
         if self.run_dir is not None:
             with spared(self.run_dir, self.reporter.warn):
                 write_record(self.run_dir, self.record)
@@ -292,8 +304,15 @@ class VideoJob(Training):
         self._done[course.name] = painted = self._paint(course)
         say_matte(course.edit, self.reporter)
         if self._run_dir is not None:
-            self._run_dir.keep_layer(rgba(*painted.pixels).whole())
+            self._unkept.append((self._run_dir, painted))
             self._run_dir = None
+
+    def _keep_layers(self) -> None:
+        """Write the layers that are done into their run directories."""
+        for run_dir, painted in self._unkept:
+            if kept := run_dir.keep_layer(rgba(*painted.pixels).whole()):
+                self._kept.append(kept)
+        self._unkept.clear()
 
     def _paint(self, course: _Course) -> _Painted:
         """The layer of ``course`` as it is now; made once per step, however often it is looked at."""

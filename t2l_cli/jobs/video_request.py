@@ -114,6 +114,11 @@ class VideoRequest:
         )
 
     @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """The files and folders that are read, which no output may be or hold."""
+        return self.source, self.atlas, self.fit.mask, self.earlier, self.clip_weights
+
+    @property
     def config(self) -> EditConfig:
         """That of the first layer; CLIP, device and blend are the same for all."""
         return next(iter(self.configs.values()))

@@ -75,6 +75,20 @@ def test_a_video_comes_back_with_its_layer_and_its_record(
     assert np.array_equal(read(tmp_path / "out"), read(tmp_path / "again"))
 
 
+@pytest.mark.parametrize("place", ["out-foreground.png", "run/foreground/layer.png", "shot/look.png"])
+def test_a_preview_takes_no_place_of_the_result(
+    place: str, t2l: Callable[..., Run], frames: Path, atlas: Path, tmp_path: Path
+) -> None:
+    """Nor of the source; it is refused before any work."""
+    (tmp_path / "run" / "foreground").mkdir(parents=True)
+    line = ("edit-video", frames, "red object", "--atlas", atlas, *FAST, "-o", "out.mp4", "--run-dir", "run", "-q")
+    refused = t2l(*line, "--overwrite", "--preview", place)
+    assert refused.returncode == 2
+    _one_line(refused, place)
+    assert not list(tmp_path.glob("out*"))
+    assert not (tmp_path / place).exists()
+
+
 @pytest.mark.slow
 def test_both_layers_in_one_run(t2l: Callable[..., Run], frames: Path, atlas: Path, tmp_path: Path) -> None:
     prompts = ("--foreground", "red object", "--background", "blue background")

@@ -15,7 +15,7 @@ from typing import Any
 
 from t2l_cli.errors import RequestError, StoppedError, T2LError
 from t2l_cli.jobs.batch.photos import Photo, find_photos, watch_photos
-from t2l_cli.jobs.batch.plan import Decision, Names, Planned, decide, plan
+from t2l_cli.jobs.batch.plan import Decision, Inputs, Names, Planned, decide, plan
 from t2l_cli.jobs.batch.results import RESULTS, Entry, Ledger, Stamp, begun_jobs, known_entries, results_file, stamp
 from t2l_cli.jobs.batch.rows import Row, Wrong, read_manifest
 from t2l_cli.jobs.batch.shards import Shard, parse_shard
@@ -130,6 +130,7 @@ class Batch:
         self.counts = Counts()
         self._workers = workers or self._chosen_workers
         self._names = Names(request.name)
+        self._inputs = Inputs()
         self._wrong = 0  # rows that were left out
         self._seconds = 0.0
 
@@ -183,6 +184,8 @@ class Batch:
             problems = [_unshippable(job) for job in jobs]
             wrong += [Wrong(job.row.where, what) for job, what in zip(jobs, problems, strict=True) if what]
             jobs = [job for job, what in zip(jobs, problems, strict=True) if not what]
+        for job in jobs:
+            self._inputs.add(job)
         return jobs, wrong
 
     def _leave_out(self, what: str, lines: list[str], then: str = "") -> None:
@@ -199,7 +202,8 @@ class Batch:
         return [(job, self._decide(job, known, begun)) for job in self.jobs]
 
     def _decide(self, job: Planned, known: Mapping[str, Entry], begun: set[str]) -> Decision:
-        return decide(job, known.get(job.name), job.name in begun, self.folder, self.request.overwrite)
+        overwrite = self.request.overwrite
+        return decide(job, known.get(job.name), job.name in begun, self.folder, overwrite, self._inputs)
 
     def __iter__(self) -> Iterator[Entry]:
         """Do the jobs that are left; the entry of each as it ends.
@@ -217,12 +221,17 @@ class Batch:
         with Ledger(self._results) as ledger:
             todo: list[_Todo] = []
             refused: list[str] = []
+            reading: list[str] = []
             for job, decision in self.preview():
                 if decision.refused:
-                    refused.append(f"{job.row.where}: {decision.why}")
+                    (reading if decision.state == "input" else refused).append(f"{job.row.where}: {decision.why}")
                 elif decision.state != "done":
                     todo.append((job, decision))
-            self.counts = Counts(total, total - len(todo) - len(refused), left_out=self._wrong + len(refused))
+            left_out = len(refused) + len(reading)
+            self.counts = Counts(total, total - len(todo) - left_out, left_out=self._wrong + left_out)
+            if reading:
+                what = f"{_counted(len(reading), 'job')} would write over what the batch reads"
+                self._leave_out(what, reading, " Choose another --output.")
             if refused:
                 what = f"{_counted(len(refused), 'job')} would replace what is there"
                 self._leave_out(what, refused, " Add --overwrite, or choose another --output.")
@@ -292,7 +301,8 @@ class Batch:
         for job in jobs:
             decision = self._decide(job, known, begun)
             if decision.refused:
-                self.reporter.warn(f"{job.row.where}: {decision.why}; left out. --overwrite would replace it.")
+                then = "" if decision.state == "input" else " --overwrite would replace it."
+                self.reporter.warn(f"{job.row.where}: {decision.why}; left out.{then}")
             elif decision.state != "done":
                 yield job, decision
 

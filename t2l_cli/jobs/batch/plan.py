@@ -29,7 +29,8 @@ NAME = "{stem}-{prompt}"
 FIELDS = ("stem", "prompt", "command", "preset", "seed", "i")
 _MAX_NAME = 230  # bytes of a name without what makes it unique; file systems end at 255
 
-State = Literal["new", "done", "failed", "changed", "taken"]
+State = Literal["new", "done", "failed", "changed", "taken", "input"]
+_Place = tuple[int, int]  # device and number on it
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,57 @@ class Planned:
         stamps = {name: stamp_now(path, before.inputs.get(name)) for name, path in self.inputs.items()}
         there = {name: found for name, found in stamps.items() if found is not None}
         return fingerprint(self.request, there) if len(there) == len(stamps) else None
+
+
+class Inputs:
+    """All that the jobs of a batch read, so that none of them writes over it."""
+
+    def __init__(self) -> None:
+        self._read: dict[_Place, str] = {}  # file or folder -> which row reads it
+        self._above: dict[_Place, str] = {}  # folder -> which row reads something in it
+        self._seen: set[str] = set()
+
+    def add(self, job: Planned) -> None:
+        """Note what ``job`` reads."""
+        for path in job.request.inputs:
+            if path is None or path in self._seen:
+                continue
+            self._seen.add(path)
+            if (place := _place(path)) is not None:
+                self._read.setdefault(place, job.row.where)
+                self._note_above(os.path.dirname(os.path.realpath(path)), job.row.where)
+
+    def _note_above(self, folder: str, where: str) -> None:
+        while folder not in self._seen:
+            self._seen.add(folder)
+            if (place := _place(folder)) is not None:
+                self._above.setdefault(place, where)
+            folder = os.path.dirname(folder)
+
+    def clash(self, job: Planned, folder: Path) -> str | None:
+        """Which output of ``job`` in the ``folder`` would replace what some job reads, in words; None if none."""
+        run_dir = job.request.run_dir
+        for path in (*(folder / name for name in job.outputs), *(() if run_dir is None else (Path(run_dir),))):
+            place = _place(path)
+            if place is None:  # it is not there yet, and every input is
+                continue
+            if where := self._read.get(place):
+                return f"{shown(path)} is an input of {where}"
+            if where := self._above.get(place):
+                return f"{shown(path)} holds an input of {where}"
+            above = _place(os.path.dirname(os.path.realpath(path)))
+            if above is not None and (where := self._read.get(above)):
+                return f"{shown(path)} is a part of an input of {where}"
+        return None
+
+
+def _place(path: str | Path) -> _Place | None:
+    """What tells a file or folder from all others, by whatever name; None where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Names:
@@ -220,15 +272,16 @@ class Decision:
 
     @property
     def refused(self) -> bool:
-        """Whether it needs the user's word to go on."""
-        return self.state in ("changed", "taken")
+        """Whether it is not done without the user's word; where the state is "input", not even with it."""
+        return self.state in ("changed", "taken", "input")
 
 
-def decide(job: Planned, entry: Entry | None, begun: bool, folder: Path, overwrite: bool) -> Decision:
-    """What is to be done about ``job``, of which ``entry`` is known.
+def decide(job: Planned, entry: Entry | None, begun: bool, folder: Path, overwrite: bool, inputs: Inputs) -> Decision:
+    """What is to be done about ``job``, of which ``entry`` is known, in a batch that reads ``inputs``.
 
     Done stays done while settings, inputs and outputs are what they were. An output that is there is replaced only with
-    ``overwrite``, where the job failed, where a killed batch ``begun`` it, or where it is as that job left it.
+    ``overwrite``, where the job failed, where a killed batch ``begun`` it, or where it is as that job left it; and
+    never where a job reads it.
     """
     there = {name for name in job.outputs if os.path.lexists(folder / name)}
     failed = entry is not None and entry.status == "failed"
@@ -236,6 +289,8 @@ def decide(job: Planned, entry: Entry | None, begun: bool, folder: Path, overwri
     same = entry is not None and (failed or entry.fingerprint == job.fingerprint_now(entry))
     if entry is not None and same and not failed and own == set(entry.files) == set(job.outputs):
         return Decision("done")
+    if clash := inputs.clash(job, folder):
+        return Decision("input", why=clash)
     if overwrite or begun or (same and there <= own):
         return Decision("failed" if failed else "new", replace=True)
     if not there:

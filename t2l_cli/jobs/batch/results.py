@@ -126,7 +126,7 @@ def shard_files(folder: Path) -> list[Path]:
 def read_entries(path: Path) -> dict[str, Entry]:
     """The last line of each job, by the job's name; a last line that was cut is left out.
 
-    RequestError where the file cannot be read, or holds something else.
+    RequestError where the file cannot be read, or is not a batch's.
     """
     entries: dict[str, Entry] = {}
     number = 0
@@ -135,6 +135,8 @@ def read_entries(path: Path) -> dict[str, Entry]:
             for line in file:
                 number += 1
                 if not line.endswith(b"\n"):
+                    if not entries and not _may_be_cut(line):
+                        raise ValueError("it is not one that was cut")
                     break
                 entry = msgspec.convert(json.loads(line), Entry)  # json: it knows names that are no UTF-8, too
                 entries[entry.output] = entry
@@ -145,6 +147,16 @@ def read_entries(path: Path) -> dict[str, Entry]:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RequestError(f"{shown(path)}, line {number}: this is no line of a batch: {error}.") from error
     return entries
+
+
+def _may_be_cut(line: bytes) -> bool:
+    """Whether ``line``, without a line break and the only one of its file, may be the beginning of a batch's."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        start = b'{"output": "'
+        return line.startswith(start) or start.startswith(line)
+    return isinstance(value, dict) and value.keys() >= {"output", "status", "fingerprint"}
 
 
 def known_entries(folder: Path) -> dict[str, Entry]:
@@ -203,6 +215,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.path))
+            read_entries(self.path)  # it raises where the file is somebody else's, before anything is cut off it
             self._results = stack.enter_context(_Lines(self.path))
             self._beginnings = stack.enter_context(_Lines(self._begun))
             self._flusher = stack.enter_context(ThreadPoolExecutor(1))

@@ -159,6 +159,91 @@ def test_another_line_is_an_error_that_names_it(folder: Path) -> None:
         batch(folder).run()
 
 
+@pytest.mark.parametrize(
+    "text", ['{"epoch": 1}\n{"epoch": 2}', '{"epoch": 1}', '{"output": "mine"}', "epoch 1", '["output"]', "7"]
+)
+def test_somebody_elses_file_of_results_stays_as_it_is(text: str, folder: Path) -> None:
+    """Also where its last line does not end in a line break, so that it looks like one that was cut."""
+    (folder / "out").mkdir()
+    path = folder / "out/results.jsonl"
+    path.write_text(text)
+    workers = Writers()
+    with pytest.raises(RequestError, match="no line of a batch"):
+        batch(folder, workers).run()
+    assert (path.read_text(), workers.names) == (text, [])
+
+
+@pytest.mark.parametrize("kept", [1, 7, 12, 40, -1])
+def test_a_first_line_that_was_cut_costs_one_job(kept: int, folder: Path) -> None:
+    batch(folder, fail_fast=True).run()
+    path = folder / "out/results.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0][:kept])
+    assert batch(folder, overwrite=True).run().status == "done"
+    assert len(recorded(folder / "out")) == 3
+
+
+@pytest.mark.parametrize("reads", ["source", "mask", "config", "clip_weights"])
+@pytest.mark.parametrize("link", [False, True])
+def test_what_another_job_reads_is_never_written(reads: str, link: bool, tmp_path: Path) -> None:
+    """Before anything is done; with keep_going the row is left out."""
+    photos(tmp_path, "a.png", "b.png", "out/b.png", "out/mine.png")
+    mine = tmp_path / "out/mine.png"
+    if reads == "config":
+        mine.write_text(json.dumps({"config": {"prompts": ["red ball"]}}))
+    before = mine.read_bytes()
+    if link:
+        (tmp_path / "out/link.png").symlink_to(mine)
+    rows = manifest(
+        tmp_path / "jobs.jsonl",
+        {"source": "a.png", "output": "link.png" if link else "mine.png"},
+        {"source": "b.png", "output": "new.png"} | {reads: "out/mine.png"},
+    )
+    more = {"manifest": str(rows), "prompts": ("red ball",), "overwrite": True}
+    workers = Writers()
+    with pytest.raises(RequestError, match=r"line 1: .*(mine|link)\.png is an input of line 2"):
+        batch(tmp_path, workers, **more).run()
+    assert (workers.names, mine.read_bytes()) == ([], before)
+    assert [decision.state for _, decision in batch(tmp_path, **more).preview()] == ["input", "new"]
+    result = batch(tmp_path, workers, keep_going=True, **more).run()
+    assert (result.status, result.record["left_out"], workers.names) == ("failed", 1, ["new.png"])
+    assert mine.read_bytes() == before
+    with pytest.raises(RequestError, match="is an input of line 2"):
+        batch(tmp_path, **more, shard="1/1").run()
+
+
+def test_neither_a_run_directory_that_holds_it(tmp_path: Path) -> None:
+    photos(tmp_path, "a.png", "run/deep/b.png")
+    rows = manifest(
+        tmp_path / "jobs.jsonl",
+        {"source": "a.png", "run_dir": "run"},
+        {"source": "run/deep/b.png"},
+    )
+    with pytest.raises(RequestError, match=r"line 1: .*run holds an input of line 2"):
+        batch(tmp_path, manifest=str(rows), prompts=("red ball",), overwrite=True).run()
+
+
+def test_nor_a_frame_of_its_folder(tmp_path: Path) -> None:
+    photos(tmp_path, "a.png", "out/frames/0.png", "out/frames/1.png")
+    rows = manifest(
+        tmp_path / "jobs.jsonl",
+        {"source": "a.png", "prompt": "red ball", "output": "frames/1.png"},
+        {"command": "edit-video", "source": "out/frames", "prompt": "red ball"},
+    )
+    with pytest.raises(RequestError, match=r"line 1: .*1\.png is a part of an input of line 2"):
+        batch(tmp_path, manifest=str(rows), overwrite=True).run()
+
+
+def test_a_result_that_stays_as_it_is_can_be_a_source(tmp_path: Path) -> None:
+    photos(tmp_path, "a.png")
+    more = {"prompts": ("red ball",)}
+    first, second = {"source": "a.png", "output": "mid.png"}, {"source": "out/mid.png", "output": "end.png"}
+    batch(tmp_path, manifest=str(manifest(tmp_path / "first.jsonl", first)), **more).run()
+    both = str(manifest(tmp_path / "both.jsonl", first, second))
+    workers = Writers()
+    assert batch(tmp_path, workers, manifest=both, overwrite=True, **more).run().status == "done"
+    assert workers.names == ["end.png"]
+
+
 def test_of_two_batches_at_once_the_second_is_refused(folder: Path) -> None:
     first = iter(batch(folder))
     next(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from cardboard import Listener
 from PIL import Image
 
@@ -17,8 +19,11 @@ from t2l_cli.atlases.store import load_atlas, save_atlas
 from t2l_cli.config import FitConfig
 from t2l_cli.engine.atlas.quality import Quality
 from t2l_cli.errors import DivergedError, RequestError, StoppedError
+from t2l_cli.jobs import fit
 from t2l_cli.jobs.fit import FitJob, FitRequest
+from t2l_cli.jobs.fit_state import FitState
 from t2l_cli.jobs.job import from_json, to_json
+from t2l_cli.jobs.record import check_run_dir
 from t2l_cli.progress import Tick
 from tests.tiny_videos import make_video
 from tests.truth import make_truth
@@ -84,6 +89,17 @@ def test_a_job_shows_its_pictures(tmp_path: Path) -> None:
     assert (job._repr_png_() or b"").startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["source", "mask"])
+def test_no_input_is_saved_over(name: str, tmp_path: Path) -> None:
+    """Even where it has become a folder that could be replaced: an atlas, or an empty one."""
+    job = job_of(CardboardFit(), tmp_path, Listener(), mask=str(tmp_path / "frames")).run()
+    folder = Path(str(getattr(job.request, name)))
+    folder.unlink(missing_ok=True)
+    (folder / "inside").mkdir(parents=True) if name == "mask" else save_atlas(ATLAS, folder)
+    with pytest.raises(RequestError, match="is the input itself"):
+        job.save(folder, overwrite=True)
+
+
 def test_a_fit_that_is_stopped_is_written_and_kept(tmp_path: Path) -> None:
     reporter = Listener()
 
@@ -139,6 +155,63 @@ def test_a_fit_is_kept_where_its_atlas_was_painted_in_meanwhile(tmp_path: Path) 
         assert image.getpixel((0, 0)) == (255, 0, 0, 255)
     assert job.state.load() == {"step": 6}
     assert load_atlas(folder).video == ATLAS.video
+
+
+@pytest.mark.parametrize("again", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_file_that_is_no_interrupted_fit_is_left_alone(again: dict[str, bool], tmp_path: Path) -> None:
+    (tmp_path / "atlas.resume").write_bytes(b"mine")
+    with pytest.raises(RequestError, match="not an interrupted fit"):
+        job_of(CardboardFit(), tmp_path, Listener(), **again).write()
+    assert (tmp_path / "atlas.resume").read_bytes() == b"mine"
+    assert not (tmp_path / "atlas").exists()
+
+
+def test_the_video_is_not_the_file_of_the_fit(tmp_path: Path) -> None:
+    job = job_of(CardboardFit(), tmp_path, Listener(), overwrite=True)
+    video = Path(job.request.source).rename(tmp_path / "atlas.resume")
+    before = video.read_bytes()
+    job = FitJob(dataclasses.replace(job.request, source=str(video)), Listener())
+    with pytest.raises(RequestError, match="is the input itself"):
+        job.write()
+    assert video.read_bytes() == before
+
+
+def test_another_commands_interrupted_fit_is_replaced_only_on_request(tmp_path: Path) -> None:
+    state = FitState(tmp_path / "atlas.resume", "another")
+    state.keep(CardboardFit())  # type: ignore[arg-type]  # what a fit is asked for here
+    before = state.path.read_bytes()
+    for more in ({}, {"resume": True}):
+        with pytest.raises(RequestError, match="another video, mask or setting"):
+            job_of(CardboardFit(), tmp_path, Listener(), **more).write()
+        assert state.path.read_bytes() == before
+    assert job_of(CardboardFit(), tmp_path, Listener(), overwrite=True).write().status == "done"
+    assert not state.path.exists()
+
+
+def test_the_same_commands_interrupted_fit_is_pointed_out(tmp_path: Path) -> None:
+    """It is begun anew all the same: the two would make the same."""
+    first = job_of(CardboardFit(), tmp_path, Listener())
+    first.state.keep(CardboardFit())  # type: ignore[arg-type]  # what a fit is asked for here
+    assert job_of(CardboardFit(), tmp_path, Listener()).write().status == "done"
+    assert not first.state.path.exists()
+
+
+def test_a_run_directory_is_known_as_one_from_its_first_file_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the fit is killed while it writes the pictures."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(fit, "save_picture", killed)
+    run = tmp_path / "run"
+    job = job_of(CardboardFit(), tmp_path, Listener(), run_dir=str(run))
+    job.work.masks = [torch.zeros(24, 40)] * 3  # type: ignore[assignment]  # what is looked at first
+    with pytest.raises(SystemExit):
+        job.write()
+    (run / "mask-00000.png").touch()
+    check_run_dir(run, True)
 
 
 def test_threads_are_those_asked_for_while_it_works_and_the_callers_afterwards(tmp_path: Path) -> None:

@@ -51,6 +51,28 @@ def test_is_of_one_video_mask_and_setting(tmp_path: Path) -> None:
         FitState(tmp_path / "b", "key").load()
 
 
+def test_what_must_not_be_replaced_is_said(tmp_path: Path) -> None:
+    state = FitState(tmp_path / "atlas.resume", "key")
+    state.check(False)
+    state.keep(FIT)
+    state.check(False)
+    other = FitState(state.path, "another")
+    with pytest.raises(RequestError, match="interrupted fit of another video"):
+        other.check(False)
+    other.check(True)
+    for overwrite in (False, True):
+        with pytest.raises(RequestError, match="is the input itself"):
+            state.check(overwrite, None, str(state.path))
+    for mine in (b"mine", b"", pickle.dumps({"format": "mine"})):
+        state.path.write_bytes(mine)
+        for overwrite in (False, True):
+            with pytest.raises(RequestError, match="not an interrupted fit"):
+                state.check(overwrite)
+    torch.save({"step": 3}, state.path)  # the user's own checkpoint
+    with pytest.raises(RequestError, match="not an interrupted fit"):
+        state.check(True)
+
+
 def test_a_full_disk_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fit, "state", lambda self: {"tensor": torch.zeros(50_000)})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

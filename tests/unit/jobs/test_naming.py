@@ -78,6 +78,15 @@ def test_a_name_that_cannot_be_is_a_wrong_request(tmp_path: Path) -> None:
         pass
 
 
+def test_what_is_written_beside_the_output_is_claimed_too(tmp_path: Path) -> None:
+    with claimed(tmp_path / "out-foreground.png"):
+        both = claimed(tmp_path / "out.mp4", beside=[tmp_path / "out-foreground.png"])
+        with pytest.raises(RequestError, match=r"--preview, is writing .*out-foreground\.png"), both:
+            pass
+        with claimed(tmp_path / "out.mp4"):
+            pass
+
+
 def test_two_runs_do_not_share_a_run_directory(tmp_path: Path) -> None:
     with claimed(tmp_path / "a.png", tmp_path / "run"):
         with pytest.raises(RequestError, match="another --run-dir"), claimed(tmp_path / "b.png", tmp_path / "run"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ from PIL import Image
 
 import t2l_cli as t2l
 from t2l_cli.engine.optimize import Step
-from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
-from t2l_cli.jobs import judge
+from t2l_cli.errors import DivergedError, OutputError, RequestError, StoppedError, T2LError
+from t2l_cli.jobs import judge, photo
 from t2l_cli.jobs.job import Failure, Result, from_json, to_json
 from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
 from t2l_cli.jobs.record import FORMAT, VERSION, RunDir, check_run_dir
+from t2l_cli.media import atomic
 from t2l_cli.media.images import Picture
 from t2l_cli.media.output import save_picture
 from t2l_cli.media.xmp import Mark
@@ -94,6 +97,35 @@ def test_the_result_is_there_before_the_extras(tmp_path: Path, monkeypatch: pyte
         job_of(Cardboard(), tmp_path).write()
 
 
+@pytest.mark.parametrize("failure", [OutputError("the disk is full."), MemoryError(), ValueError("a bug")])
+def test_the_layer_outlives_a_result_that_cannot_be_written(
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(photo, "save_photo", fail)
+    reporter = Listener()
+    with pytest.raises(type(failure)):
+        job_of(Cardboard(), tmp_path, reporter).write()
+    layer = tmp_path / "run" / "layer.png"
+    assert Image.open(layer).getpixel((0, 0)) == (255, 0, 0, 128)
+    assert reporter.warnings == [f"what was painted is kept: {layer}; t2l composite lays it over the photo"]
+
+
+def test_a_disk_that_takes_no_layer_either_is_said_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is still the result's, where the run directory takes nothing either."""
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "flush_file", full)
+    reporter = Listener()
+    with pytest.raises(OutputError, match=r"could not write .*out\.png: No space left"):
+        job_of(Cardboard(), tmp_path, reporter).write()
+    assert [warning for warning in reporter.warnings if "is kept" in warning] == []
+
+
 def test_a_divergence_keeps_the_last_good_result(tmp_path: Path) -> None:
     result = job_of(Cardboard(until=4), tmp_path).write()
     assert (tmp_path / "out.png").exists()
@@ -138,6 +170,16 @@ def test_a_request_and_a_result_are_plain_data(tmp_path: Path) -> None:
             from_json(PhotoRequest, text)
     with pytest.raises(RequestError, match="steps must be between"):
         from_json(PhotoRequest, to_json(request).replace('"steps": 1000', '"steps": 0'))
+
+
+@pytest.mark.parametrize("name", ["mask", "clip_weights", "earlier"])
+def test_no_input_is_saved_over(name: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(b"mine")
+    job = job_of(Cardboard(), tmp_path, **{name: str(mine)}).run()
+    with pytest.raises(RequestError, match="is the input itself"):
+        job.save(mine, overwrite=True)
+    assert mine.read_bytes() == b"mine"
 
 
 def test_a_run_dir_is_used_again(tmp_path: Path) -> None:

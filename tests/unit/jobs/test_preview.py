@@ -99,12 +99,15 @@ def test_the_file_is_rewritten_and_told_of(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("name", ["there.png", "source.png", "out.png", "look.jpg", "look", "no/look.png"])
+@pytest.mark.parametrize(
+    "name", ["there.png", "source.png", "out.png", "look.jpg", "look", "no/look.png", "run/look.png"]
+)
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_no_file_of_the_users_is_replaced(name: str, overwrite: bool, tmp_path: Path) -> None:
     for there in ("there.png", "source.png"):
         (tmp_path / there).write_bytes(b"mine")
-    others = (tmp_path / "source.png", tmp_path / "out.png", None)
+    (tmp_path / "run").mkdir()
+    others = (tmp_path / "source.png", tmp_path / "out.png", tmp_path / "run", None)
     if overwrite and name == "there.png":
         PreviewFile(tmp_path / name, overwrite, others, pytest.fail)
     else:

@@ -20,6 +20,8 @@ from t2l_cli.media import atomic
 from t2l_cli.media.compositing import rgba
 from t2l_cli.media.images import Picture
 
+RECORD = '{"command": "edit-image", "config": {}}'
+
 
 @dataclass(frozen=True)
 class FakeStep:
@@ -116,6 +118,7 @@ def test_what_a_run_leaves_is_known_and_nothing_else(tmp_path: Path) -> None:
         (folder / "snapshots").mkdir(parents=True)
         for name in own:
             (folder / name).touch()
+    (run_dir / "run.json").write_text(RECORD)
     for name in ("mask-00000.png", "rebuilt-00012.png", ".DS_Store"):  # fit-atlas; a file manager
         (run_dir / name).touch()
     check_run_dir(run_dir, True)
@@ -133,6 +136,47 @@ def test_what_a_run_leaves_is_known_and_nothing_else(tmp_path: Path) -> None:
         check_run_dir(run_dir, True)
 
 
+SIGNS = {
+    "run.json": RECORD,
+    "losses.csv": "step,stage,lr,total,cosine\r\n1,,0.1,3,1\r\n",
+    "foreground/losses.csv": "step,stage,lr,total\r\n",
+    "background/losses.csv": "",
+}
+
+
+@pytest.mark.parametrize("mine", ["mask-00001.png", "composite.psd", "layer.png", "snapshots/step-1.png"])
+@pytest.mark.parametrize("sign", SIGNS)
+def test_files_that_are_only_called_like_a_runs_are_left_alone(mine: str, sign: str, tmp_path: Path) -> None:
+    """It takes the record of a run, or of one that was killed its losses."""
+    for path in (tmp_path / mine, tmp_path / sign):
+        path.parent.mkdir(exist_ok=True)
+    (tmp_path / mine).touch()
+    for words in (None, "{}", "epoch,loss\n", '{"command": "edit-image"}', '{"config": {}}', "["):
+        if words is not None:
+            (tmp_path / sign).write_text(words)
+        with pytest.raises(RequestError, match="says that it is of a run"):
+            check_run_dir(tmp_path, True)
+    (tmp_path / sign).write_text(SIGNS[sign])
+    check_run_dir(tmp_path, True)
+
+
+def test_folders_without_files_and_outputs_need_no_sign(tmp_path: Path) -> None:
+    """A run that was killed before its first step left folders; an output may lie in the run directory."""
+    (tmp_path / "foreground/snapshots").mkdir(parents=True)
+    (tmp_path / "out.png").touch()
+    (tmp_path / ".DS_Store").touch()
+    check_run_dir(tmp_path, True, [], [tmp_path / "out.png"])
+
+
+def test_what_a_killed_run_left_is_its_own(tmp_path: Path) -> None:
+    edit: Any = Edit()
+    for steps in range(3):
+        run_dir = RunDir(tmp_path / "run", pytest.fail)
+        for i in range(steps):
+            run_dir.add(FakeStep(i, [], n=8), edit)  # type: ignore[arg-type]
+        check_run_dir(tmp_path / "run", True)
+
+
 def test_inputs_and_outputs_stay_out_of_a_run_dirs_own_files(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
@@ -146,6 +190,7 @@ def test_inputs_and_outputs_stay_out_of_a_run_dirs_own_files(tmp_path: Path) -> 
     for name in ("layer.png", "losses.csv", "foreground", "snapshots", "foreground/alpha.png"):
         with pytest.raises(RequestError, match="has the name of a file of --run-dir"):
             check_run_dir(run_dir, True, [], [run_dir / name])
+    (run_dir / "run.json").write_text(RECORD)
     check_run_dir(run_dir, True, [], [run_dir / "photo.png", run_dir / "composite.png", tmp_path / "layer.png"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +16,11 @@ from PIL import Image
 from t2l_cli.config import BlendMode, FitConfig, LayerName, video_config
 from t2l_cli.engine import video
 from t2l_cli.engine.optimize import Step
-from t2l_cli.errors import DivergedError, OutputError, RequestError, StoppedError
+from t2l_cli.errors import DeviceMemoryError, DivergedError, OutputError, RequestError, StoppedError
 from t2l_cli.jobs import video as module
 from t2l_cli.jobs.fit import FitRequest
 from t2l_cli.jobs.job import from_json, to_json
+from t2l_cli.jobs.record import RunDir
 from t2l_cli.jobs.video import VideoJob
 from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.videos import probe
@@ -103,6 +105,19 @@ def test_a_job_can_be_looked_at_after_any_step(tmp_path: Path, monkeypatch: pyte
     assert probe(tmp_path / "saved.mp4").frames == FRAMES
 
 
+@pytest.mark.parametrize("name", ["mask", "clip_weights", "earlier", "atlas"])
+def test_no_input_is_saved_over(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine.mp4"
+    mine.write_bytes(b"mine")
+    job = job_of(edits(None, None), tmp_path, monkeypatch, Listener())
+    fit = dataclasses.replace(job.request.fit, mask=str(mine))
+    job.request = dataclasses.replace(job.request, **({"fit": fit} if name == "mask" else {name: str(mine)}))
+    job.run()
+    with pytest.raises(RequestError, match="is the input itself"):
+        job.save(mine, overwrite=True)
+    assert mine.read_bytes() == b"mine"
+
+
 def test_a_wish_to_stop_in_the_first_layer_leaves_the_second_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +161,49 @@ def test_a_divergence_of_the_first_layer_at_once_has_nothing_to_keep(
         job_of(edits(0, None), tmp_path, monkeypatch, Listener()).write()
 
 
+def test_the_result_is_there_before_the_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last layer's extras wait for the video; those of the layer before are all that holds it meanwhile."""
+    job = job_of(edits(None, None), tmp_path, monkeypatch, Listener())
+    keep, seen = RunDir.keep_layer, []
+
+    def noted(run_dir: RunDir, *more: Any) -> Any:
+        seen.append((run_dir.path.name, (tmp_path / "out.mp4").exists()))
+        return keep(run_dir, *more)
+
+    monkeypatch.setattr(RunDir, "keep_layer", noted)
+    job.write()
+    assert seen == [("foreground", False), ("background", True)]
+
+
+def test_a_layer_outlives_a_failure_of_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(Cardboard):
+        def __iter__(self) -> Iterator[Step]:
+            raise DeviceMemoryError("too large.")
+
+    engines = [edits(None, None)[0], Failing(size=ATLAS.background.size)]
+    with pytest.raises(DeviceMemoryError):
+        job_of(engines, tmp_path, monkeypatch, Listener()).write()
+    assert Image.open(tmp_path / "run" / "foreground" / "layer.png").mode == "RGBA"
+
+
+@pytest.mark.parametrize("failure", [OutputError("the disk is full."), KeyboardInterrupt()])
+def test_layers_that_cannot_be_written_are_in_the_run_directory(
+    failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise failure
+
+    reporter = Listener()
+    job = job_of(edits(None, None), tmp_path, monkeypatch, reporter)
+    monkeypatch.setattr(module, "save_layer", fail)
+    with pytest.raises(type(failure)):
+        job.write()
+    kept = [tmp_path / "run" / name / "layer.png" for name in NAMES]
+    assert [Image.open(path).mode for path in kept] == ["RGBA", "RGBA"]
+    (warning,) = reporter.warnings
+    assert warning.startswith(f"what was painted is kept: {kept[0]}, {kept[1]}; t2l composite")
+
+
 @pytest.mark.parametrize(
     ("failure", "kept"),
     [
@@ -167,8 +225,9 @@ def test_what_was_painted_outlives_a_video_that_cannot_be_written(
     with pytest.raises(type(failure)):
         job.write()
     assert sorted(name for name in os.listdir(tmp_path) if name.startswith("out")) == kept
-    assert bool(reporter.warnings) == bool(kept)
-    assert all(warning.startswith("what was painted is kept: ") for warning in reporter.warnings)
+    (warning,) = reporter.warnings
+    assert warning.startswith("what was painted is kept: ")
+    assert all((tmp_path / "run" / name / "layer.png").exists() for name in NAMES)
 
 
 @pytest.mark.parametrize(
