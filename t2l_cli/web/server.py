@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from t2l_cli.errors import OutputError, RequestError
-from t2l_cli.media.paths import reason
+from t2l_cli.media.paths import reason, shown
 from t2l_cli.web.page import STYLE
 
 PORT, PORTS_TRIED = 7860, 20  # where no port is asked for: this one, or the next free one
@@ -55,7 +55,7 @@ def listening(address: str, port: int | None) -> socket.socket:
         except (OSError, UnicodeError) as error:
             problem = error if isinstance(error, OSError) else OSError(str(error))
     tried = f"{ports[0]}" if len(ports) == 1 else f"{ports[0]} to {ports[-1]}"
-    raise RequestError(f"cannot listen on {address}, port {tried}: {reason(problem)}.") from problem
+    raise RequestError(f"cannot listen on {shown(address)}, port {tried}: {reason(problem)}.") from problem
 
 
 class _Guard:
