@@ -136,7 +136,4 @@ def check_finite(i: int, last_good: LastGood, values: Sequence[Tensor]) -> None:
         finite = torch.stack([value.isfinite().all() for value in values]).all()
     if not finite.item():
         last_good.restore()
-        kept = "the last good result is kept" if i else "there is no result yet"
-        raise DivergedError(
-            f"the loss became NaN or infinite at step {i + 1}; {kept}. Try another --seed or a lower learning rate."
-        )
+        raise DivergedError(f"the loss became NaN or infinite at step {i + 1}.")

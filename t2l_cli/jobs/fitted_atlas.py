@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2l_cli.errors import RequestError, StoppedError, T2LError
+from t2l_cli.errors import DivergedError, RequestError, StoppedError, T2LError
 from t2l_cli.jobs.excerpt import Excerpt
 from t2l_cli.jobs.fit import FitJob, FitRequest, say_quality
 from t2l_cli.jobs.fit_state import FitState
@@ -24,6 +24,8 @@ _FOLDER = "atlases"  # in the cache
 
 class CachedFit(FitJob):
     """A fit that is kept in the cache, and that a later run goes on with by itself."""
+
+    advice = "Fit the atlas by t2l fit-atlas with another --seed, and give it by --atlas."
 
     def __init__(self, request: FitRequest, reporter: Reporter, excerpt: Excerpt, key: str) -> None:
         self.folder = cache_dir() / _FOLDER / key
@@ -62,7 +64,7 @@ def fitted_atlas(excerpt: Excerpt, request: FitRequest, reporter: Reporter) -> A
     with reporter.patience():
         job.train()
         if job.failure is not None:
-            raise job.failure
+            raise DivergedError(f"{job.failure} The atlas is not kept. {job.advice}") from job.failure
         atlas = job.keep() if job.finished else None
         if atlas is None or reporter.should_stop():
             raise StoppedError

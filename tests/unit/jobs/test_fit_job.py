@@ -8,15 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cardboard import Listener
+from cardboard import Listener, diverge
 from PIL import Image
 
 from t2l_cli.atlases.store import load_atlas, save_atlas
 from t2l_cli.config import FitConfig
 from t2l_cli.engine.atlas.quality import Quality
-from t2l_cli.errors import DivergedError, RequestError, StoppedError
+from t2l_cli.errors import RequestError, StoppedError
 from t2l_cli.jobs.fit import FitJob, FitRequest
-from t2l_cli.jobs.job import from_json, to_json
+from t2l_cli.jobs.job import Failure, from_json, to_json
 from t2l_cli.progress import Tick
 from tests.tiny_videos import make_video
 from tests.truth import make_truth
@@ -36,7 +36,7 @@ class CardboardFit:
     def __iter__(self) -> Iterator[Tick]:
         for i in range(self.done, 6):
             if i == self.until:
-                raise DivergedError("the loss became NaN.")
+                diverge(i)
             self.done = i + 1
             yield Tick(i, 6, "fitting")
 
@@ -110,6 +110,8 @@ def test_a_fit_that_is_stopped_before_there_is_an_atlas_leaves_nothing(tmp_path:
 def test_a_fit_that_diverges_leaves_the_atlas_before(tmp_path: Path) -> None:
     result = job_of(CardboardFit(until=4), tmp_path, Listener()).write()
     assert (result.status, result.record["ended"]) == ("failed", "diverged")
+    said = "the loss became NaN or infinite at step 5. The result so far is kept. Try another --seed."
+    assert result.error == Failure("diverged", said)
     assert load_atlas(tmp_path / "atlas").video == ATLAS.video
     assert not (tmp_path / "atlas.resume").exists()  # going on would diverge again
 
