@@ -54,7 +54,7 @@ class DeviceMemoryError(T2LError):
 
 
 class DivergedError(T2LError):
-    """A loss turned NaN or infinite; the last good result is kept."""
+    """A loss turned NaN or infinite; the message says what is kept."""
 
     code = "diverged"
 

@@ -29,6 +29,7 @@ from t2l_cli.config import (
 )
 from t2l_cli.config import overlaid as _overlaid
 from t2l_cli.errors import RequestError
+from t2l_cli.media.paths import shown
 
 RUN, CLIP, EDIT = "Time and quality", "CLIP", "What to edit"
 ATLAS = "The atlas"
@@ -153,7 +154,7 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question that names what of ``known`` is close to ``name``; empty where nothing is."""
     close = difflib.get_close_matches(name, list(known))
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"; did you mean {' or '.join(map(shown, close))}?" if close else ""
 
 
 def _in_words(value: object) -> str:

@@ -87,4 +87,4 @@ def _lines(file: UserFile, found: dict[str, dict[str, Chosen]]) -> list[str]:
 def _origin(file: UserFile, one: Chosen) -> str:
     if one.origin == "file":
         return f"line {line_of(file.text, one.keys)}"
-    return f"preset {one.place}" if one.origin == "preset" else one.place or one.origin
+    return f"preset {shown(one.place)}" if one.origin == "preset" else one.place or one.origin

@@ -101,7 +101,7 @@ def _check_name(name: str, file: UserFile) -> None:
     """RequestError where neither t2l nor the user has a preset of this name."""
     known = [*PRESETS, *file.presets]
     if name not in known:
-        raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(known)}.")
+        raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(map(shown, known))}.")
 
 
 def _without_file(

@@ -69,13 +69,11 @@ def studio(
     Load a photo or a video, say what it should show, watch the edit grow, stop, compare, keep. One training goes on at
     a time, the others wait. Ctrl-C ends the studio; what is trained then is kept as it is.
     """
-    with (
-        o.terminal(ctx) as terminal,
-        terminal.patience(),
-        t2l_cli.studio(**o.asked(ctx), reporter=terminal.reporter) as page,
-    ):
-        terminal.write(page.url)
-        terminal.note("Ctrl-C ends the studio")
-        if open_page:
-            typer.launch(page.url)
-        page.wait()
+    with o.terminal(ctx) as terminal:
+        with terminal.patience(), t2l_cli.studio(**o.asked(ctx), reporter=terminal.reporter) as page:
+            terminal.write(page.url)
+            terminal.note("Ctrl-C ends the studio")
+            if open_page:
+                typer.launch(page.url)
+            page.wait()
+        terminal.end_as_told()

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -114,6 +115,12 @@ class Terminal:
         """Draw ``picture`` (H, W, 3), uint8, below the bar, where there is one."""
         if self._bars is not None:
             self._bars.draw(picture)
+
+    def end_as_told(self) -> None:
+        """End a command that goes on until it is told to stop: by Ctrl-C all is well, by another signal not."""
+        asked = self._interruption.requested
+        if asked is not None and asked.number != signal.SIGINT:
+            raise typer.Exit(exit_code(asked))
 
     def should_stop(self) -> bool:
         """Whether a signal came."""

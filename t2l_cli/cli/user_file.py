@@ -265,7 +265,10 @@ class _Check:
         known = list(known)
         if name not in known:
             close = did_you_mean(name, known) if isinstance(name, str) else ""
-            self._wrong(keys, f"there is no preset {shown(repr(name))}{close or '; choose ' + ', '.join(known) + '.'}")
+            self._wrong(
+                keys,
+                f"there is no preset {shown(repr(name))}{close or '; choose ' + ', '.join(map(shown, known)) + '.'}",
+            )
 
     def _converted(self, value: Any, kind: Any, keys: Keys) -> Any:
         """``value``, which must be of the type ``kind``; a path may begin with ~/, and a list of one may be the one."""

@@ -83,7 +83,6 @@ def optimise(
     the last step. If a value is NaN or infinite, the parameters that last gave a finite loss are restored and
     DivergedError is raised. Raises DeviceMemoryError if an accelerator runs out of memory.
     """
-    advice = "Try another --seed." if schedule else "Try another --seed or a lower --lr."  # which ``schedule`` replaces
     last_good = last_good or LastGood(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = parameters[0].device
@@ -98,11 +97,11 @@ def optimise(
             losses, note = _differentiate(closure, i, optimizer, recover)
             if i % check_every == 0:
                 values = [losses.total, *(p.grad for p in parameters if p.grad is not None)]
-                check_finite(i, last_good, values, advice)
+                check_finite(i, last_good, values)
                 last_good.keep()
             optimizer.step()
             if i == config.steps - 1:
-                check_finite(i, last_good, parameters, advice)
+                check_finite(i, last_good, parameters)
         yield Step(i, config.steps, note=note, losses=losses, lr=lr)
 
 
@@ -132,11 +131,10 @@ def _attempt(closure: Callable[[int], Losses], i: int, optimizer: torch.optim.Op
     return losses.detach()
 
 
-def check_finite(i: int, last_good: LastGood, values: Sequence[Tensor], advice: str) -> None:
-    """Where a value is NaN or infinite, restore the last good parameters and raise DivergedError, with ``advice``."""
+def check_finite(i: int, last_good: LastGood, values: Sequence[Tensor]) -> None:
+    """Where a value is NaN or infinite, restore the last good parameters and raise DivergedError."""
     with torch.no_grad():
         finite = torch.stack([value.isfinite().all() for value in values]).all()
     if not finite.item():
         last_good.restore()
-        kept = "the last good result is kept" if i else "there is no result yet"
-        raise DivergedError(f"the loss became NaN or infinite at step {i + 1}; {kept}. {advice}")
+        raise DivergedError(f"the loss became NaN or infinite at step {i + 1}.")

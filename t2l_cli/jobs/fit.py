@@ -101,6 +101,8 @@ class FitRequest:
 class FitJob(AtlasPictures, Training):
     """The fit of an atlas. Iterate it for its steps, or call ``run()``; then look at the ``atlas`` and its pictures."""
 
+    advice = "Try another --seed."
+
     def __init__(
         self,
         request: FitRequest,

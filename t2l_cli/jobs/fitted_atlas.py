@@ -30,6 +30,8 @@ _ASKED_EVERY = 0.5  # s; how often a run that waits for another is asked whether
 class CachedFit(FitJob):
     """A fit that is kept in the cache, and that a later run goes on with by itself."""
 
+    advice = "Fit the atlas by t2l fit-atlas with another --seed, and give it by --atlas."
+
     def __init__(self, request: FitRequest, reporter: Reporter, excerpt: Excerpt, key: str) -> None:
         self.folder = cache_dir() / _FOLDER / key
         super().__init__(request, reporter, excerpt, FitState(self.folder.with_suffix(".resume"), key))
@@ -113,9 +115,7 @@ def _fitted_now(excerpt: Excerpt, request: FitRequest, reporter: Reporter, key: 
     with reporter.patience():
         job.train()
         if job.failure is not None:
-            raise DivergedError(
-                "the fit of the atlas diverged: make one by t2l fit-atlas with another --seed, and give it by --atlas."
-            ) from job.failure
+            raise DivergedError(f"{job.failure} The atlas is not kept. {job.advice}") from job.failure
         atlas = job.keep() if job.finished else None
         if atlas is None or reporter.should_stop():
             raise StoppedError

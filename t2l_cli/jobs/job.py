@@ -147,6 +147,8 @@ class Training(Job):
     Where the reporter wants to stop, or the training diverges, what there is so far is written.
     """
 
+    advice = "Try another --seed or a lower --lr."  # where it diverges
+
     def __init__(self, reporter: Reporter | None, output: str, run_dir: str | None) -> None:
         super().__init__(reporter)
         self.output, self.run_dir = Path(output), None if run_dir is None else Path(run_dir)
@@ -219,7 +221,8 @@ class Training(Job):
                 files = self.write_outputs()
                 record, stopped = self.record, self.reporter.should_stop()
         if self.failure is not None:
-            return Result("failed", files, record, Failure(self.failure.code, str(self.failure)))
+            message = f"{self.failure} The result so far is kept. {self.advice}"
+            return Result("failed", files, record, Failure(self.failure.code, message))
         return Result("interrupted" if stopped else "done", files, record)
 
     def train(self) -> None:
@@ -233,7 +236,9 @@ class Training(Job):
                 if self.reporter.should_stop():
                     break
         if not self.has_result:
-            raise self.failure or StoppedError
+            if self.failure is None:
+                raise StoppedError
+            raise DivergedError(f"{self.failure} There is no result yet. {self.advice}") from self.failure
 
 
 def need_output(output: str) -> None:

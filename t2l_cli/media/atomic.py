@@ -1,8 +1,8 @@
 """Writes files and folders completely or not at all: under a temporary name in the same folder, then by a rename.
 
 A run that is killed leaves its temporary files and folders behind. Their name holds the machine and the process
-(.t2l-<machine>-<process>-<random>). The next run that writes to the folder removes them: at once if the process was on
-this machine and has ended, after a day without a change if it may be running on another machine.
+(.t2l-<machine>-<process>-<random>). The next run that writes to the folder removes them: if the process was on this
+machine, as soon as it has ended; otherwise after a day without a change.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import secrets
 import shutil
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,27 @@ def _check_replaceable(target: Path) -> None:
 def temporary_beside(target: Path) -> Path:
     """An unused name in the folder of ``target``, with its suffix. Also removes what killed runs left there."""
     _sweep(target.parent)
-    return target.with_name(f".t2l-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+    return target.with_name(_own_name() + target.suffix)
+
+
+def _own_name() -> str:
+    return f".t2l-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield an empty folder, for this user alone, in the system's folder of temporary files; remove it at the end.
+
+    Also removes those that killed runs on this machine left. OSError where there is no room for one.
+    """
+    place = Path(tempfile.gettempdir())
+    remove_stale(place, elsewhere=False)  # containers may share it, and what they have in use may be old
+    folder = place / _own_name()
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_temporary(name: str) -> bool:
@@ -101,28 +122,33 @@ def _sweep(folder: Path) -> None:
     remove_stale(folder)
 
 
-def remove_stale(folder: Path) -> None:
-    """Remove the temporary files and folders in ``folder`` whose process has ended."""
+def remove_stale(folder: Path, elsewhere: bool = True) -> None:
+    """Remove the temporary files and folders in ``folder`` whose process has ended.
+
+    elsewhere: also those of other machines, after a day without a change.
+    """
+    entries: list[os.DirEntry[str]] = []
     with contextlib.suppress(OSError):
-        for entry in list(os.scandir(folder)):
-            match = _NAME.fullmatch(entry.name)
-            if match and _is_stale(entry, match["machine"], int(match["process"])):
+        entries += os.scandir(folder)
+    for entry in entries:
+        match = _NAME.fullmatch(entry.name)
+        with contextlib.suppress(OSError):  # such as another user's
+            if match and _is_stale(entry, match["machine"], int(match["process"]), elsewhere):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
                     Path(entry.path).unlink(missing_ok=True)
 
 
-def _is_stale(entry: os.DirEntry[str], machine: str, process: int) -> bool:
+def _is_stale(entry: os.DirEntry[str], machine: str, process: int, elsewhere: bool) -> bool:
     if Path(entry.name).suffix == f".{_OLD}":
         return False
-    unchanged = time.time() - entry.stat(follow_symlinks=False).st_mtime
-    return unchanged > _DAY or (machine == _machine() and not _is_running(process))
+    if machine == _machine() and sys.platform != "win32":  # os.kill would end the process there
+        return not _is_running(process)
+    return elsewhere and time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
 
 
 def _is_running(process: int) -> bool:
-    if sys.platform == "win32":  # os.kill would end it there
-        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

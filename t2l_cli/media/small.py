@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from av.error import FFmpegError
 from PIL import Image, ImageCms
 
 from t2l_cli.errors import OutputError
+from t2l_cli.media.atomic import temporary_folder
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.images import Picture
 from t2l_cli.media.muxing import Recipe, VideoFile
@@ -78,8 +78,8 @@ def _encoded(frames: Sequence[Frame], info: VideoInfo, part: float, crf: int) ->
     own = replace(info, path=Path(), width=width, height=height, audio=False)
     recipe = Recipe("libx264", "yuv420p", {"crf": str(crf), "preset": "slow", "threads": "1"})
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "small.mp4"
+        with temporary_folder() as folder:
+            path = folder / "small.mp4"
             with VideoFile(path, own, "h264", partial=True, keep=False, recipe=recipe) as video:
                 for frame in frames:
                     video.write(frame, _resized(frame.rgb, width, height), None)

@@ -6,7 +6,6 @@ import contextlib
 import ipaddress
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from t2l_cli.errors import OutputError, RequestError
-from t2l_cli.media.paths import reason
+from t2l_cli.media.atomic import temporary_folder
+from t2l_cli.media.paths import reason, shown
 from t2l_cli.web.page import STYLE
 
 PORT, PORTS_TRIED = 7860, 20  # where no port is asked for: this one, or the next free one
@@ -55,7 +55,7 @@ def listening(address: str, port: int | None) -> socket.socket:
         except (OSError, UnicodeError) as error:
             problem = error if isinstance(error, OSError) else OSError(str(error))
     tried = f"{ports[0]}" if len(ports) == 1 else f"{ports[0]} to {ports[-1]}"
-    raise RequestError(f"cannot listen on {address}, port {tried}: {reason(problem)}.") from problem
+    raise RequestError(f"cannot listen on {shown(address)}, port {tried}: {reason(problem)}.") from problem
 
 
 class _Guard:
@@ -93,8 +93,8 @@ def private_uploads() -> Iterator[None]:
     """Within the block gradio keeps what the page sends and shows in a folder of its own, which then goes."""
     variable = "GRADIO_TEMP_DIR"
     before = os.environ.get(variable)
-    with tempfile.TemporaryDirectory(prefix="t2l-studio-", ignore_cleanup_errors=True) as folder:
-        os.environ[variable] = folder
+    with temporary_folder() as folder:
+        os.environ[variable] = str(folder)
         try:
             yield
         finally:

@@ -50,7 +50,8 @@ class StudioRequest:
             raise RequestError("the password is empty.")
         if self.password is None and not is_local(self.address):
             raise RequestError(
-                f"others can reach {self.address}: give a password, in the variable T2L_PASSWORD or by --password."
+                f"others can reach {shown(self.address)}: "
+                "give a password, in the variable T2L_PASSWORD or by --password."
             )
 
     @property

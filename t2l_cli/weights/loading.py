@@ -201,7 +201,8 @@ def _tokenizer(spec: ModelSpec, text: dict[str, Any], offline: bool) -> Any:
             **options,
         )
     except Exception as error:  # transformers raises many kinds of errors
-        raise WeightsError(f"the tokenizer of {spec.name} could not be had ({text['hf_tokenizer_name']}).") from error
+        name = shown(str(text["hf_tokenizer_name"]))
+        raise WeightsError(f"the tokenizer of {spec.name} could not be had ({name}).") from error
 
 
 def _check_mini(weights: Path | None) -> None:

@@ -118,3 +118,10 @@ def test_a_cluster_that_is_not_there_is_a_line(t2l: Callable[..., Run], scenes: 
     assert done.returncode == 1
     (line,) = lines(done.stderr)
     assert line == "Error: no Ray cluster answers at 127.0.0.1:9: Connection refused."
+
+
+def test_an_address_makes_no_line_of_its_own(t2l: Callable[..., Run], scenes: Path) -> None:
+    done = t2l("batch", scenes, *PROMPT, "-o", "out", "--ray", "x\nError: forged")
+    assert done.returncode == 1
+    (line,) = lines(done.stderr)
+    assert line.startswith(r"Error: Ray cannot be reached at 'x\nError: forged': ")

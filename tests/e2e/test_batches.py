@@ -118,7 +118,7 @@ def test_of_two_at_once_the_second_is_refused(t2l: Callable[..., Run], scenes: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_leaves_what_is_done(
     number: signal.Signals, scenes: Path, one_worker: dict[str, bytes], tmp_path: Path
 ) -> None:

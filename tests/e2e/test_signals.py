@@ -96,6 +96,21 @@ def test_fit_atlas_keeps_what_there_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_edit_video_keeps_what_is_painted(number: signal.Signals, tmp_path: Path) -> None:
+    truth = make_truth((96, 64), 3)
+    save_atlas(truth.atlas(), tmp_path / "atlas")
+    (tmp_path / "video").mkdir()
+    for i, rgb in enumerate(truth.frames):
+        Image.fromarray(rgb).save(tmp_path / "video" / f"{i}.png")
+    edit = ("edit-video", "video", "red ball", "--atlas", "atlas", *SHORT, "--steps", "100000", "-o", "out.mp4")
+    done = signalled(tmp_path, number, "about", *edit)
+    assert done.returncode == 128 + number, done.stderr
+    assert lines(done.stdout) == ["out.mp4", "out-foreground.png"]
+    assert names(tmp_path) == ["atlas", "out-foreground.png", "out.mp4", "video"]
+
+
+@pytest.mark.slow
 def test_models_pull(tmp_path: Path, user_folders: Path) -> None:
     hub = Hub()
     hub.files["timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors"] = bytes(1000)

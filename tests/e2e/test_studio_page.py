@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from chromium import addresses
 from PIL import Image
-from program import Run, pixels, started
+from program import Run, pixels, slow, started
 
 pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
@@ -214,6 +214,17 @@ def test_what_the_page_sends_is_uploaded_painted_and_a_video(browser: Any, tmp_p
     assert (pixels(folder / "0001-red-ball.png")[mask == 0] == rgb[mask == 0]).all()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, slow(signal.SIGHUP)])
+def test_a_signal_of_the_system_ends_it_with_its_code(number: signal.Signals, tmp_path: Path) -> None:
+    process = started(*STUDIO, "-o", tmp_path / "runs")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"http://")
+    process.send_signal(number)
+    _, words = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + number, words
+    assert b"Traceback" not in words
+
+
 def test_others_are_refused(asks: Any, photo: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("hidden words")
@@ -231,7 +242,7 @@ def test_others_are_refused(asks: Any, photo: Path, tmp_path: Path) -> None:
         answer = asks.post(f"{url}gradio_api/upload", files=files)
         place = Path(answer.json()[0])
         assert place.name == "evil.png"
-        assert "t2l-studio-" in str(place)
+        assert "/.t2l-" in str(place)
         assert place.is_file()
         assert loaded(asks, url, str(secret)) == "error"  # a file that nobody sent
         assert not (tmp_path / "runs" / "sources").exists()

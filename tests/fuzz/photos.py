@@ -11,8 +11,8 @@ from tests.fuzz import damage, pictures, texts
 from tests.fuzz.case import SHORT, Case, words
 from tests.fuzz.dice import Dice
 
-OUTPUTS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".PNG")
-_LOSSLESS = (".png", ".tif", ".tiff", ".PNG")  # .bmp is, but holds no transparency: such a picture is flattened
+OUTPUTS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".PNG", ".ora", ".psd")
+_LOSSLESS = (".png", ".tif", ".tiff", ".PNG", ".ora")  # .bmp is, but holds no transparency: such a picture is flattened
 _REAL = 0.03
 
 

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,9 @@ def _no_constant(name: str) -> Any:
 def _picture(case: Case | None, data: bytes, name: str) -> Iterator[str]:
     """``case``: of which the picture is the main result."""
     try:
+        if name.lower().endswith(".ora"):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                data = archive.read("mergedimage.png")
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             size, pixels = image.size, image.convert("RGB")

@@ -167,7 +167,7 @@ class Batch:
 
     def _row(self, photo: Photo) -> Row:
         return Row(
-            where=str(photo.path),
+            where=shown(photo.path),
             source=str(photo.path),
             label=photo.path.as_posix(),
             prompts=self.request.prompts,

@@ -215,10 +215,10 @@ def _check_template(template: str) -> None:
         unknown = [field for field in fields if field not in FIELDS]
         if unknown:
             known = " ".join(f"{{{field}}}" for field in FIELDS)
-            raise RequestError(f"--name knows {known}, and no {{{unknown[0]}}}.")
+            raise RequestError(f"--name knows {known}, and no {{{shown(unknown[0])}}}.")
         path = PurePosixPath(template.format_map(dict.fromkeys(FIELDS, "x") | {"seed": 0, "i": 1}))
     except (ValueError, KeyError, IndexError) as error:
-        raise RequestError(f"--name {shown(template)} is no template: {error}.") from error
+        raise RequestError(f"--name {shown(template)} is no template: {shown(str(error))}.") from error
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise RequestError(f"--name {shown(template)} must stay in the folder of --output.")
 

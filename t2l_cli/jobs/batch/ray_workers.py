@@ -137,7 +137,7 @@ class RayWorkers:
             try:
                 self._ray.init(**options, log_to_driver=False, configure_logging=False)
             except Exception as error:  # of many kinds: no cluster there, another version of Ray, no room
-                raise T2LError(f"Ray cannot be reached at {self._address}: {_lines(error)[0]}") from error
+                raise T2LError(f"Ray cannot be reached at {shown(self._address)}: {_lines(error)[0]}") from error
 
     def _disconnect(self) -> None:
         if self._own:

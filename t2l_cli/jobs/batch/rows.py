@@ -65,7 +65,7 @@ _PATHS = ("source", "mask", "clip_weights", "config", "run_dir", "atlas")  # col
 class Row:
     """One job as it was asked for. Paths in ``values`` are as this process opens them."""
 
-    where: str  # for messages: "line 3" of a manifest, or the photo's path
+    where: str  # for messages: "line 3" of a manifest, or the photo's path as it is shown
     source: str
     label: str  # the source as the manifest or the command line has it, so that it is the same on every machine
     prompts: tuple[str, ...] = ()
@@ -188,7 +188,7 @@ def _toml_jobs(text: str, path: Path) -> Iterator[tuple[str, Any, bool]]:
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"--jobs {shown(path)} is not TOML: {error}.") from error
+        raise RequestError(f"--jobs {shown(path)} is not TOML: {shown(str(error))}.") from error
     jobs = data.get("job")
     if set(data) != {"job"} or not isinstance(jobs, list):
         raise RequestError(f"--jobs {shown(path)} must hold [[job]] tables and nothing else.")

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +22,7 @@ from t2l_cli.jobs.judge import Judges
 from t2l_cli.jobs.photo import PhotoJob, PhotoRequest
 from t2l_cli.jobs.video import VideoJob
 from t2l_cli.jobs.video_request import VideoRequest
+from t2l_cli.media.atomic import temporary_folder
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.progress import Reporter, Show, Silent, Tick
 
@@ -143,7 +143,7 @@ class Desk:
             request: Request = dataclasses.replace(from_json(kind, task.request), overwrite=task.replace)
             paths = task.inputs
             if task.shipped is not None:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="t2l-")))
+                folder = stack.enter_context(temporary_folder())
                 request, paths = names.unpack(task, request, folder)
             inputs = {what: _stamped(path) for what, path in paths.items()}
             outcome = dataclasses.replace(outcome, inputs=inputs, fingerprint=fingerprint(request, inputs))

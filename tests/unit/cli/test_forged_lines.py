@@ -18,6 +18,14 @@ from tests.truth import make_truth
 EVIL = "x\nError: forged\x1b[31m"
 QUICK = ("--clip", "mini", "--offline", "--steps", "1", "--views", "1", "--size", "129")
 PHOTO = ("edit-image", "photo.png", "red", *QUICK)
+BATCH = ("batch", "photo.png", "--prompt", "red", *QUICK)
+JOBS = ("batch", "--prompt", "red", *QUICK, "-o", "out")
+STUDIO = ("studio", "--no-open", "--port", "0")
+NAMES = (f"{{{EVIL}}}", f"{{stem:{EVIL}}}", f"{{stem!{EVIL}}}", f"{{{EVIL}", f"../{EVIL}", f"{{stem}}/../../{EVIL}")
+ROWS: list[dict[str, object]] = [
+    *({name: EVIL} for name in ("source", "command", "preset", "mask", "config", "clip", "device", "seed", EVIL)),
+    {"output": f"../{EVIL}"},
+]
 VIDEO = ("edit-video", "video.mp4", "red", *QUICK)
 
 
@@ -50,6 +58,23 @@ def record(**changes: object) -> None:
 def atlas_record(**changes: object) -> None:
     path = Path("atlas/atlas.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def jobs(*rows: object) -> None:
+    Path("jobs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def two_photos_done() -> None:
+    """Two photos, whose edits by a batch are there already."""
+    for name in (f"{EVIL}.png", "photo.png"):
+        copy(name, "photo.png") if name != "photo.png" else None
+        folder("out", f"{Path(name).stem}.png")
+
+
+def own_presets(text: str = "") -> None:
+    """The user's file with a preset of an evil name, and ``text`` before it."""
+    preset = f"[preset.{json.dumps(EVIL)}]\nsteps = 1\n"
+    Path(os.environ["T2L_CONFIG_FILE"]).write_text(f"{text}\n{preset}", "utf-8")
 
 
 def nothing() -> None:
@@ -118,6 +143,46 @@ CASES: list[tuple[tuple[str, ...], Callable[[], object]]] = [
     (("fit-atlas", "video.mp4", "-o", EVIL, "--resume"), nothing),
     (("fit-atlas", "video.mp4", "-o", "out", "--mask", EVIL), nothing),
     (("fit-atlas", "video.mp4", "-o", "out", "--preset", EVIL), nothing),
+    *((("batch", *sources, "--prompt", "red", *QUICK, "-o", "out"), nothing) for sources in ((EVIL,), (f"{EVIL}*",))),
+    ((*BATCH, "-o", f"{EVIL}/out"), nothing),
+    ((*BATCH, "-o", EVIL), lambda: copy(EVIL, "text")),
+    ((*BATCH, "-o", "out", "--run-dir", f"{EVIL}/run"), nothing),
+    *(((*BATCH, "-o", "out", "--name", name), nothing) for name in NAMES),
+    ((*BATCH, "-o", "out", "--shard", EVIL), nothing),
+    ((*BATCH, f"{EVIL}.png", "-o", "out", "--name", "{stem}"), two_photos_done),
+    ((*BATCH, "-o", "out", "--merge"), lambda: folder("out", "1.png")),
+    ((*JOBS, "--jobs", EVIL), nothing),
+    ((*JOBS, "--jobs", f"{EVIL}.toml"), lambda: copy(f"{EVIL}.toml", "text")),
+    *(
+        ((*JOBS, "--jobs", "jobs.jsonl"), lambda row=row: jobs({"source": "photo.png"} | row, {"source": EVIL}))
+        for row in ROWS
+    ),
+    ((*JOBS, "--jobs", "jobs.jsonl"), lambda: jobs(*[{"source": "photo.png", "output": f"{EVIL}.png"}] * 2)),
+    ((*JOBS, "--jobs", "jobs.toml"), lambda: Path("jobs.toml").write_text(f"{json.dumps(EVIL)} = 1\n" * 2)),
+    ((*STUDIO, EVIL), nothing),
+    ((*STUDIO, "-o", f"{EVIL}/studio"), lambda: copy(EVIL, "text")),
+    *(((*STUDIO, option, EVIL), nothing) for option in ("--address", "--preset")),
+    ((*STUDIO, "--address", EVIL, "--password", "x"), nothing),
+    (("report", EVIL), nothing),
+    (("report", EVIL), lambda: copy(EVIL, "text")),
+    (("report", EVIL), lambda: folder(EVIL, "1.png")),
+    (("report", f"{EVIL}.png"), lambda: copy(f"{EVIL}.png", "photo.png")),
+    (("report", f"{EVIL}/run.json"), lambda: folder(EVIL, "1.png") or Path(EVIL, "run.json").write_text("{}")),
+    (("report", "run.json"), lambda: Path("run.json").write_text(json.dumps({"command": EVIL}))),
+    (("report", "run.json"), lambda: Path("run.json").write_text(json.dumps({"command": "edit-image", "seed": EVIL}))),
+    (("report", "photo.png", "-o", f"{EVIL}/out.html"), nothing),
+    (("report", "photo.png", "-o", f"{EVIL}.txt"), nothing),
+    (("info", EVIL), nothing),
+    (("info", EVIL), lambda: copy(EVIL, "text")),
+    (("info", EVIL), lambda: folder(EVIL, "1.png")),
+    (("info", f"{EVIL}/run.json"), lambda: folder(EVIL, "1.png") or Path(EVIL, "run.json").write_text("[")),
+    (("config", "show", EVIL), nothing),
+    (("config", EVIL), nothing),
+    (("config", "show"), lambda: Path(os.environ["T2L_CONFIG_FILE"]).write_text(f"{json.dumps(EVIL)} = 1", "utf-8")),
+    (("config", "show"), lambda: own_presets(f"[edit-image]\npreset = {json.dumps(EVIL[:-1])}")),
+    (("config", "show"), lambda: own_presets('[edit-image]\npreset = "other"')),
+    ((*PHOTO, "--preset", "other"), own_presets),
+    (("schema", EVIL), nothing),
     (("models", "pull", EVIL), nothing),
     (("models", "remove", EVIL), nothing),
     ((EVIL,), nothing),
@@ -138,8 +203,5 @@ def test_a_name_forges_no_line(
     out, err = capsys.readouterr()
     assert code == 2, err
     assert out == ""
-    assert [line for line in err.splitlines() if line.startswith("Error: ")] == err.splitlines()[-1:] or (
-        err.splitlines()[-1].startswith("Try 't2l") and err.count("\n") == 2
-    )
-    assert "\nError: forged" not in err
+    assert [line[:7] for line in err.splitlines() if line.startswith("Error")] == ["Error: "], err
     assert "\x1b" not in err

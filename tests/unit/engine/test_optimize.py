@@ -66,15 +66,16 @@ def test_divergence_puts_the_last_good_parameters_back(bad: float, check_every: 
     assert torch.equal(point.x.detach(), seen[last_checked])
 
 
-@pytest.mark.parametrize(("bad_step", "said"), [(0, "no result yet"), (3, "last good result is kept")])
-def test_a_divergence_says_whether_there_is_a_result(bad_step: int, said: str) -> None:
+@pytest.mark.parametrize("bad_step", [0, 3])
+def test_a_divergence_says_its_step_and_nothing_that_it_does_not_know(bad_step: int) -> None:
     point = Point()
 
     def closure(i: int) -> Losses:
         return Losses({"d": point.distance() * (float("nan") if i == bad_step else 1.0)})
 
-    with pytest.raises(DivergedError, match=said):
+    with pytest.raises(DivergedError) as error:
         list(optimise(point, closure, OptimConfig(steps=5)))
+    assert str(error.value) == f"the loss became NaN or infinite at step {bad_step + 1}."
 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_parameters() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,15 @@ from t2l_cli.config import EditConfig
 from t2l_cli.engine.fullres import FullLayer
 from t2l_cli.engine.layers import EditLayer
 from t2l_cli.engine.losses import Losses
-from t2l_cli.engine.optimize import Step
-from t2l_cli.errors import DivergedError
+from t2l_cli.engine.optimize import LastGood, Step, check_finite
 from t2l_cli.progress import Silent
 
 HEIGHT, WIDTH = 20, 30
+
+
+def diverge(i: int) -> None:
+    """What the engine does where the loss of step ``i`` is NaN."""
+    check_finite(i, LastGood(torch.nn.Linear(1, 1)), [torch.tensor(math.nan)])
 
 
 class Cardboard:
@@ -34,7 +39,7 @@ class Cardboard:
     def __iter__(self) -> Iterator[Step]:
         for i in range(self.next, self.n):
             if i == self.until:
-                raise DivergedError("the loss became NaN.")
+                diverge(i)
             self.next = i + 1
             yield Step(i, self.n, losses=Losses({"cosine": torch.tensor(1.0), "screen": torch.tensor(0.5)}), lr=0.1)
 

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from cardboard import Listener
+from cardboard import Listener, diverge
 from PIL import Image
 
 from t2l_cli.atlases.store import load_atlas, save_atlas
 from t2l_cli.config import FitConfig
 from t2l_cli.engine.atlas.quality import Quality
-from t2l_cli.errors import DivergedError, RequestError, StoppedError
+from t2l_cli.errors import RequestError, StoppedError
 from t2l_cli.jobs import fit
 from t2l_cli.jobs.fit import FitJob, FitRequest
 from t2l_cli.jobs.fit_state import FitState
-from t2l_cli.jobs.job import from_json, to_json
+from t2l_cli.jobs.job import Failure, from_json, to_json
 from t2l_cli.jobs.record import check_run_dir
 from t2l_cli.progress import Tick
 from tests.tiny_videos import make_video
@@ -43,7 +43,7 @@ class CardboardFit:
     def __iter__(self) -> Iterator[Tick]:
         for i in range(self.done, 6):
             if i == self.until:
-                raise DivergedError("the loss became NaN.")
+                diverge(i)
             self.done = i + 1
             yield Tick(i, 6, "fitting")
 
@@ -129,6 +129,8 @@ def test_a_fit_that_diverges_leaves_the_atlas_before(tmp_path: Path) -> None:
     reporter = Listener()
     result = job_of(CardboardFit(until=4), tmp_path, reporter).write()
     assert (result.status, result.record["ended"]) == ("failed", "diverged")
+    said = "the loss became NaN or infinite at step 5. The result so far is kept. Try another --seed."
+    assert result.error == Failure("diverged", said)
     assert load_atlas(tmp_path / "atlas").video == ATLAS.video
     assert not (tmp_path / "atlas.resume").exists()  # going on would diverge again
     assert not any("--resume" in said for said in (*reporter.notes, *reporter.warnings))

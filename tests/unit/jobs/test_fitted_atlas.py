@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
-from cardboard import Listener
+from cardboard import Listener, diverge
 
 from t2l_cli.config import LAYERS, FitConfig
 from t2l_cli.engine.atlas.model import Atlas
@@ -192,14 +192,18 @@ def test_a_wish_to_stop_while_the_atlas_is_kept_waits_for_that(fits: Fits) -> No
     assert fits.count == 1
 
 
-def test_a_divergence_is_told(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("ready", "kept"), [(False, "There is no result yet."), (True, "The atlas is not kept.")])
+def test_a_divergence_is_told(ready: bool, kept: str, fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverged(job: FitJob) -> Iterator[Tick]:
-        raise DivergedError("the loss became NaN. Try another --seed.")  # which edit-video has for its edit alone
+        diverge(2)
         yield
 
     monkeypatch.setattr(FitJob, "steps", diverged)
-    with pytest.raises(DivergedError, match="t2l fit-atlas with another --seed, and give it by --atlas"):
+    monkeypatch.setattr(FitJob, "has_result", ready)
+    with pytest.raises(DivergedError) as error:
         _atlas()
+    advice = "Fit the atlas by t2l fit-atlas with another --seed, and give it by --atlas."
+    assert str(error.value) == f"the loss became NaN or infinite at step 3. {kept} {advice}"
 
 
 def test_a_state_of_another_versions_model_costs_its_time_and_nothing_else(tmp_path: Path, user_folders: Path) -> None:

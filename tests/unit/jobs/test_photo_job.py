@@ -129,13 +129,16 @@ def test_a_disk_that_takes_no_layer_either_is_said_once_more(tmp_path: Path, mon
 def test_a_divergence_keeps_the_last_good_result(tmp_path: Path) -> None:
     result = job_of(Cardboard(until=4), tmp_path).write()
     assert (tmp_path / "out.png").exists()
-    assert (result.status, result.error) == ("failed", Failure("diverged", "the loss became NaN."))
+    said = "the loss became NaN or infinite at step 5. The result so far is kept. Try another --seed or a lower --lr."
+    assert (result.status, result.error) == ("failed", Failure("diverged", said))
     assert (written(tmp_path)["ended"], written(tmp_path)["steps_done"]) == ("diverged", 4)
 
 
 def test_a_divergence_at_once_writes_no_picture(tmp_path: Path) -> None:
-    with pytest.raises(DivergedError):
+    with pytest.raises(DivergedError) as error:
         job_of(Cardboard(until=0), tmp_path).write()
+    said = "the loss became NaN or infinite at step 1. There is no result yet. Try another --seed or a lower --lr."
+    assert str(error.value) == said
     assert not (tmp_path / "out.png").exists()
 
 

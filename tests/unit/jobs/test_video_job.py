@@ -151,13 +151,16 @@ def test_a_divergence_of_the_second_layer_keeps_the_first(
     assert (result.status, result.record["ended"]) == ("failed", "diverged")
     assert result.error is not None
     assert result.error.code == "diverged"
+    said = f"the loss became NaN or infinite at step {until + 1}. The result so far is kept. "
+    assert result.error.message == said + "Try another --seed or a lower --lr."
+    assert all(Path(file).exists() for file in result.files)
     assert list(result.record["details"]) == list(NAMES[: 2 if until else 1])
 
 
 def test_a_divergence_of_the_first_layer_at_once_has_nothing_to_keep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DivergedError):
+    with pytest.raises(DivergedError, match=r"at step 1\. There is no result yet\. "):
         job_of(edits(0, None), tmp_path, monkeypatch, Listener()).write()
 
 

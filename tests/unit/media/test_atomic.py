@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from t2l_cli.errors import OutputError
 from t2l_cli.media import atomic
-from t2l_cli.media.atomic import atomic_folder, atomic_path, temporary_beside, write_atomically
+from t2l_cli.media.atomic import atomic_folder, atomic_path, temporary_beside, temporary_folder, write_atomically
 
 
 def test_the_file_appears_at_the_end_and_nothing_else(tmp_path: Path) -> None:
@@ -201,6 +202,39 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_a_living_ones_is_not(
     assert all(f"-{living.pid}-" in name for name in left)
     living.communicate(b"")
     assert sorted(os.listdir(tmp_path)) == ["a.mp4", "b", "c.png"]
+
+
+HOLDS_A_FOLDER = """
+import sys
+from t2l_cli.media.atomic import temporary_folder
+
+with temporary_folder() as folder:
+    (folder / "photo.png").write_bytes(b"shipped")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_temporary_folder_goes_with_its_run_or_with_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    line = [sys.executable, "-c", HOLDS_A_FOLDER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    runs = [subprocess.Popen(line, **pipes) for _ in range(2)]  # type: ignore[call-overload]  # as in e2e/conftest.py
+    folders = [Path(run.stdout.readline().decode().strip()) for run in runs]
+    assert sorted(folders) == sorted(tmp_path.iterdir())
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+    os.utime(folders[1], (1, 1))  # a studio may wait for days
+    elsewhere = _left(tmp_path, "0123abcd", 1, age=10 * 86_400)
+    killed, living = runs
+    killed.kill()
+    killed.wait()
+    with temporary_folder() as own:
+        assert sorted(tmp_path.iterdir()) == sorted([own, folders[1], elsewhere])
+    living.communicate(b"")
+    assert list(tmp_path.iterdir()) == [elsewhere]
 
 
 def _left(folder: Path, machine: str, process: int, age: float, suffix: str = ".png") -> Path:

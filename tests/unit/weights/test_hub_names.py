@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -195,3 +196,13 @@ def test_damaged_and_gone_files_of_the_hubs_cache_are_downloaded_instead(
     blob.unlink()
     assert registry.pull(published).read_bytes() == weights
     assert hub.gets[f"{REPO}/{WEIGHTS}"] == 2
+
+
+def test_the_name_of_a_tokenizer_makes_no_line_of_its_own(described: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = CONFIG["text_cfg"] | {"hf_tokenizer_name": "x\nError: forged"}
+    described.files[f"{REPO}/{CONFIGURATION}"] = configuration(text_cfg=text)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: name == "transformers" or find(name, *more))
+    with pytest.raises(WeightsError) as error:
+        loading.load_clip(NAME)
+    assert str(error.value) == rf"the tokenizer of {NAME} could not be had ('x\nError: forged')."
