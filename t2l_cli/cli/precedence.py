@@ -17,13 +17,8 @@ from t2l_cli.settings import FIT_SETTINGS
 
 Origin = Literal["command line", "environment", "preset", "file", "built in"]
 _OF_A_FIT = (*FIT_SETTINGS, "fit_preset", "mask")  # what does nothing where an atlas is given
-_OF_A_RUN = (
-    PRESET,
-    "mask",
-    "clip_weights",
-    "atlas",
-    "fit_preset",
-)  # what an earlier run's run.json says, beside the settings
+# What an earlier run's run.json says, beside the settings.
+_OF_A_RUN = (PRESET, "mask", "clip_weights", "atlas", "fit_preset")
 
 
 @dataclass(frozen=True)
