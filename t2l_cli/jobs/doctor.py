@@ -352,7 +352,8 @@ def _video() -> Iterator[Finding]:
     """Whether a frame can be encoded as each --codec wants it, and what can be decoded."""
     from av.codec import Codec as Coder
 
-    from t2l_cli.media.muxing import Codec, recipe_of
+    from t2l_cli.config import Codec
+    from t2l_cli.media.muxing import recipe_of
 
     wrong = {}
     for codec in get_args(Codec):

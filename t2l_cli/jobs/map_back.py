@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from t2l_cli.config import BlendMode
+from t2l_cli.config import BlendMode, Codec
 from t2l_cli.jobs.excerpt import Excerpt
 from t2l_cli.jobs.pixels import bytes_of, picture_bytes, tensor_of
 from t2l_cli.media.compositing import Levels
-from t2l_cli.media.encode import Codec, VideoWriter
+from t2l_cli.media.encode import VideoWriter
 from t2l_cli.media.xmp import Mark
 from t2l_cli.progress import Reporter, counted
 

@@ -10,12 +10,12 @@ from typing import Protocol, Self
 
 from av.error import FFmpegError
 
-from t2l_cli.config import DEFAULT_CODEC
+from t2l_cli.config import DEFAULT_CODEC, Codec
 from t2l_cli.errors import OutputError, RequestError
 from t2l_cli.media.atomic import atomic_folder, atomic_path
 from t2l_cli.media.compositing import Bytes
 from t2l_cli.media.frames import is_png_frame, png_names
-from t2l_cli.media.muxing import FORMATS, Codec, VideoFile
+from t2l_cli.media.muxing import FORMATS, VideoFile
 from t2l_cli.media.output import save_picture
 from t2l_cli.media.paths import STDIO, shown
 from t2l_cli.media.places import check_place, foreign_in

@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from t2l_cli.config import Codec as Codec
+from t2l_cli.config import Codec
 from t2l_cli.errors import OutputError
 from t2l_cli.media.audio import AudioCopy
 from t2l_cli.media.compositing import Bytes

@@ -16,10 +16,11 @@ import pytest
 import torch
 
 import t2l_cli
+from t2l_cli.config import Codec
 from t2l_cli.errors import RequestError
 from t2l_cli.jobs import doctor
 from t2l_cli.jobs.doctor import Check, Finding, examined, private, without_password, worst
-from t2l_cli.media.muxing import Codec, recipe_of
+from t2l_cli.media.muxing import recipe_of
 
 
 def found(*checks: tuple[str, Check]) -> list[Finding]:
