@@ -19,6 +19,7 @@ from t2l_cli.media.compositing import Bytes, Deep, Pixels, flattened, strips
 FORMATS = ("PNG", "TIFF")  # that are read with 16 bits, by Pillow's names
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_OF_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels -> grey, RGB, RGBA (PNG specification, 11.2.1)
 _SUB, _UP, _PAETH = 1, 2, 4  # filter types (9.2)
 _LEVEL = 4  # of zlib, as for PNGs of 8 bits
@@ -39,7 +40,7 @@ def read_deep(file: BinaryIO, orientation: int, shown: Bytes, alpha: Bytes | Non
     shown, alpha: what Pillow has read of it, (H, W, 3) and (H, W) in 8 bits. None where OpenCV reads something else,
     such as colours that it converted or alpha that it multiplied in.
     """
-    pixels = _decoded(np.frombuffer(file.read(), np.uint8))
+    pixels = _decoded(np.frombuffer(_bare(file.read()), np.uint8))
     if pixels is None or pixels.dtype != np.uint16:
         return None
     if pixels.ndim == 2:
@@ -59,6 +60,22 @@ def high_bytes(deep: Deep) -> Bytes:
     """The higher byte of every value: ``deep`` in 8 bits, as Pillow reads it, in the same memory."""
     place = 1 if sys.byteorder == "little" else 0
     return deep.view(np.uint8)[..., place::2]
+
+
+def _bare(data: bytes) -> bytes:
+    """Of a PNG, the chunks that its pixels are made of; any other file as it is.
+
+    libpng writes to stderr about each odd chunk, and OpenCV does not let it be told otherwise.
+    """
+    if not data.startswith(_SIGNATURE):
+        return data
+    whole, parts, at = memoryview(data), [memoryview(_SIGNATURE)], len(_SIGNATURE)
+    while at < len(data) and parts[-1][4:8] != b"IEND":
+        end = at + 12 + int.from_bytes(whole[at : at + 4], "big")  # length, type, checksum
+        if whole[at + 4 : at + 8] in _OF_PIXELS:
+            parts.append(whole[at:end])
+        at = end
+    return b"".join(parts)
 
 
 def _decoded(data: Bytes) -> Any:

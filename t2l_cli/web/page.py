@@ -15,6 +15,7 @@ import t2l_cli
 from t2l_cli.config import DEFAULT_LAYER, DEFAULT_PRESET, EDIT_FIT_PRESET, FIT_PRESETS, LAYERS, PRESETS, BlendMode
 from t2l_cli.errors import T2LError
 from t2l_cli.jobs.report.collect import Edit
+from t2l_cli.media.paths import shown
 from t2l_cli.media.small import reduced
 from t2l_cli.settings import PHOTO, VIDEO
 from t2l_cli.web import fields, looks
@@ -181,7 +182,10 @@ class _Page:
 
     def _load(self, path: str) -> dict[Any, Any]:
         with said():
-            return self._shown(self._sources.keep(path))
+            try:
+                return self._shown(self._sources.keep(path))
+            except T2LError as error:  # the user never saw where gradio keeps what the page sent
+                raise T2LError(str(error).replace(shown(path), shown(Path(path).name))) from error
 
     def _shown(self, source: Source, frames: str = "") -> dict[Any, Any]:
         """A ``source`` to begin with, and no run."""

@@ -24,7 +24,7 @@ from t2l_cli.jobs.video import VideoJob
 from t2l_cli.jobs.video_request import VideoRequest
 from t2l_cli.media.atomic import temporary_folder
 from t2l_cli.media.paths import reason, shown
-from t2l_cli.progress import Reporter, Show, Silent, Tick
+from t2l_cli.progress import Both, Reporter, Show, Silent, Tick
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ class Desk:
             if task.shipped is not None:
                 folder = stack.enter_context(temporary_folder())
                 request, paths = names.unpack(task, request, folder)
+                reporter = _Mending(names, reporter)
             inputs = {what: _stamped(path) for what, path in paths.items()}
             outcome = dataclasses.replace(outcome, inputs=inputs, fingerprint=fingerprint(request, inputs))
             _make_room(request)
@@ -156,13 +157,13 @@ class Desk:
             outcome = dataclasses.replace(outcome, weights_sha256=weights, error=result.error)
             if task.shipped is None:
                 return dataclasses.replace(outcome, files={file: _stamped(file) for file in result.files})
-            return dataclasses.replace(outcome, shipped={names.first(f): Path(f).read_bytes() for f in result.files})
+            return dataclasses.replace(outcome, shipped=names.read(result.files))
         except StoppedError:
             raise
         except Exception as error:  # whatever it is, it is this job's, and the others go on
             failure = failure_of(error)
             failure = dataclasses.replace(failure, message=names.mended(failure.message))
-        return dataclasses.replace(outcome, error=failure)
+            return dataclasses.replace(outcome, error=failure, shipped=names.left())
 
     def _write(self, request: Request, reporter: Reporter) -> tuple[Result, tuple[str, ...]]:
         """Do the work; the result, and the SHA-256 of each CLIP's weights."""
@@ -196,6 +197,7 @@ class _Renamed:
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}  # here -> in the batch
+        self._outputs: tuple[Path, Path] | None = None  # the folder of the outputs here, and the one in the batch
 
     def unpack(self, task: Task, request: Request, folder: Path) -> tuple[Request, dict[str, str]]:
         """Write the shipped inputs into ``folder``; the request with their paths, and the paths."""
@@ -208,18 +210,37 @@ class _Renamed:
             self._first[str(path)] = task.inputs[what]
         (folder / "output").mkdir()
         output = folder / "output" / Path(request.output).name
+        self._outputs = output.parent, Path(request.output).parent
         self._first[str(output.parent)] = str(Path(request.output).parent)
         changes: dict[str, Any] = {what: paths[what] for what in paths if hasattr(request, what)}
         if isinstance(request, VideoRequest):
             changes["fit"] = dataclasses.replace(request.fit, source=paths["source"], mask=paths.get("mask"))
         return dataclasses.replace(request, output=str(output), overwrite=False, run_dir=None, **changes), paths
 
-    def first(self, path: str) -> str:
-        """What ``path`` is called in the batch."""
-        return self.mended(path)
+    def read(self, files: Iterable[str | Path]) -> dict[str, bytes]:
+        """The outputs ``files`` by the batch's names for them."""
+        _, there = self._outputs or (None, Path())
+        return {str(there / Path(file).name): Path(file).read_bytes() for file in files}
+
+    def left(self) -> dict[str, bytes]:
+        """What a shipped job that failed left, such as painted layers, by the batch's names."""
+        with contextlib.suppress(OSError):
+            return self.read(sorted(self._outputs[0].iterdir())) if self._outputs else {}
+        return {}
 
     def mended(self, text: str) -> str:
-        """``text`` with the batch's names for paths."""
+        """A message with the batch's names for paths."""
         for here, there in self._first.items():
-            text = text.replace(here, there)
+            text = text.replace(shown(here), shown(there))
         return text
+
+
+class _Mending(Both):
+    """Tells a reporter of a shipped job's warnings, with the batch's names for paths."""
+
+    def __init__(self, names: _Renamed, reporter: Reporter) -> None:
+        super().__init__(reporter)
+        self._names = names
+
+    def warn(self, text: str) -> None:
+        super().warn(self._names.mended(text))

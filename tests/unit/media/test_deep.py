@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -156,6 +158,24 @@ def test_what_opencv_reads_otherwise_is_taken_in_eight_bits(tmp_path: Path, monk
         picture = load_picture(tmp_path / "p.png", deep=True)
         assert picture.deep is None
         assert picture.notes == ("16-bit RGB converted to 8-bit RGB",)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_odd_chunks_are_passed_over_silently(channels: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """libpng would say on stderr that each of them is invalid."""
+    data = by_opencv(tmp_path / "p.png", DEEP[..., 0] if channels == 1 else DEEP[..., :channels]).read_bytes()
+    profile = _chunk(b"iCCP", b"x\0\0" + zlib.compress(b"junk" * 50))
+    odd = profile + _chunk(b"sRGB", b"\x09") + _chunk(b"bKGD", b"\0") + _chunk(b"sBIT", b"\0" * 9)
+    (tmp_path / "odd.png").write_bytes(data[:33] + odd + data[33:])  # after the header
+    picture, plain = (load_picture(tmp_path / name, deep=True) for name in ("odd.png", "p.png"))
+    assert picture.deep is not None
+    assert plain.deep is not None
+    assert np.array_equal(picture.deep, plain.deep)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".bmp"])

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import t2l_cli as t2l
+from t2l_cli.web.runs import Runs
+from t2l_cli.web.sources import Sources
 from t2l_cli.web.studio import StudioRequest
 
 
@@ -56,6 +58,23 @@ def test_a_studio_opens_and_closes_within_a_program(tmp_path: Path, monkeypatch:
             t2l.studio(output=tmp_path / "out", port=0)
     with pytest.raises(httpx.ConnectError):
         httpx.get(studio.url, trust_env=False)
+
+
+def test_an_error_names_a_file_that_was_sent_as_its_user_does(tmp_path: Path) -> None:
+    """Gradio keeps it in a folder of its own, which nobody knows."""
+    gradio = pytest.importorskip("gradio")
+    from t2l_cli.web.page import Begin, page
+
+    sent = tmp_path / "0123abcd" / "holiday.jpg"
+    sent.parent.mkdir()
+    sent.write_text("no picture")
+    runs = Runs(tmp_path / "runs", offline=True)
+    blocks = page(runs, Sources(tmp_path / "sources"), Begin())
+    (load,) = (one.fn for one in blocks.fns.values() if one.targets[0][1] == "upload")
+    with pytest.raises(gradio.Error) as error:
+        load(str(sent))
+    runs.close()
+    assert error.value.message.startswith("holiday.jpg is not a picture")
 
 
 def test_what_is_sent_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
