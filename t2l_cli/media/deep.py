@@ -70,9 +70,9 @@ def _bare(data: bytes) -> bytes:
     if not data.startswith(_SIGNATURE):
         return data
     whole, parts, at = memoryview(data), [memoryview(_SIGNATURE)], len(_SIGNATURE)
-    while at < len(data) and parts[-1][4:8] != b"IEND":
+    while at < len(data) and bytes(parts[-1][4:8]) != b"IEND":
         end = at + 12 + int.from_bytes(whole[at : at + 4], "big")  # length, type, checksum
-        if whole[at + 4 : at + 8] in _OF_PIXELS:
+        if bytes(whole[at + 4 : at + 8]) in _OF_PIXELS:
             parts.append(whole[at:end])
         at = end
     return b"".join(parts)
