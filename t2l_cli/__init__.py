@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from t2l_cli.progress import Reporter, Silent, Tick
     from t2l_cli.weights.loading import LoadedClip, load_clip
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ERRORS = (
     "T2LError",
