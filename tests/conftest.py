@@ -12,7 +12,7 @@ import pytest
 # One thread each, for xdist runs a process on every core; with it, results do not hang on how many cores there are.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-FUZZ_SEED, FUZZ_CASES = 0, 120
+FUZZ_SEED, FUZZ_CASES = 0, 300
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -69,10 +69,10 @@ def _bare(data: bytes) -> bytes:
     """
     if not data.startswith(_SIGNATURE):
         return data
-    whole, parts, at = memoryview(data), [memoryview(_SIGNATURE)], len(_SIGNATURE)
-    while at < len(data) and bytes(parts[-1][4:8]) != b"IEND":
-        end = at + 12 + int.from_bytes(whole[at : at + 4], "big")  # length, type, checksum
-        if bytes(whole[at + 4 : at + 8]) in _OF_PIXELS:
+    whole, parts, at, kind = memoryview(data), [memoryview(_SIGNATURE)], len(_SIGNATURE), b""
+    while at < len(data) and kind != b"IEND":
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")  # 12: all but its data
+        if kind in _OF_PIXELS:
             parts.append(whole[at:end])
         at = end
     return b"".join(parts)

@@ -222,9 +222,9 @@ def _options(dice: Dice, form: str, mode: str) -> dict[str, Any]:
     if form == "PNG" and dice.maybe(0.2):
         options["pnginfo"] = metadata.texts(dice)
     if form == "TIFF":
-        # Pillow 12.3 damages its memory where it compresses a picture with a palette as JPEG.
-        jpeg = "tiff_lzw" if mode == "P" else "jpeg"
-        options["compression"] = dice.one(None, "tiff_lzw", "tiff_adobe_deflate", "packbits", jpeg, "group4")
+        # Pillow 12.3 damages its memory where libtiff refuses a compression for the mode.
+        special = "group4" if mode == "1" else "jpeg" if mode in ("L", "RGB", "CMYK", "YCbCr") else "tiff_lzw"
+        options["compression"] = dice.one(None, "tiff_lzw", "tiff_adobe_deflate", "packbits", special, special)
     if form == "WEBP":
         options["lossless"] = dice.maybe()
     if form == "AVIF":
