@@ -138,6 +138,7 @@ class Desk:
 
     def _outcome(self, task: Task, reporter: Reporter, stack: contextlib.ExitStack) -> Outcome:
         outcome, names = Outcome(task.name), _Renamed()
+        own: list[str] = []  # outputs whose files are this job's, also where it fails
         try:
             kind: Any = PhotoRequest if task.command == PHOTO_COMMAND else VideoRequest
             request: Request = dataclasses.replace(from_json(kind, task.request), overwrite=task.replace)
@@ -149,6 +150,8 @@ class Desk:
             inputs = {what: _stamped(path) for what, path in paths.items()}
             outcome = dataclasses.replace(outcome, inputs=inputs, fingerprint=fingerprint(request, inputs))
             _make_room(request)
+            if task.shipped is None:
+                own = [path for path in _outputs(request) if task.replace or not os.path.lexists(path)]
             if self._threads is not None:
                 from t2l_cli.engine.runtime import threads
 
@@ -163,7 +166,11 @@ class Desk:
         except Exception as error:  # whatever it is, it is this job's, and the others go on
             failure = failure_of(error)
             failure = dataclasses.replace(failure, message=names.mended(failure.message))
-            return dataclasses.replace(outcome, error=failure, shipped=names.left())
+            files: dict[str, Stamp] = {}  # such as the painted layers of a video that could not be written
+            for path in own:
+                with contextlib.suppress(OSError):
+                    files[path] = stamp(path)
+            return dataclasses.replace(outcome, error=failure, files=files, shipped=names.left())
 
     def _write(self, request: Request, reporter: Reporter) -> tuple[Result, tuple[str, ...]]:
         """Do the work; the result, and the SHA-256 of each CLIP's weights."""
@@ -173,6 +180,12 @@ class Desk:
         else:
             job = VideoJob(request, reporter, self._judges.of)
         return job.write(), job.judge.weights_sha256
+
+
+def _outputs(request: Request) -> list[str]:
+    """The paths of all that a job writes beside its run directory."""
+    layers = () if isinstance(request, PhotoRequest) else map(request.layer_file, request.configs)
+    return [request.output, *map(str, layers)]
 
 
 def _stamped(path: str) -> Stamp:

@@ -28,6 +28,26 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
     return Task.of(job, replace=False, ship=True)
 
 
+def test_what_a_failed_job_left_is_its_own_and_what_was_there_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the painted layers of a video that could not be written: the next run does the job again."""
+    monkeypatch.setattr(Judges, "of", lambda *_: SimpleNamespace(weights_sha256=()))
+    photos(tmp_path, "a.png", "b.png")
+    (out := tmp_path / "out").mkdir()
+    (out / "b-red.png").write_bytes(b"the user's")
+    batch = Batch(BatchRequest(str(out), (str(tmp_path),), ("red",), values={"clip": ("mini",)}))
+
+    def fail(job: PhotoJob) -> Result:
+        if not job.output.exists():
+            job.output.write_bytes(b"painted")
+        raise OutputError("the disk is full.")
+
+    monkeypatch.setattr(PhotoJob, "write", fail)
+    left = {job.name: set(Desk().do(Task.of(job, replace=False, ship=False), Heard()).files) for job in batch.jobs}
+    assert left == {"a-red.png": {str(out / "a-red.png")}, "b-red.png": set()}
+
+
 def test_a_job_that_fails_ships_what_it_kept_and_names_it_as_the_batch_does(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
