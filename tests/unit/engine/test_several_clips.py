@@ -36,7 +36,8 @@ def test_every_term_is_the_mean_of_both(tiny_clip: Clip, make_tiny_clip: Callabl
     other = make_tiny_clip(pool_type="avg")
     both = dataclasses.replace(example, texts=example.texts * 2)
     one, two, mean = (
-        Objective(clips, LossWeights())([both], bootstrap=0.5).terms for clips in (tiny_clip, other, (tiny_clip, other))
+        Objective(clips, LossWeights())([both], bootstrap_factor=0.5).terms
+        for clips in (tiny_clip, other, (tiny_clip, other))
     )
     assert mean.keys() == one.keys()
     assert one["cosine"] != two["cosine"]
