@@ -54,7 +54,7 @@ def test_a_studio_opens_and_closes_within_a_program(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
     with t2l.studio(output=tmp_path / "out", port=0, clip="mini", preset="draft") as studio:
         assert httpx.get(studio.url, trust_env=False).status_code == 200
-        with pytest.raises(t2l.RequestError, match="is writing .* right now"):
+        with pytest.raises(t2l.RequestError, match=r"is writing .* right now"):
             t2l.studio(output=tmp_path / "out", port=0)
     with pytest.raises(httpx.ConnectError):
         httpx.get(studio.url, trust_env=False)
