@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from t2l_cli.engine.atlas.model import Atlas
     from t2l_cli.engine.layers import EditLayer
 
-MEASURED = 600_000  # px of the photo that tell how light the places are that a layer shades
+MEASURED = 150_000  # px of the photo that tell how light the places are that a layer shades
 
 
 @dataclass(frozen=True)
