@@ -201,7 +201,7 @@ class EditConfig:
         _check("--size", self.size, MIN_SIDE, 4096)
         _check("--seed", self.seed, 0, 2**63 - 1)
         _check("--tries", self.tries, 1, 64)
-        _check("the length of a try", self.try_steps, 1, 1_000_000)
+        _check("the length of a try", self.try_steps, 1, MOST_STEPS)
         if not _DEVICE.fullmatch(self.device):
             raise RequestError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}.")
         check_choice("--blend", self.blend, BlendMode)

@@ -61,23 +61,24 @@ def draw(config: AugmentConfig, size: tuple[int, int], rng: torch.Generator, mul
         left=min(int(at_x * (size[1] - width + 1)), size[1] - width),
         height=height,
         width=width,
-        size=(whole(height * factor, multiple), whole(width * factor, multiple)),
+        size=whole((height * factor, width * factor), multiple),
         flip=flip < config.flip_p,
         jitter=_jitter((colour * config.jitter).tolist()) if jitter < config.jitter_p else None,
     )
 
 
-def whole(side: float, multiple: int = 1) -> int:
-    """``side`` px rounded to the nearest multiple of ``multiple`` that the generator accepts."""
-    return multiple * max(math.ceil(MIN_SIDE / multiple), round(side / multiple))
+def whole(size: tuple[float, float], multiple: int = 1) -> tuple[int, int]:
+    """``size`` (height, width) px, each side rounded to the nearest multiple of ``multiple`` that G accepts."""
+    least = math.ceil(MIN_SIDE / multiple)
+    height, width = (multiple * max(least, round(side / multiple)) for side in size)
+    return height, width
 
 
 def scaled(picture: Tensor, scale: tuple[float, float], rng: torch.Generator, multiple: int = 1) -> Tensor:
     """``picture`` (1, C, H, W) with both sides scaled by one random factor, rounded as in ``draw``."""
     by = _between(scale, float(torch.rand((), generator=rng)))
     by = max(by, MIN_SIDE / min(picture.shape[-2:]))
-    size = whole(picture.shape[-2] * by, multiple), whole(picture.shape[-1] * by, multiple)
-    return resized(picture, size).clamp(0, 1)
+    return resized(picture, whole((picture.shape[-2] * by, picture.shape[-1] * by), multiple)).clamp(0, 1)
 
 
 def apply(picture: Tensor, params: AugmentParams) -> Tensor:

@@ -96,8 +96,7 @@ def optimise(
         with memory_guard(device):
             losses, note = _differentiate(closure, i, optimizer, recover)
             if i % check_every == 0:
-                values = [losses.total, *(p.grad for p in parameters if p.grad is not None)]
-                check_finite(i, last_good, values)
+                check_finite(i, last_good, [losses.total, *(p.grad for p in parameters if p.grad is not None)])
                 last_good.keep()
             optimizer.step()
             if i == config.steps - 1:

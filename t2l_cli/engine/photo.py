@@ -39,9 +39,8 @@ class PhotoEdit(Edit):
         super().__init__(clips, config, runtime)
         self.picture = picture[None].cpu()
         self.mask = None if mask is None else mask[None].cpu()
-        height, width = training_size((picture.shape[-2], picture.shape[-1]), config.size)
-        multiple = self.runtime.multiple
-        self.size = augment.whole(height, multiple), augment.whole(width, multiple)
+        size = training_size((picture.shape[-2], picture.shape[-1]), config.size)
+        self.size = augment.whole(size, self.runtime.multiple)
         with memory_guard(self.runtime.device):
             self.canvas = self._bring(self.picture)
             self.bounds = None if self.mask is None else self._bring(self.mask)

@@ -232,8 +232,7 @@ class VideoEdit(Edit):
         frames = torch.stack([self._frames[t, :, rows, columns] for t in chosen]).float() / 255
         uv = torch.stack([self._uv[t, rows, columns] for t in chosen]).permute(0, 3, 1, 2)
         share = torch.stack([self._share[t, None, rows, columns] for t in chosen])
-        h, w = training_size((height, width), self.config.size)
-        size = augment.whole(h, self.runtime.multiple), augment.whole(w, self.runtime.multiple)
+        size = augment.whole(training_size((height, width), self.config.size), self.runtime.multiple)
         uv = self._at_training_size(F.interpolate(uv, size=size, mode="bilinear", align_corners=False))
         return Segment(
             fullres.reduce(frames, size), uv, fullres.reduce(share, size), self._bounds(chosen, rows, columns)

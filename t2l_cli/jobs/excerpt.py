@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from t2l_cli.config import CODECS, RESOLUTION, Codec
+from t2l_cli.config import RESOLUTION, Codec, check_choice
 from t2l_cli.errors import RequestError
 from t2l_cli.media.paths import reason, shown
 from t2l_cli.media.videos import Frame, VideoInfo, frame_digest, parse_span, probe, read_frames
@@ -66,9 +66,8 @@ def open_video(path: str | Path, frames: str | None, reporter: Reporter) -> Exce
 
 def codec_of(name: str) -> Codec:
     """The codec by its name on the command line; RequestError for an unknown one."""
-    if name not in CODECS:
-        raise RequestError(f"--codec must be h264, lossless or prores, not {name!r}.")
-    return name
+    check_choice("--codec", name, Codec)
+    return cast(Codec, name)
 
 
 def open_atlas(

@@ -97,6 +97,11 @@ class PhotoRequest:
         """The files that are read, which no output may be."""
         return self.source, self.mask, self.earlier, self.clip_weights
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The paths of all that is written beside the run directory."""
+        return (self.output,)
+
 
 class PhotoJob(Training):
     """The edit of one photo. Iterate it for its training steps, or call ``run()``.

@@ -175,7 +175,7 @@ class VideoJob(Training):
     @property
     def beside(self) -> list[Path]:
         """The painted layers."""
-        return [self.request.layer_file(name) for name in self.request.configs]
+        return [Path(path) for path in self.request.outputs[1:]]
 
     def check_outputs(self) -> None:
         """RequestError where the video, a painted layer or the run directory cannot or should not be written."""

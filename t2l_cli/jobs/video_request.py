@@ -119,6 +119,11 @@ class VideoRequest:
         return self.source, self.atlas, self.fit.mask, self.earlier, self.clip_weights
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """The paths of all that is written beside the run directory: the video, then the painted layers."""
+        return self.output, *(str(self.layer_file(name)) for name in self.configs)
+
+    @property
     def config(self) -> EditConfig:
         """That of the first layer; CLIP, device and blend are the same for all."""
         return next(iter(self.configs.values()))

@@ -22,7 +22,7 @@ from t2l_cli.media.places import check_place, foreign_in
 from t2l_cli.media.videos import Frame, VideoInfo
 from t2l_cli.media.xmp import Mark
 
-__all__ = ["Codec", "VideoWriter", "check_video_output"]
+__all__ = ["VideoWriter", "check_video_output"]
 
 
 def check_video_output(

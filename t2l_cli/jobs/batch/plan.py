@@ -44,10 +44,7 @@ class Planned:
     @cached_property
     def outputs(self) -> tuple[str, ...]:
         """The paths in the batch's folder of all that it writes beside its run directory."""
-        if isinstance(self.request, PhotoRequest):
-            return (self.name,)
-        layers = (self.request.layer_file(layer).name for layer in self.request.configs)
-        return (self.name, *(str(PurePosixPath(self.name).with_name(layer)) for layer in layers))
+        return tuple(str(PurePosixPath(self.name).with_name(Path(path).name)) for path in self.request.outputs)
 
     @property
     def inputs(self) -> dict[str, str]:

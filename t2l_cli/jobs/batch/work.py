@@ -151,7 +151,7 @@ class Desk:
             outcome = dataclasses.replace(outcome, inputs=inputs, fingerprint=fingerprint(request, inputs))
             _make_room(request)
             if task.shipped is None:
-                own = [path for path in _outputs(request) if task.replace or not os.path.lexists(path)]
+                own = [path for path in request.outputs if task.replace or not os.path.lexists(path)]
             if self._threads is not None:
                 from t2l_cli.engine.runtime import threads
 
@@ -180,12 +180,6 @@ class Desk:
         else:
             job = VideoJob(request, reporter, self._judges.of)
         return job.write(), job.judge.weights_sha256
-
-
-def _outputs(request: Request) -> list[str]:
-    """The paths of all that a job writes beside its run directory."""
-    layers = () if isinstance(request, PhotoRequest) else map(request.layer_file, request.configs)
-    return [request.output, *map(str, layers)]
 
 
 def _stamped(path: str) -> Stamp:

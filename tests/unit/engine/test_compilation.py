@@ -76,6 +76,6 @@ def test_sizes_come_in_few_kinds() -> None:
     sizes = {augment.draw(AugmentConfig(), (512, 512), random, BUCKET).size for _ in range(500)}
     assert all(side % BUCKET == 0 and side >= 129 for size in sizes for side in size)
     assert len(sizes) <= 16
-    assert augment.whole(40, BUCKET) == 192
-    assert augment.whole(40) == 129
-    assert augment.whole(333.4) == 333
+    assert augment.whole((40, 40), BUCKET) == (192, 192)
+    assert augment.whole((40, 40)) == (129, 129)
+    assert augment.whole((333.4, 333.4)) == (333, 333)
